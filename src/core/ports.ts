@@ -1,0 +1,95 @@
+import type { ScheduledEvent } from './event.ts';
+import type { Stage } from './policy.ts';
+
+/** How a hook ended. A result, never an exception: a hook that fails is ordinary. */
+export type HookResult =
+  | { readonly kind: 'succeeded'; readonly durationMs: number }
+  | {
+      readonly kind: 'failed';
+      /** First cause: a hook killed at its timeout is `timeout`, whatever signal it died of. */
+      readonly reason: 'exit' | 'signal' | 'timeout' | 'refused' | 'spawn' | 'cancelled';
+      /** For people: names the file, the code or the rule that was broken, and the remedy. */
+      readonly detail: string;
+      readonly durationMs: number;
+    };
+
+export interface HookRequest {
+  readonly name: string;
+  readonly event: ScheduledEvent;
+  readonly stage: Stage;
+  /** 1 at first; more only when a crash left the result of an earlier attempt unknown. */
+  readonly attempt: number;
+  /** The hook's own limit, already cut to the budget. */
+  readonly timeoutMs: number;
+  /** Milliseconds to the end of the window; undefined where there is none (`on-resume`). */
+  readonly windowLeftMs: number | undefined;
+  readonly drill: boolean;
+}
+
+/** Runs hooks; every hook it starts is over, with all of its process group, when `run` settles. */
+export interface HookRunner {
+  /** Never rejects. Aborting the signal ends the hook like its timeout does (TERM, then KILL). */
+  run(request: HookRequest, signal: AbortSignal): Promise<HookResult>;
+}
+
+export type CheckpointReason = 'notice' | 'command' | 'schedule' | 'rebalance';
+
+export interface CommitRequest {
+  readonly set: string;
+  readonly reason: CheckpointReason;
+}
+
+export type CommitResult =
+  | {
+      readonly kind: 'committed';
+      /** The checkpoint's id, as `restore --at` takes it. */
+      readonly id: string;
+      readonly files: number;
+      /** Size of all files in the checkpoint. */
+      readonly bytes: number;
+      /** What had to be sent for it, staging included. */
+      readonly bytesSent: number;
+      readonly durationMs: number;
+    }
+  | {
+      readonly kind: 'failed';
+      /** An `EvictdError` code. */
+      readonly code: string;
+      readonly detail: string;
+      /** False when trying again can't help, e.g. another VM writes the same key. */
+      readonly retryable: boolean;
+    };
+
+/** What is left to move, for the budget. */
+export interface UploadEstimate {
+  readonly bytesLeft: number;
+  /** Measured; undefined until something was sent. */
+  readonly bytesPerSecond: number | undefined;
+}
+
+export interface SetProgress {
+  readonly name: string;
+  readonly files: number;
+  readonly bytes: number;
+  /** Of `bytes`, already in the store (committed or staged). */
+  readonly bytesStored: number;
+  readonly bytesSent: number;
+  /** Wall time of the newest commit that this process knows of, epoch ms. */
+  readonly committedAt: number | undefined;
+  readonly checkpointId: string | undefined;
+}
+
+export interface CheckpointPort {
+  /** Scans the set and sends blocks that the store lacks; commits nothing. Rejects with an EvictdError. */
+  stage(set: string, signal: AbortSignal): Promise<void>;
+  /** Makes a checkpoint, or says why there is none. Never rejects. At the abort it stops sending at once. */
+  commit(request: CommitRequest, signal: AbortSignal): Promise<CommitResult>;
+  estimate(): UploadEstimate;
+  progress(): readonly SetProgress[];
+}
+
+export type AckResult =
+  | { readonly kind: 'accepted' }
+  /** IMDS understood and said no (400): asking again can't help. */
+  | { readonly kind: 'refused'; readonly detail: string }
+  | { readonly kind: 'failed'; readonly detail: string };

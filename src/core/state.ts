@@ -1,0 +1,120 @@
+import type { MonotonicMs, WallMs } from '../base/clock.ts';
+import type { EventDocument, ScheduledEvent } from './event.ts';
+import type { AckPolicy, Stage } from './policy.ts';
+import type { HookResult } from './ports.ts';
+
+/**
+ * Everything the daemon has to remember. Plain JSON, so that the journal is this and nothing else.
+ * Monotonic times count from boot and stay valid in the next process of the same boot.
+ */
+export interface State {
+  readonly vmName: string | undefined;
+  /** Own events that are (or were, one document ago) announced. */
+  readonly watched: readonly Watched[];
+  readonly drain: Drain | undefined;
+  /** Types and ids already mentioned in the log, so that each is mentioned once. Bounded. */
+  readonly mentioned: readonly string[];
+  /** The newest document while the own name is still unknown: decided on when the name arrives. */
+  readonly undecided: EventDocument | undefined;
+  /** True after SIGTERM: ends after the drain, or at once without one. */
+  readonly stopping: boolean;
+}
+
+export interface Watched {
+  readonly event: ScheduledEvent;
+  readonly firstSeenAt: MonotonicMs;
+  /** End of the window; undefined for events that don't drain. */
+  readonly deadlineAt: MonotonicMs | undefined;
+  /** Consecutive good documents without it; two mean gone. */
+  readonly absences: number;
+  readonly ack: Ack;
+}
+
+/** Where the acknowledgement of one event stands. */
+export type Ack =
+  | { readonly kind: 'open'; readonly policy: AckPolicy }
+  /** In flight, or in doubt after a restart. */
+  | { readonly kind: 'sending'; readonly attempt: number }
+  | { readonly kind: 'retrying'; readonly attempt: number; readonly retryAt: MonotonicMs }
+  | { readonly kind: 'accepted'; readonly at: MonotonicMs }
+  | { readonly kind: 'refused'; readonly detail: string }
+  /** Decided not to. */
+  | { readonly kind: 'withheld'; readonly reason: WithheldReason };
+
+export type WithheldReason = 'policy' | 'shared' | 'not-user-initiated' | 'started' | 'unsuccessful' | 'too-late';
+
+export const DRAIN_PHASES = [
+  'before-checkpoint',
+  'checkpoint',
+  'after-checkpoint',
+  'report',
+  'ack',
+  'waiting',
+  'withdrawn',
+  'resuming',
+] as const;
+
+/**
+ * `waiting`: nothing left to do but wait for the end (or for the event to be withdrawn).
+ * `withdrawn`: the event is gone; what runs is let finish.
+ * `resuming`: `on-resume` hooks.
+ */
+export type DrainPhase = (typeof DRAIN_PHASES)[number];
+
+export type DrainOutcome = 'success' | 'failure' | 'withdrawn' | 'rebooted';
+
+export interface Drain {
+  /** The id of the event that started it. */
+  readonly id: string;
+  readonly event: ScheduledEvent;
+  readonly startedAt: MonotonicMs;
+  /** Guest wall clock, for reports only. */
+  readonly startedWall: WallMs;
+  /** End of the window: the earliest of its events'. */
+  readonly deadlineAt: MonotonicMs;
+  readonly phase: DrainPhase;
+  readonly hooks: readonly HookRun[];
+  readonly sets: readonly SetRun[];
+  readonly report: 'pending' | 'writing' | 'done';
+  readonly outcome: DrainOutcome | undefined;
+  /** When each phase began. */
+  readonly timeline: readonly { readonly phase: DrainPhase; readonly at: MonotonicMs }[];
+}
+
+export interface HookRun {
+  readonly name: string;
+  readonly stage: Stage;
+  readonly order: number;
+  readonly required: boolean;
+  /** As configured. */
+  readonly timeoutMs: number;
+  readonly attempt: number;
+  readonly run: HookRunState;
+}
+
+export type HookRunState =
+  | { readonly kind: 'pending' }
+  | { readonly kind: 'running'; readonly startedAt: MonotonicMs; readonly endsAt: MonotonicMs }
+  | { readonly kind: 'ended'; readonly startedAt: MonotonicMs; readonly result: HookResult }
+  | { readonly kind: 'skipped'; readonly why: 'no-time' | 'withdrawn' };
+
+export interface SetRun {
+  readonly name: string;
+  readonly priority: number;
+  readonly attempt: number;
+  readonly run: SetRunState;
+}
+
+export type SetRunState =
+  | { readonly kind: 'pending' }
+  | { readonly kind: 'committing'; readonly startedAt: MonotonicMs }
+  | { readonly kind: 'retrying'; readonly retryAt: MonotonicMs; readonly code: string; readonly detail: string }
+  | {
+      readonly kind: 'committed';
+      readonly at: MonotonicMs;
+      readonly id: string;
+      readonly files: number;
+      readonly bytes: number;
+      readonly bytesSent: number;
+    }
+  | { readonly kind: 'failed'; readonly code: string; readonly detail: string };

@@ -1,0 +1,15 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    root: new URL('..', import.meta.url).pathname,
+    include: ['test/**/*.test.ts'],
+    pool: 'forks',
+    // Every test has a bound; those that need a longer one say so themselves.
+    testTimeout: 20_000,
+    hookTimeout: 60_000,
+    // A test that passes only on a second try hides a defect.
+    retry: 0,
+    globalSetup: ['test/support/global-setup.ts'],
+  },
+});
