@@ -1,0 +1,61 @@
+/**
+ * One entry of the command table: the source of parsing, help, man page and README.
+ * `run` answers the exit code; it prints results to `out`, everything else to `err`.
+ */
+export interface Command {
+  /** Words after `evictd`, for example `config check`. */
+  readonly name: string;
+  readonly summary: string;
+  /** Further lines of the help page: what it does, when to use it. */
+  readonly description?: string;
+  readonly positionals?: readonly PositionalSpec[];
+  readonly options: readonly OptionSpec[];
+  /** Loads the code of the command only when it is called, so that `version` doesn't pay for the Azure SDK. */
+  run(invocation: Invocation): Promise<ExitCode>;
+}
+
+export interface PositionalSpec {
+  readonly name: string;
+  readonly description: string;
+  readonly required: boolean;
+  readonly variadic?: boolean;
+}
+
+export interface OptionSpec {
+  /** Long name without dashes. */
+  readonly name: string;
+  /** What the value stands for in the help, `FILE`; absent for a flag. */
+  readonly value?: string;
+  readonly description: string;
+  readonly required?: boolean;
+}
+
+export interface Invocation {
+  /** By long name; flags are `true`. */
+  readonly options: Readonly<Record<string, string | boolean | undefined>>;
+  readonly positionals: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly out: Output;
+  readonly err: Output;
+  /** Aborted at SIGINT or SIGTERM. */
+  readonly signal: AbortSignal;
+}
+
+export interface Output {
+  write(text: string): void;
+  /** A terminal: colours and bars are allowed (unless NO_COLOR). */
+  readonly isTerminal: boolean;
+}
+
+export const EXIT = {
+  done: 0,
+  failed: 1,
+  /** Usage or config error. */
+  usage: 2,
+  /** Nothing to do or nothing found. */
+  nothing: 3,
+  drillTooLong: 4,
+  notRunning: 69,
+  bug: 70,
+} as const;
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
