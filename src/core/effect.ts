@@ -24,10 +24,27 @@ export type Input = Moment &
     | { readonly kind: 'restarted' }
     /** First input after a reboot: the journal is of an earlier boot. */
     | { readonly kind: 'rebooted' }
-    | { readonly kind: 'hook-ended'; readonly drainId: string; readonly name: string; readonly attempt: number; readonly result: HookResult }
-    | { readonly kind: 'set-ended'; readonly drainId: string; readonly set: string; readonly attempt: number; readonly result: CommitResult }
+    | {
+        readonly kind: 'hook-ended';
+        readonly drainId: string;
+        readonly name: string;
+        readonly attempt: number;
+        readonly result: HookResult;
+      }
+    | {
+        readonly kind: 'set-ended';
+        readonly drainId: string;
+        readonly set: string;
+        readonly attempt: number;
+        readonly result: CommitResult;
+      }
     | { readonly kind: 'report-ended'; readonly drainId: string }
-    | { readonly kind: 'ack-ended'; readonly eventId: string; readonly attempt: number; readonly result: AckResult }
+    | {
+        readonly kind: 'ack-ended';
+        readonly eventId: string;
+        readonly attempt: number;
+        readonly result: AckResult;
+      }
     | { readonly kind: 'stop-requested' }
   );
 
@@ -44,8 +61,15 @@ export type Effect =
       readonly deadlineAt: MonotonicMs | undefined;
     }
   | { readonly kind: 'cancel-hooks'; readonly drainId: string }
+  /** Hooks and uploads that run were given more time than there is now. */
+  | { readonly kind: 'tighten'; readonly drainId: string; readonly endsAt: MonotonicMs }
   /** Send what can be sent while the hooks still run. */
-  | { readonly kind: 'stage-sets'; readonly drainId: string; readonly sets: readonly string[]; readonly endsAt: MonotonicMs }
+  | {
+      readonly kind: 'stage-sets';
+      readonly drainId: string;
+      readonly sets: readonly string[];
+      readonly endsAt: MonotonicMs;
+    }
   | {
       readonly kind: 'commit-set';
       readonly drainId: string;
@@ -56,9 +80,19 @@ export type Effect =
   /** A checkpoint without a drain (rebalance recommendation). */
   | { readonly kind: 'take-checkpoint'; readonly reason: CheckpointReason }
   | { readonly kind: 'write-report'; readonly drainId: string; readonly endsAt: MonotonicMs }
-  | { readonly kind: 'acknowledge'; readonly eventId: string; readonly attempt: number; readonly endsAt: MonotonicMs }
+  | {
+      readonly kind: 'acknowledge';
+      readonly eventId: string;
+      readonly attempt: number;
+      readonly endsAt: MonotonicMs;
+    }
   /** For the log, status line, metrics: `code` is a closed set and constant, the rest are fields. */
-  | { readonly kind: 'note'; readonly level: 'info' | 'warn' | 'error'; readonly code: NoteCode; readonly fields: Readonly<Record<string, unknown>> }
+  | {
+      readonly kind: 'note';
+      readonly level: 'info' | 'warn' | 'error';
+      readonly code: NoteCode;
+      readonly fields: Readonly<Record<string, unknown>>;
+    }
   | { readonly kind: 'exit' };
 
 export type NoteCode =
@@ -66,6 +100,7 @@ export type NoteCode =
   | 'event-noticed'
   | 'event-merged'
   | 'event-ignored-type'
+  | 'event-overflow'
   | 'event-of-unknown-owner'
   | 'event-tightened'
   | 'event-gone'

@@ -1,6 +1,6 @@
 import type { MonotonicMs, WallMs } from '../base/clock.ts';
 import type { EventDocument, ScheduledEvent } from './event.ts';
-import type { AckPolicy, Stage } from './policy.ts';
+import type { Stage } from './policy.ts';
 import type { HookResult } from './ports.ts';
 
 /**
@@ -27,21 +27,30 @@ export interface Watched {
   readonly deadlineAt: MonotonicMs | undefined;
   /** Consecutive good documents without it; two mean gone. */
   readonly absences: number;
+  /** Drained for in an earlier boot: of no concern any more, unless it turns out to be still ahead. */
+  readonly survived: boolean;
   readonly ack: Ack;
 }
 
 /** Where the acknowledgement of one event stands. */
 export type Ack =
-  | { readonly kind: 'open'; readonly policy: AckPolicy }
-  /** In flight, or in doubt after a restart. */
-  | { readonly kind: 'sending'; readonly attempt: number }
+  | { readonly kind: 'open' }
+  | { readonly kind: 'sending'; readonly attempt: number; readonly endsAt: MonotonicMs }
+  /** Was in flight when the daemon ended: the next document tells whether it took effect. */
+  | { readonly kind: 'in-doubt'; readonly attempt: number }
   | { readonly kind: 'retrying'; readonly attempt: number; readonly retryAt: MonotonicMs }
-  | { readonly kind: 'accepted'; readonly at: MonotonicMs }
+  | { readonly kind: 'accepted' }
   | { readonly kind: 'refused'; readonly detail: string }
   /** Decided not to. */
   | { readonly kind: 'withheld'; readonly reason: WithheldReason };
 
-export type WithheldReason = 'policy' | 'shared' | 'not-user-initiated' | 'started' | 'unsuccessful' | 'too-late';
+export type WithheldReason =
+  | 'policy'
+  | 'shared'
+  | 'not-user-initiated'
+  | 'started'
+  | 'unsuccessful'
+  | 'too-late';
 
 export const DRAIN_PHASES = [
   'before-checkpoint',
@@ -64,8 +73,9 @@ export type DrainPhase = (typeof DRAIN_PHASES)[number];
 export type DrainOutcome = 'success' | 'failure' | 'withdrawn' | 'rebooted';
 
 export interface Drain {
-  /** The id of the event that started it. */
+  /** Unique in a boot, also when the same event is withdrawn and announced again. */
   readonly id: string;
+  /** The event that started it. */
   readonly event: ScheduledEvent;
   readonly startedAt: MonotonicMs;
   /** Guest wall clock, for reports only. */
@@ -75,11 +85,16 @@ export interface Drain {
   readonly phase: DrainPhase;
   readonly hooks: readonly HookRun[];
   readonly sets: readonly SetRun[];
-  readonly report: 'pending' | 'writing' | 'done';
+  readonly report: ReportState;
   readonly outcome: DrainOutcome | undefined;
   /** When each phase began. */
   readonly timeline: readonly { readonly phase: DrainPhase; readonly at: MonotonicMs }[];
 }
+
+export type ReportState =
+  | { readonly kind: 'pending' }
+  | { readonly kind: 'writing'; readonly endsAt: MonotonicMs }
+  | { readonly kind: 'done' };
 
 export interface HookRun {
   readonly name: string;
@@ -102,13 +117,20 @@ export interface SetRun {
   readonly name: string;
   readonly priority: number;
   readonly attempt: number;
+  /** Start of the first attempt; undefined before it. */
+  readonly firstStartedAt: MonotonicMs | undefined;
   readonly run: SetRunState;
 }
 
 export type SetRunState =
   | { readonly kind: 'pending' }
   | { readonly kind: 'committing'; readonly startedAt: MonotonicMs }
-  | { readonly kind: 'retrying'; readonly retryAt: MonotonicMs; readonly code: string; readonly detail: string }
+  | {
+      readonly kind: 'retrying';
+      readonly retryAt: MonotonicMs;
+      readonly code: string;
+      readonly detail: string;
+    }
   | {
       readonly kind: 'committed';
       readonly at: MonotonicMs;
@@ -118,3 +140,12 @@ export type SetRunState =
       readonly bytesSent: number;
     }
   | { readonly kind: 'failed'; readonly code: string; readonly detail: string };
+
+export const INITIAL_STATE: State = {
+  vmName: undefined,
+  watched: [],
+  drain: undefined,
+  mentioned: [],
+  undecided: undefined,
+  stopping: false,
+};

@@ -1,0 +1,154 @@
+import { unreachable } from '../base/assert.ts';
+import type { MonotonicMs } from '../base/clock.ts';
+import { type Work, ackIsFinal, ackWakeTimes, advanceAcks, applyAckResult } from './ack.ts';
+import { applyDocument } from './announcements.ts';
+import { applySetResult } from './checkpoint-stage.ts';
+import {
+  advanceDrain,
+  drainWakeTimes,
+  newestPolicySets,
+  restartDrain,
+  resumeFrom,
+  stageSets,
+} from './drain.ts';
+import type { Decision, Input } from './effect.ts';
+import { applyHookResult } from './hook-stage.ts';
+import type { Policy } from './policy.ts';
+import type { Drain, State, Watched } from './state.ts';
+import { type Context, type Step, andThen, note, step } from './step.ts';
+
+/**
+ * The whole life of the daemon: what happened goes in, what is to be remembered and done comes out.
+ * Pure and total. The caller persists the state before it performs the effects, in their order.
+ */
+export function decide(policy: Policy, state: State, input: Input): Decision {
+  const context: Context = { policy, now: input };
+  const applied = andThen(apply(context, state, input), (value) => advance(context, value));
+  return { state: applied.value, effects: applied.effects };
+}
+
+function apply(context: Context, state: State, input: Input): Step<State> {
+  switch (input.kind) {
+    case 'identified':
+      return applyIdentity(context, state, input.vmName);
+    case 'document':
+      return applyDocument(context, state, input.document);
+    case 'poll-failed':
+    case 'tick':
+      return step(state);
+    case 'restarted':
+      return applyRestart(context, state);
+    case 'rebooted':
+      return applyReboot(context, state);
+    case 'hook-ended':
+      return onDrain(state, input.drainId, (drain) =>
+        applyHookResult(drain, input.name, input.attempt, input.result),
+      );
+    case 'set-ended':
+      return onDrain(state, input.drainId, (drain) =>
+        applySetResult(context, drain, input.set, input.attempt, input.result),
+      );
+    case 'report-ended':
+      return onDrain(state, input.drainId, (drain) =>
+        step(drain.report.kind === 'writing' ? { ...drain, report: { kind: 'done' } } : drain),
+      );
+    case 'ack-ended':
+      return applyAckResult(context, state, input.eventId, input.attempt, input.result);
+    case 'stop-requested':
+      return step({ ...state, stopping: true });
+    default:
+      return unreachable(input);
+  }
+}
+
+/** Goes as far as possible at this moment: acks and the drain depend on each other, so both are asked in turn. */
+function advance(context: Context, state: State): Step<State> {
+  let current = step(state);
+  for (let round = 0; round < 4; round++) {
+    const before = current.value;
+    current = andThen(current, (value) => advanceAcks(context, value, (watched) => workOf(value, watched)));
+    current = andThen(current, (value) => advanceOnce(context, value));
+    if (current.value.drain?.phase === before.drain?.phase) break;
+  }
+  const { drain, stopping } = current.value;
+  const idle = drain === undefined || drain.phase === 'waiting';
+  return stopping && idle ? andThen(current, (value) => step(value, { kind: 'exit' })) : current;
+}
+
+function advanceOnce(context: Context, state: State): Step<State> {
+  if (state.drain === undefined) return step(state);
+  const acksFinal = state.watched.every((watched) => watched.deadlineAt === undefined || ackIsFinal(watched));
+  return andThen(advanceDrain(context, state.drain, acksFinal), (drain) => step({ ...state, drain }));
+}
+
+function workOf(state: State, watched: Watched): Work {
+  if (watched.deadlineAt === undefined) return 'none';
+  const { drain } = state;
+  if (drain === undefined || (drain.phase !== 'ack' && drain.phase !== 'waiting')) return 'unfinished';
+  return drain.outcome === 'success' ? 'success' : 'failure';
+}
+
+/** A result for a drain that is no longer the current one changes nothing. */
+function onDrain(state: State, drainId: string, change: (drain: Drain) => Step<Drain>): Step<State> {
+  if (state.drain?.id !== drainId) return step(state);
+  return andThen(change(state.drain), (drain) => step(drain === state.drain ? state : { ...state, drain }));
+}
+
+function applyIdentity(context: Context, state: State, vmName: string): Step<State> {
+  if (state.vmName === vmName) return step(state);
+  const identified = step<State>({ ...state, vmName }, note('info', 'identified', { vmName }));
+  const { undecided } = state;
+  return undecided === undefined
+    ? identified
+    : andThen(identified, (value) => applyDocument(context, value, undecided));
+}
+
+function applyRestart(context: Context, state: State): Step<State> {
+  const watched = state.watched.map((one): Watched => ({
+    ...one,
+    absences: 0,
+    ack: one.ack.kind === 'sending' ? { kind: 'in-doubt', attempt: one.ack.attempt } : one.ack,
+  }));
+  const restarted: State = { ...state, watched, stopping: false, undecided: undefined };
+  if (state.drain === undefined) return step(restarted);
+  const drain = newestPolicySets(context.policy, restartDrain(state.drain));
+  return step(
+    { ...restarted, drain },
+    note('warn', 'drain-resumed', {
+      eventId: drain.event.id,
+      phase: drain.phase,
+      leftMs: Math.round(drain.deadlineAt - context.now.at),
+    }),
+    ...stageSets(context, drain),
+  );
+}
+
+function applyReboot(context: Context, state: State): Step<State> {
+  // Monotonic times of the earlier boot mean nothing now, and instance names can be reused.
+  const watched = state.watched.map((one): Watched => ({
+    ...one,
+    deadlineAt: undefined,
+    absences: 0,
+    survived: true,
+    ack: ackIsFinal(one) ? one.ack : { kind: 'withheld', reason: 'too-late' },
+  }));
+  const rebooted: State = { ...state, vmName: undefined, watched, stopping: false, undecided: undefined };
+  if (state.drain === undefined) return step(rebooted);
+  const drain = restartDrain(state.drain);
+  const closed = note('warn', 'drain-closed-by-reboot', { eventId: drain.event.id, phase: drain.phase });
+  return andThen(step(rebooted, closed), (value) =>
+    andThen(drain.phase === 'resuming' ? step(drain) : resumeFrom(context, drain, 'rebooted'), (resuming) =>
+      step({ ...value, drain: resuming }),
+    ),
+  );
+}
+
+/** When the state wants a `tick`, at the latest; undefined: only news can change anything. */
+export function wakeAt(policy: Policy, state: State, now: MonotonicMs): MonotonicMs | undefined {
+  const context: Context = { policy, now: { at: now, wallAt: 0, upload: undefined } };
+  const times = [
+    ...ackWakeTimes(state),
+    ...(state.drain === undefined ? [] : drainWakeTimes(context, state.drain)),
+  ].filter((at) => at > now);
+  return times.length === 0 ? undefined : Math.min(...times);
+}
