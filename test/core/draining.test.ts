@@ -1,0 +1,352 @@
+import { describe, expect, it } from 'vitest';
+
+import { Life, SELF, SERVER_EPOCH, event, hook, policyWith } from './support.ts';
+
+function noticed(policy = policyWith()): Life {
+  const life = new Life(policy);
+  life.document([event()]);
+  return life;
+}
+
+describe('a drain', () => {
+  it('goes stage by stage and acknowledges last', () => {
+    const life = noticed(policyWith({ hooks: [hook('stop'), hook('tell', { stage: 'after-checkpoint' })] }));
+    life.hookEnds('stop');
+    life.setEnds('job');
+    life.hookEnds('tell');
+    life.reportEnds();
+    life.ackEnds();
+    expect(life.log()).toEqual([
+      'stage-sets job',
+      'run-hook stop#1',
+      'commit-set job#1',
+      'run-hook tell#1',
+      'write-report',
+      'acknowledge A1#1',
+    ]);
+    expect(life.state.drain).toMatchObject({ phase: 'waiting', outcome: 'success' });
+  });
+
+  it('runs one order together and the next after it', () => {
+    const life = noticed(
+      policyWith({ hooks: [hook('b', { order: 20 }), hook('a', { order: 10 }), hook('c', { order: 20 })], sets: [] }),
+    );
+    expect(life.log()).toEqual(['run-hook a#1']);
+    life.hookEnds('a', false);
+    expect(life.log()).toEqual(['run-hook a#1', 'run-hook b#1', 'run-hook c#1']);
+  });
+
+  it.each([
+    { what: 'a required hook fails', required: true, acks: false },
+    { what: 'an optional hook fails', required: false, acks: true },
+  ])('takes the checkpoint when $what; acknowledges: $acks', ({ required, acks }) => {
+    const life = noticed(policyWith({ hooks: [hook('stop', { required })] }));
+    life.hookEnds('stop', false);
+    life.setEnds('job');
+    life.reportEnds();
+    expect(life.log()).toContain('commit-set job#1');
+    expect(life.log().includes('acknowledge A1#1')).toBe(acks);
+  });
+
+  it('with ack: always acknowledges a failed drain, after everything else', () => {
+    const life = noticed(policyWith({ events: { Preempt: { drain: true, ack: 'always', checkpoint: false } } }));
+    expect(life.log()).not.toContain('acknowledge A1#1');
+    life.hookEnds('stop', false);
+    life.setEnds('job', false, 1, false);
+    life.reportEnds();
+    expect(life.log().at(-1)).toBe('acknowledge A1#1');
+  });
+
+  it.each([
+    ['never', { ack: 'never' } as const, {}],
+    ['user-initiated, by the platform', { ack: 'user-initiated' } as const, {}],
+    ['after-success, shared', { ack: 'after-success' } as const, { resources: [SELF, 'fleet_9'] }],
+    ['always, shared', { ack: 'always' } as const, { resources: [SELF, 'fleet_9'] }],
+  ])('does not acknowledge: %s', (_, ack, change) => {
+    const life = new Life(policyWith({ events: { Preempt: { drain: true, checkpoint: false, ...ack } } }));
+    life.document([event(change)]);
+    life.hookEnds('stop');
+    life.setEnds('job');
+    life.reportEnds();
+    expect(life.log().some((line) => line.startsWith('acknowledge'))).toBe(false);
+    expect(life.state.drain).toMatchObject({ phase: 'waiting', outcome: 'success' });
+  });
+
+  it('keeps trying the upload instead of acknowledging, until the work must end', () => {
+    const life = noticed(policyWith({ hooks: [] }));
+    let attempt = 1;
+    for (let at = 0; at < 40_000; at += 100) {
+      life.tick(at);
+      const [set] = life.state.drain?.sets ?? [];
+      if (set?.run.kind === 'committing') life.setEnds('job', false, attempt++);
+      if (life.state.drain?.phase === 'report') life.reportEnds();
+    }
+    expect(attempt).toBeGreaterThan(10);
+    expect(life.log().some((line) => line.startsWith('acknowledge'))).toBe(false);
+    expect(life.state.drain).toMatchObject({ phase: 'waiting', outcome: 'failure' });
+  });
+
+  it('does not try again what can not succeed', () => {
+    const life = noticed(policyWith({ hooks: [] }));
+    life.setEnds('job', false, 1, false);
+    expect(life.state.drain?.sets[0]?.run.kind).toBe('failed');
+    life.reportEnds();
+    expect(life.state.drain?.phase).toBe('waiting');
+  });
+
+  it('commits by priority, and one that takes too long does not hold the others for ever', () => {
+    const sets = [{ name: 'large', priority: 1 }, { name: 'small', priority: 2 }];
+    const life = noticed(policyWith({ hooks: [], sets }));
+    expect(life.log().at(-1)).toBe('commit-set large#1');
+    life.tick(13_900);
+    expect(life.log().at(-1)).toBe('commit-set large#1');
+    life.tick(14_000);
+    expect(life.log().at(-1)).toBe('commit-set small#1');
+  });
+
+  it('leaves room for after-checkpoint hooks when the upload hangs', () => {
+    const life = noticed(policyWith({ hooks: [hook('tell', { stage: 'after-checkpoint', timeoutMs: 4000 })] }));
+    life.tick(23_999);
+    expect(life.log()).not.toContain('run-hook tell#1');
+    life.tick(24_000);
+    expect(life.log()).toContain('run-hook tell#1');
+  });
+
+  it('acknowledges again after a failed try, not after a refusal', () => {
+    const life = noticed(policyWith({ hooks: [] }));
+    life.setEnds('job');
+    life.reportEnds();
+    life.ackEnds('failed');
+    life.tick(1000);
+    expect(life.log().at(-1)).toBe('acknowledge A1#2');
+    life.ackEnds('refused', 'A1', 2);
+    life.tick(2000);
+    expect(life.log().filter((line) => line.startsWith('acknowledge'))).toHaveLength(2);
+    expect(life.state.drain?.phase).toBe('waiting');
+  });
+
+  it('gives up a runner that never answers, in time for the rest', () => {
+    const life = noticed();
+    life.tick(10_000);
+    expect(life.log()).not.toContain('commit-set job#1');
+    life.tick(11_000);
+    expect(life.log()).toContain('commit-set job#1');
+    life.hookEnds('stop');
+    expect(life.state.drain?.hooks[0]?.run).toMatchObject({ kind: 'ended', result: { kind: 'failed' } });
+  });
+});
+
+describe('the budget of hooks', () => {
+  function grants(life: Life): Record<string, number> {
+    return Object.fromEntries(
+      life.effects.flatMap((effect) => (effect.kind === 'run-hook' ? [[effect.name, effect.timeoutMs]] : [])),
+    );
+  }
+
+  it('is their own timeout when there is room', () => {
+    expect(grants(noticed())).toEqual({ stop: 10_000 });
+  });
+
+  it('leaves what the expected upload needs', () => {
+    const life = new Life(policyWith({ hooks: [hook('stop', { timeoutMs: 60_000 })] }));
+    const upload = { bytesLeft: 100_000_000, bytesPerSecond: 10_000_000 };
+    const document = { incarnation: 1, serverNow: SERVER_EPOCH, events: [event()], complete: true };
+    life.input({ at: 0, wallAt: 0, upload, kind: 'document', document });
+    // 30 s - 2 s reserve - 10 s upload - 0.5 s commit.
+    expect(grants(life)).toEqual({ stop: 17_500 });
+  });
+
+  it('keeps a quarter for the hooks however much there is to upload', () => {
+    const life = new Life(policyWith({ hooks: [hook('stop', { timeoutMs: 60_000 })] }));
+    const upload = { bytesLeft: 1e12, bytesPerSecond: 1 };
+    const document = { incarnation: 1, serverNow: SERVER_EPOCH, events: [event()], complete: true };
+    life.input({ at: 0, wallAt: 0, upload, kind: 'document', document });
+    expect(grants(life)).toEqual({ stop: 7000 });
+  });
+
+  it('is shared with the groups that come after', () => {
+    const hooks = [
+      hook('first', { order: 1, timeoutMs: 60_000 }),
+      hook('second', { order: 2, timeoutMs: 20_000 }),
+      hook('last', { stage: 'after-checkpoint', timeoutMs: 20_000 }),
+    ];
+    const life = noticed(policyWith({ hooks, sets: [] }));
+    expect(grants(life)).toEqual({ first: 28_000 * 0.6 });
+  });
+
+  it('is nothing once the work must end: the hook is skipped and said so', () => {
+    const hooks = [hook('first', { order: 1 }), hook('second', { order: 2 })];
+    const life = noticed(policyWith({ hooks, sets: [] }));
+    life.at = 27_990;
+    const effects = life.hookEnds('first');
+    expect(effects).toContainEqual(expect.objectContaining({ code: 'hook-skipped' }));
+    expect(life.log()).toEqual(['run-hook first#1', 'write-report']);
+  });
+});
+
+describe('a withdrawn event', () => {
+  const hooks = [hook('stop'), hook('again', { stage: 'on-resume' })];
+
+  it('needs two good documents in a row without it', () => {
+    const life = noticed(policyWith({ hooks }));
+    life.document([]);
+    life.document([event()]);
+    life.document([]);
+    life.input({ ...life.moment(), kind: 'poll-failed' });
+    life.document([], { complete: false });
+    expect(life.state.drain?.phase).toBe('before-checkpoint');
+    life.document([]);
+    expect(life.state.drain?.phase).toBe('withdrawn');
+  });
+
+  it('lets finish what runs, starts nothing more, resumes and watches again', () => {
+    const life = noticed(policyWith({ hooks }));
+    life.document([]);
+    life.document([]);
+    expect(life.log()).toEqual(['stage-sets job', 'run-hook stop#1']);
+    life.hookEnds('stop');
+    expect(life.log()).toEqual(['stage-sets job', 'run-hook stop#1', 'write-report', 'run-hook again#1']);
+    expect(life.state.drain).toMatchObject({ phase: 'resuming', outcome: 'withdrawn' });
+    life.hookEnds('again');
+    expect(life.state.drain).toBeUndefined();
+    life.document([event({ id: 'B2' })]);
+    expect(life.log().at(-1)).toBe('run-hook stop#1');
+  });
+
+  it('after everything was done resumes all the same', () => {
+    const life = noticed(policyWith({ hooks }));
+    life.hookEnds('stop');
+    life.setEnds('job');
+    life.reportEnds();
+    life.ackEnds();
+    life.document([]);
+    life.document([]);
+    expect(life.log().at(-1)).toBe('run-hook again#1');
+    expect(life.state.drain?.outcome).toBe('success');
+  });
+
+  it('does not end the drain while another own event still stands', () => {
+    const life = noticed(policyWith({ hooks }));
+    life.document([event(), event({ id: 'T1', type: 'Terminate' })]);
+    life.document([event({ id: 'T1', type: 'Terminate' })]);
+    life.document([event({ id: 'T1', type: 'Terminate' })]);
+    expect(life.state.drain?.phase).toBe('before-checkpoint');
+  });
+
+  it('followed by a new one while resuming: the new one wins', () => {
+    const life = noticed(policyWith({ hooks }));
+    life.hookEnds('stop');
+    life.document([]);
+    life.document([]);
+    life.setEnds('job');
+    expect(life.log().at(-1)).toBe('run-hook again#1');
+    life.at = 5000;
+    life.document([event({ id: 'B2' })]);
+    expect(life.log().slice(-3)).toEqual(['cancel-hooks', 'stage-sets job', 'run-hook stop#1']);
+  });
+});
+
+describe('a second own event during a drain', () => {
+  it('shortens the deadline, adds its hooks, and both are acknowledged at the end', () => {
+    const hooks = [hook('stop'), hook('preempted', { on: ['Preempt'], order: 90 })];
+    const life = new Life(policyWith({ hooks }));
+    const terminate = event({ id: 'T1', type: 'Terminate', notBefore: SERVER_EPOCH + 300_000 });
+    life.document([terminate]);
+    life.at = 1000;
+    life.document([terminate, event({ id: 'P1', notBefore: SERVER_EPOCH + 31_000 })]);
+    expect(life.state.drain?.deadlineAt).toBe(31_000);
+    life.hookEnds('stop');
+    life.hookEnds('preempted');
+    life.setEnds('job');
+    life.reportEnds();
+    expect(life.log()).toEqual([
+      'stage-sets job',
+      'run-hook stop#1',
+      'tighten',
+      'run-hook preempted#1',
+      'commit-set job#1',
+      'write-report',
+      'acknowledge T1#1',
+      'acknowledge P1#1',
+    ]);
+  });
+
+  it('after the first was done commits again what changed since', () => {
+    const life = noticed();
+    life.hookEnds('stop');
+    life.setEnds('job');
+    life.reportEnds();
+    life.ackEnds();
+    life.document([event(), event({ id: 'T1', type: 'Terminate' })]);
+    expect(life.log().at(-1)).toBe('commit-set job#2');
+  });
+});
+
+describe('a restart', () => {
+  function restart(life: Life): Life {
+    const again = new Life(life.policy, JSON.parse(JSON.stringify(life.state)));
+    again.at = life.at + 500;
+    again.input({ ...again.moment(), kind: 'restarted' });
+    return again;
+  }
+
+  it('starts what ran again, as a further attempt, and nothing that was done', () => {
+    const hooks = [hook('a', { order: 1 }), hook('b', { order: 2 }), hook('c', { order: 3 })];
+    const life = noticed(policyWith({ hooks }));
+    life.hookEnds('a');
+    const again = restart(life);
+    expect(again.log()).toEqual(['stage-sets job', 'run-hook b#2']);
+    again.hookEnds('b', true, 2);
+    expect(again.log().at(-1)).toBe('run-hook c#1');
+  });
+
+  it('with the ack in flight waits for the next document', () => {
+    const life = noticed(policyWith({ hooks: [] }));
+    life.setEnds('job');
+    life.reportEnds();
+    const scheduled = restart(life);
+    expect(scheduled.log()).toEqual([]);
+    scheduled.document([event()]);
+    expect(scheduled.log().filter((line) => line !== 'tighten')).toEqual(['acknowledge A1#2']);
+    const started = restart(life);
+    started.document([event({ status: 'Started', notBefore: undefined })]);
+    expect(started.log().filter((line) => line !== 'tighten')).toEqual([]);
+    expect(started.state.watched[0]?.ack.kind).toBe('accepted');
+  });
+
+  it('after a reboot closes the old drain and resumes', () => {
+    const life = noticed(policyWith({ hooks: [hook('stop'), hook('again', { stage: 'on-resume' })] }));
+    const rebooted = new Life(life.policy, life.state);
+    rebooted.input({ ...rebooted.moment(), kind: 'rebooted' });
+    expect(rebooted.log()).toEqual(['write-report', 'run-hook again#1']);
+    expect(rebooted.state.drain?.outcome).toBe('rebooted');
+  });
+
+  it.each([
+    ['Started', 'is not drained for again', false],
+    ['Scheduled', 'is still to come and is drained for', true],
+  ] as const)('after a reboot an old event that is %s %s', (status, _, drains) => {
+    const life = noticed(policyWith({ hooks: [hook('stop')], sets: [] }));
+    const rebooted = new Life(life.policy, life.state);
+    rebooted.input({ ...rebooted.moment(), kind: 'rebooted' });
+    rebooted.input({ ...rebooted.moment(), kind: 'identified', vmName: SELF });
+    rebooted.document([event({ status })]);
+    expect(rebooted.log().includes('run-hook stop#1')).toBe(drains);
+    expect(rebooted.log().some((line) => line.startsWith('acknowledge'))).toBe(false);
+  });
+});
+
+describe('a request to stop', () => {
+  it('is followed at once when idle, and after the drain otherwise', () => {
+    const idle = new Life();
+    idle.input({ ...idle.moment(), kind: 'stop-requested' });
+    expect(idle.log()).toEqual(['exit']);
+    const busy = noticed(policyWith({ hooks: [] }));
+    busy.input({ ...busy.moment(), kind: 'stop-requested' });
+    expect(busy.log()).not.toContain('exit');
+    busy.setEnds('job');
+    busy.reportEnds();
+    busy.ackEnds();
+    expect(busy.log().at(-1)).toBe('exit');
+  });
+});
