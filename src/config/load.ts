@@ -1,0 +1,111 @@
+import { listConfD, readConfigFile } from './config-file.ts';
+import { applyEnvironment } from './environment.ts';
+import { configJsonSchema } from './json-schema.ts';
+import { ConfigInvalid, type Problem } from './problem.ts';
+import { problemsOfSchema } from './problems-of-schema.ts';
+import { Config } from './schema.ts';
+import { effectiveValues, type EffectiveValue } from './effective.ts';
+import { branch, duplicateNames, formatPath, merge, toPlain, type Tree } from './tree.ts';
+import { warningsOf } from './warnings.ts';
+import { parseYaml } from './yaml-tree.ts';
+
+export type { EffectiveValue } from './effective.ts';
+
+export const DEFAULT_CONFIG_FILE = '/etc/evictd/config.yaml';
+
+export interface LoadOptions {
+  /** `--config FILE`; it has to exist. Without it the default file is read, which may be missing. */
+  readonly file?: string | undefined;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** What flags set, above everything else. */
+  readonly overrides?: readonly Override[];
+  /** Where the default file is; only tests have another. */
+  readonly defaultFile?: string;
+}
+
+export interface Override {
+  /** As the user wrote it, `--imds`. */
+  readonly flag: string;
+  readonly path: readonly string[];
+  readonly value: string | number | boolean;
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** Files that were read, in the order in which they were merged. */
+  readonly files: readonly string[];
+  /** Every single value as a config file would write it, and where it comes from (`default` for a default). */
+  readonly values: readonly EffectiveValue[];
+  /** Origin by key, `imds.pollInterval` → `FILE:LINE:COL`; only of values that are not defaults. */
+  readonly origins: ReadonlyMap<string, string>;
+  /** Things that are allowed but hardly meant. */
+  readonly warnings: readonly string[];
+}
+
+/**
+ * Reads the configuration: FILE, then the `conf.d/*.yaml` beside it in name order, `EVICTD_*` variables, flags.
+ * Throws `ConfigInvalid` (`config-invalid`) with every problem of all of them.
+ */
+export function loadConfig(options: LoadOptions): LoadedConfig {
+  const schema = configJsonSchema();
+  const written = readFiles(options);
+  const environment = applyEnvironment(written.tree, schema, options.env);
+  const tree = (options.overrides ?? []).reduce<Tree>(
+    (below, { flag, path, value }) => merge(below, branch(path, value, flag)),
+    environment.tree,
+  );
+  const result = Config.safeParse(toPlain(tree));
+  const problems = [
+    ...written.problems,
+    ...environment.problems,
+    // What a file that could not be read would have set is not missing.
+    ...(result.success ? [] : problemsOfSchema(result.error.issues, tree, schema)).filter(
+      ({ isMissing }) => isMissing !== true || written.problems.length === 0,
+    ),
+  ];
+  if (!result.success || problems.length > 0) throw new ConfigInvalid(problems);
+  const values = effectiveValues(result.data, tree);
+  const origins = new Map(
+    values.filter(({ origin }) => origin !== 'default').map(({ key, origin }) => [key, origin] as const),
+  );
+  return { config: result.data, files: written.files, values, origins, warnings: warningsOf(result.data) };
+}
+
+interface Written {
+  readonly tree: Tree;
+  readonly files: readonly string[];
+  readonly problems: readonly Problem[];
+}
+
+function readFiles({ file, defaultFile = DEFAULT_CONFIG_FILE }: LoadOptions): Written {
+  const main = file ?? defaultFile;
+  const below = listConfD(main);
+  const problems = [...below.problems];
+  const files: string[] = [];
+  let tree: Tree = { kind: 'map', origin: main, entries: new Map() };
+  for (const path of [main, ...below.files]) {
+    const read = readConfigFile(path);
+    // The default file may be missing; so may one of conf.d that was removed since it was listed.
+    if (read.kind === 'missing' && path !== file) continue;
+    if (read.kind !== 'read') {
+      const missing: Problem = {
+        origin: path,
+        key: undefined,
+        message: 'there is no such file',
+        allowed: undefined,
+      };
+      problems.push(read.kind === 'problem' ? read.problem : missing);
+      continue;
+    }
+    files.push(path);
+    const parsed = parseYaml(read.text, path);
+    problems.push(...parsed.problems, ...duplicateNames(parsed.tree).map(describeDuplicate));
+    tree = merge(tree, parsed.tree);
+  }
+  return { tree, files, problems };
+}
+
+function describeDuplicate({ path, name, origin }: ReturnType<typeof duplicateNames>[number]): Problem {
+  const message = `${JSON.stringify(name)} is used twice in this file`;
+  return { origin, key: formatPath(path), message, allowed: 'one entry for each name' };
+}

@@ -1,0 +1,139 @@
+import * as z from 'zod';
+
+import { storeUrlFault } from './store-url.ts';
+import { absolutePath, duration, integer, name, secretFile, size, text } from './schema-leaf.ts';
+
+const PLACEHOLDERS = /\{(?:vmName|vmId|scaleSet|tag:[^{}<>%&\\?/]{1,256})\}/g;
+
+const Auth = z
+  .discriminatedUnion('kind', [
+    z.strictObject({
+      kind: z.literal('managed-identity'),
+      clientId: text({
+        description: 'Client id of a user-assigned identity; without it the system-assigned one is used.',
+        allowed: 'a GUID',
+        test: (value) => /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value),
+        wrong: 'not a client id',
+      }).optional(),
+    }),
+    z.strictObject({
+      kind: z.literal('connection-string'),
+      file: secretFile('File that holds the connection string.'),
+    }),
+    z.strictObject({ kind: z.literal('sas'), file: secretFile('File that holds the SAS token.') }),
+    z.strictObject({ kind: z.literal('azurite') }),
+  ])
+  .prefault({ kind: 'managed-identity' })
+  .meta({
+    description: 'How to authenticate to the store; azurite stands for the emulator and its well-known key.',
+  });
+
+const Store = z
+  .strictObject({
+    url: z.string().meta({
+      description:
+        'Container and an optional prefix in it. For the emulator: http://127.0.0.1:10000/devstoreaccount1/CONTAINER[/PREFIX].',
+      'x-allowed': "https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX], or the emulator's URL",
+      examples: ['https://ACCOUNT.blob.core.windows.net/CONTAINER'],
+    }),
+    auth: Auth,
+  })
+  .superRefine((store, context) => {
+    const fault = storeUrlFault(store.url, store.auth.kind);
+    if (fault !== undefined) context.addIssue({ code: 'custom', path: ['url'], ...fault });
+  })
+  .meta({ description: 'Where the checkpoints go: a container of Azure Blob Storage. It has to exist.' });
+
+const globs = (description: string) =>
+  z
+    .array(
+      text({
+        description: 'Pattern.',
+        allowed: 'a pattern relative to path, without ".." parts',
+        test: (value) => value !== '' && !value.startsWith('/') && !value.split('/').includes('..'),
+        wrong: 'not a usable pattern',
+      }),
+    )
+    .meta({ description, 'x-allowed': 'a list of glob patterns' });
+
+export const CheckpointSet = z
+  .strictObject({
+    name: name('Name in the store, the log and on the command line.').refine(
+      // Reports of drains are stored at KEY/reports, beside the sets.
+      (value) => value !== 'reports',
+      'reserved for the reports of drains',
+    ),
+    path: absolutePath('Folder whose files make up the checkpoint.').refine(
+      (value) => /[^/.]/.test(value),
+      'the whole file system',
+    ),
+    include: globs('Files that belong to it.').default(['**']),
+    exclude: globs('Files that do not, although included.').default([]),
+    priority: integer({ description: 'Lower is committed first.', min: 0, max: 10_000 }).default(50),
+  })
+  .meta({ description: 'One folder that is saved; each set commits by itself.' });
+export type CheckpointSet = z.output<typeof CheckpointSet>;
+
+const Background = z.union([
+  z.literal(false),
+  z.strictObject({
+    interval: duration({
+      description: 'Time between two looks at the files.',
+      min: '1s',
+      max: '1d',
+    }).prefault('30s'),
+    idle: duration({
+      description: 'A file is staged once it has not been written to for this long.',
+      min: '0s',
+      max: '1h',
+    }).prefault('5s'),
+    maxRate: size({ description: 'Bytes sent per second at most.', min: '64KiB', max: '1TiB' }).prefault(
+      '50MiB',
+    ),
+  }),
+]);
+
+export const Checkpoint = z
+  .strictObject({
+    store: Store,
+    key: text({
+      description:
+        'Who shares a line of checkpoints; a replacement VM restores by it. Placeholders: {vmName}, {vmId}, {scaleSet}, {tag:NAME}.',
+      allowed:
+        'letters, digits and "._-/" with the placeholders {vmName} {vmId} {scaleSet} {tag:NAME}; no empty, "." or ".." part',
+      test: isKeyTemplate,
+      wrong: 'not a usable key',
+    }).default('{vmName}'),
+    sets: z
+      .array(CheckpointSet)
+      .default([])
+      .meta({ description: 'What is saved.', 'x-allowed': 'a list of sets' }),
+    background: Background.prefault({}).meta({
+      description: 'Staging between notices, so that a notice finds little left to send; false turns it off.',
+      'x-allowed': 'false, or a map with interval, idle and maxRate',
+    }),
+    every: duration({
+      description:
+        'Also commit on this schedule; for sets whose files are replaced atomically. Default: off.',
+      min: '10s',
+      max: '7d',
+    })
+      .optional()
+      .meta({ examples: ['10m'] }),
+    keep: integer({
+      description: 'Newest checkpoints of each set that pruning leaves.',
+      min: 1,
+      max: 10_000,
+    }).default(5),
+  })
+  .meta({ description: 'Checkpoints. Without this section evictd only runs hooks and acknowledges.' });
+export type Checkpoint = z.output<typeof Checkpoint>;
+export type StoreConfig = Checkpoint['store'];
+
+function isKeyTemplate(template: string): boolean {
+  const filled = template.replaceAll(PLACEHOLDERS, 'x');
+  return (
+    template.length <= 256 &&
+    filled.split('/').every((part) => /^[A-Za-z0-9._-]+$/.test(part) && !/^\.+$/.test(part))
+  );
+}

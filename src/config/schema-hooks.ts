@@ -1,0 +1,103 @@
+import * as z from 'zod';
+
+import { STAGES } from '../core/policy.ts';
+import {
+  choice,
+  duration,
+  flag,
+  httpUrl,
+  integer,
+  isCleanAbsolutePath,
+  isEventType,
+  name,
+  text,
+} from './schema-leaf.ts';
+
+const ACTIONS = ['run', 'systemd', 'http'] as const;
+
+export const Hook = z
+  .strictObject({
+    name: name('Name in the log, status and reports; files of conf.d change a hook by its name.'),
+    on: z
+      .array(
+        text({
+          description: 'Event type.',
+          allowed: 'an event type such as Preempt',
+          test: isEventType,
+          wrong: 'not an event type',
+        }),
+      )
+      .min(1)
+      .optional()
+      .meta({ description: 'Event types it runs for. Default: every type with drain: true.' }),
+    stage: choice(STAGES, 'When it runs.').default('before-checkpoint'),
+    order: integer({
+      description: 'Lower runs first; the same order runs in parallel.',
+      min: 0,
+      max: 10_000,
+    }).default(50),
+    timeout: duration({
+      description: 'The most it may take; cut further to what the budget leaves.',
+      min: '100ms',
+      max: '1h',
+    }).prefault('10s'),
+    required: flag('Its failure means that the event is not acknowledged.').default(true),
+    run: z
+      .array(z.string().meta({ description: 'Argument.', 'x-allowed': 'text' }))
+      .min(1)
+      .refine((argv) => isCleanAbsolutePath(argv[0] ?? ''), 'not starting with an absolute path')
+      .optional()
+      .meta({
+        description: 'Program and arguments, started without a shell.',
+        'x-allowed': 'a list: the absolute path of a program, then its arguments',
+        examples: [['/usr/local/bin/stop-workers', '--now']],
+      }),
+    user: text({
+      description: "User the program runs as. Default: the daemon's own. Only with run.",
+      allowed: 'a user name or numeric id',
+      test: (value) => /^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}\$?$/.test(value),
+      wrong: 'not a user name',
+    }).optional(),
+    systemd: z
+      .strictObject({
+        unit: text({
+          description: 'Unit with its suffix.',
+          allowed: 'a unit name such as nginx.service',
+          test: (value) =>
+            /^[A-Za-z0-9:_.\\@-]{1,240}\.(?:service|target|socket|timer|slice|scope|mount|path)$/.test(value),
+          wrong: 'not a unit name',
+        }),
+        action: choice(['start', 'stop', 'restart', 'kill'], 'What is done to the unit.'),
+      })
+      .optional()
+      .meta({ description: 'Acts on a systemd unit instead of running a program.' }),
+    http: z
+      .strictObject({
+        url: httpUrl('Where the event is sent as a CloudEvents JSON body.'),
+        method: choice(['POST', 'PUT', 'PATCH'], 'Request method.').default('POST'),
+      })
+      .optional()
+      .meta({ description: 'Sends a request instead of running a program.' }),
+  })
+  .superRefine((hook, context) => {
+    const actions = ACTIONS.filter((action) => hook[action] !== undefined);
+    if (actions.length !== 1) {
+      const found =
+        actions.length === 0 ? 'without any of' : `with ${actions.join(' and ')}, but takes only one of`;
+      context.addIssue({
+        code: 'custom',
+        message: `${found} run, systemd and http`,
+        params: { allowed: 'exactly one of them' },
+      });
+    }
+    if (hook.user !== undefined && hook.run === undefined) {
+      context.addIssue({
+        code: 'custom',
+        path: ['user'],
+        message: 'given without run',
+        params: { allowed: 'user only beside run' },
+      });
+    }
+  })
+  .meta({ description: 'One drain hook. Exactly one of run, systemd and http says what it does.' });
+export type Hook = z.output<typeof Hook>;

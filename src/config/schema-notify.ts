@@ -1,0 +1,33 @@
+import * as z from 'zod';
+
+import { choice, httpUrl, name, secretFile } from './schema-leaf.ts';
+
+const TARGETS = ['webhook', 'storageQueue'] as const;
+
+export const Notification = z
+  .strictObject({
+    name: name('Name in the log; files of conf.d change a notification by its name.'),
+    webhook: z
+      .strictObject({
+        'url-file': secretFile('File that holds the URL, since such a URL is a secret.'),
+        template: choice(['cloudevents', 'slack', 'teams'], 'Shape of the body.').default('cloudevents'),
+      })
+      .optional()
+      .meta({ description: 'Sends an HTTPS request.' }),
+    storageQueue: z
+      .strictObject({ url: httpUrl('https://ACCOUNT.queue.core.windows.net/QUEUE') })
+      .optional()
+      .meta({ description: 'Puts a message into an Azure Storage queue.' }),
+  })
+  .superRefine((notification, context) => {
+    const targets = TARGETS.filter((target) => notification[target] !== undefined);
+    if (targets.length === 1) return;
+    const found = targets.length === 0 ? 'without' : 'with both';
+    context.addIssue({
+      code: 'custom',
+      message: `${found} webhook and storageQueue`,
+      params: { allowed: 'exactly one of them' },
+    });
+  })
+  .meta({ description: 'Somebody who is told of drains. Exactly one of webhook and storageQueue says how.' });
+export type Notification = z.output<typeof Notification>;

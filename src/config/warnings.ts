@@ -1,0 +1,45 @@
+import { normalize } from 'node:path';
+
+import type { Config } from './schema.ts';
+import { KNOWN_EVENT_TYPES } from './schema-events.ts';
+
+/** What is allowed but hardly meant, one sentence each. */
+export function warningsOf(config: Config): readonly string[] {
+  return [...nestedSets(config), ...missingSets(config), ...unknownTypes(config), ...idleHooks(config)];
+}
+
+function nestedSets({ checkpoint }: Config): readonly string[] {
+  const sets = (checkpoint?.sets ?? []).map(({ name, path }) => ({
+    name,
+    folder: `${normalize(path).replace(/\/+$/, '')}/`,
+  }));
+  return sets.flatMap((inner) =>
+    sets
+      .filter((outer) => outer !== inner && inner.folder.startsWith(outer.folder))
+      // Two sets with the same folder are named once, not once from each side.
+      .filter((outer) => outer.folder !== inner.folder || outer.name < inner.name)
+      .map(
+        (outer) =>
+          `checkpoint.sets: the folder of "${inner.name}" lies in that of "${outer.name}": its files are uploaded twice`,
+      ),
+  );
+}
+
+function missingSets({ checkpoint }: Config): readonly string[] {
+  if (checkpoint === undefined || checkpoint.sets.length > 0) return [];
+  return ['checkpoint.sets: there is no set, so nothing will be uploaded'];
+}
+
+function unknownTypes({ events }: Config): readonly string[] {
+  return Object.keys(events.types)
+    .filter((type) => !KNOWN_EVENT_TYPES.includes(type))
+    .map((type) => `events.${type}: this type of event is unknown (known: ${KNOWN_EVENT_TYPES.join(', ')})`);
+}
+
+function idleHooks({ events, hooks }: Config): readonly string[] {
+  return hooks.flatMap(({ name, on }) =>
+    (on ?? [])
+      .filter((type) => events.types[type]?.drain !== true)
+      .map((type) => `hooks: "${name}" is set for ${type}, which doesn't drain, so it won't run for it`),
+  );
+}
