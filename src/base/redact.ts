@@ -1,0 +1,193 @@
+import { EvictdError } from './errors.ts';
+
+export const REDACTED = '[redacted]';
+
+/**
+ * Takes secrets out of a text: SAS tokens (alone and in URLs), account and access keys, `Authorization` headers,
+ * bearer tokens, JWTs, token answers, passwords in URLs.
+ *
+ * It errs on the side of taking too much. Time is linear in the length of the text: every pattern begins at a
+ * fixed word or covers a whole run of its characters, so that no character is looked at from many starts.
+ */
+export function redact(text: string): string {
+  return text
+    .replace(URL_PASSWORD, `$1:${REDACTED}@`)
+    .replace(QUERY, redactQuery)
+    .replace(AUTHORIZATION, `$1${REDACTED}`)
+    .replace(CONNECTION_STRING_PART, `$1${REDACTED}`)
+    .replace(TOKEN_FIELD, `$1${REDACTED}`)
+    .replace(SIGNATURE, `$1${REDACTED}`)
+    .replace(SCHEME, `$1 ${REDACTED}`)
+    .replace(ACCESS_KEY, REDACTED)
+    .replace(TOKEN_RUN, redactJwt);
+}
+
+export interface RedactLimits {
+  /** Nesting below this is replaced by a mark. */
+  readonly depthMax: number;
+  /** Entries of one object or array; the number of left-out ones is mentioned. */
+  readonly entriesMax: number;
+  /** Characters of one string. */
+  readonly stringMax: number;
+  /** Bytes of the whole value as JSON, roughly; what comes after is left out. */
+  readonly bytesMax: number;
+}
+
+/**
+ * With the last string's worst case (six bytes a character) below 48 KiB, the longest line that journald takes in
+ * one piece (journald.conf(5), `LineMax=`).
+ */
+export const FIELD_LIMITS: RedactLimits = {
+  depthMax: 6,
+  entriesMax: 100,
+  stringMax: 4096,
+  bytesMax: 16 * 1024,
+};
+
+/**
+ * A copy of any value that is plain JSON, bounded and without secrets; a field whose name says that it holds a
+ * secret loses its value whatever it looks like. Errors become `{ code, message, remedy, cause, … }`, without the
+ * request and response objects that SDK errors carry. Never throws, also not for cycles or throwing getters.
+ */
+export function redactDeep(value: unknown, limits: RedactLimits = FIELD_LIMITS): unknown {
+  return copyValue(value, { limits, bytesLeft: limits.bytesMax }, 0);
+}
+
+// A quote, possibly escaped, as in JSON within a string.
+const QUOTE = String.raw`\\{0,4}["']`;
+// What stands between a name and its value in JSON, headers, form data, YAML and inspected objects.
+const ASSIGN = String.raw`(?:${QUOTE})?[ \t]{0,8}[:=][ \t]{0,8}(?:\[\s{0,8}(?=["'\\]))?(?:${QUOTE})?`;
+// A backslash belongs to the value (`\/`, `\u0026`) unless it escapes the quote that ends it.
+const ESCAPED = String.raw`\\[^"'\\\s]`;
+
+const URL_PASSWORD = /(:\/\/[^\s/:@"'?]{0,256}):[^\s/@"']{1,1024}@/g;
+const QUERY = /\?[^\s"'<>?]+/g;
+// The rest of the line or of the quoted text, since a scheme can have several parts.
+const AUTHORIZATION = new RegExp(String.raw`(authorization${ASSIGN})[^"'\r\n\\]+`, 'gi');
+const CONNECTION_STRING_PART = new RegExp(
+  String.raw`((?:account|(?:shared)?access)_?(?:key|signature)${ASSIGN})(?:[^\s;"'\\]|${ESCAPED})+`,
+  'gi',
+);
+const TOKEN_FIELD = new RegExp(
+  String.raw`((?:(?:access|refresh|id|sas)_?token|client_?(?:secret|assertion)|password)${ASSIGN})` +
+    String.raw`(?!\[redacted\])(?:[^\s"'\\;&,}\]]|${ESCAPED})+`,
+  'gi',
+);
+const SIGNATURE = /(sig(?:=|%3D))[^\s&"'<>;]+/gi;
+const SCHEME = /\b(Bearer|SharedKey|SharedKeyLite|SharedAccessSignature)[ \t]{1,8}[^\s"',;\\]{6,}/gi;
+// 64 bytes in Base64: a storage account key, also where nothing says so.
+const ACCESS_KEY = /(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86,}==/g;
+const TOKEN_RUN = /[A-Za-z0-9_.-]{20,}/g;
+
+/** The whole query goes: besides the signature it tells who may do what until when. */
+function redactQuery(query: string): string {
+  return /sig(?:=|%3D)/i.test(query) ? `?${REDACTED}` : query;
+}
+
+/** A JWT is Base64url parts with dots between, the first of which begins with `{"` (RFC 7519). */
+function redactJwt(run: string): string {
+  const start = run.indexOf('eyJ');
+  if (start === -1 || !run.includes('.', start)) return run;
+  return run.slice(0, start) + REDACTED;
+}
+
+const SECRET_NAME =
+  /^(?:(?:proxy-?)?authorization|.{0,64}(?:token|secret|password|signature|credential)|.{0,64}(?:account|access|api)[_-]?key|.{0,64}connection[_-]?string|sas|sig)$/i;
+// Longer texts are cut before they are searched, to bound the time of one log call.
+const SEARCHED_MAX = 64 * 1024;
+// A secret cut in two may not be recognised; the shapes that are known without a name before them are shorter.
+const CUT_MARGIN = 512;
+const CAUSES_MAX = 5;
+
+interface Copy {
+  readonly limits: RedactLimits;
+  bytesLeft: number;
+}
+
+function copyValue(value: unknown, copy: Copy, depth: number): unknown {
+  if (copy.bytesLeft <= 0) return '[left out]';
+  switch (typeof value) {
+    case 'string':
+      return copyText(value, copy);
+    case 'number':
+    case 'boolean':
+    case 'bigint':
+      copy.bytesLeft -= 8;
+      return typeof value === 'boolean' || Number.isFinite(value) ? value : String(value);
+    case 'object':
+      return value === null ? null : copyObject(value, copy, depth);
+    case 'undefined':
+      return undefined;
+    default:
+      return `[${typeof value}]`;
+  }
+}
+
+function copyText(text: string, copy: Copy): string {
+  const searched = redact(text.length > SEARCHED_MAX ? text.slice(0, SEARCHED_MAX) : text);
+  const whole = text.length > SEARCHED_MAX ? searched.slice(0, -CUT_MARGIN) : searched;
+  const lengthMax = Math.max(0, Math.min(copy.limits.stringMax, copy.bytesLeft));
+  const kept = whole.length > lengthMax ? whole.slice(0, lengthMax) : whole;
+  // As JSON, since a control character takes six bytes there.
+  copy.bytesLeft -= Buffer.byteLength(JSON.stringify(kept));
+  const missing = text.length > SEARCHED_MAX ? text.length - kept.length : whole.length - kept.length;
+  return missing === 0 ? kept : `${kept}… [${missing} more characters]`;
+}
+
+function copyObject(value: object, copy: Copy, depth: number): unknown {
+  if (depth >= copy.limits.depthMax) return Array.isArray(value) ? '[array]' : '[object]';
+  copy.bytesLeft -= 2;
+  try {
+    if (value instanceof Error) return copyError(value, copy, depth);
+    if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'Invalid Date' : value.toISOString();
+    if (value instanceof URL) return copyText(value.href, copy);
+    if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
+    if (Array.isArray(value) || value instanceof Set) return copyItems([...value], copy, depth);
+    return copyEntries(value instanceof Map ? [...value] : Object.entries(value), copy, depth);
+  } catch {
+    // A getter or proxy of somebody else's object threw; the mark in the log line is the report of it.
+    return '[unreadable]';
+  }
+}
+
+function copyItems(items: readonly unknown[], copy: Copy, depth: number): unknown[] {
+  const copied: unknown[] = [];
+  for (const item of items.slice(0, copy.limits.entriesMax)) {
+    if (copy.bytesLeft <= 0) break;
+    copied.push(copyValue(item, copy, depth + 1) ?? null);
+  }
+  if (copied.length < items.length) copied.push(`… [${items.length - copied.length} more]`);
+  return copied;
+}
+
+function copyEntries(entries: readonly (readonly [unknown, unknown])[], copy: Copy, depth: number): unknown {
+  const copied: [string, unknown][] = [];
+  for (const [key, value] of entries.slice(0, copy.limits.entriesMax)) {
+    if (copy.bytesLeft <= 0) break;
+    const name = copyText(String(key), copy);
+    const secret = SECRET_NAME.test(name) && value !== null && ['string', 'object'].includes(typeof value);
+    copied.push([name, secret ? REDACTED : copyValue(value, copy, depth + 1)]);
+  }
+  if (copied.length < entries.length) copied.push(['…', `[${entries.length - copied.length} more]`]);
+  return Object.fromEntries(copied);
+}
+
+function copyError(error: Error, copy: Copy, depth: number): unknown {
+  const code = 'code' in error ? error.code : undefined;
+  const fields: [string, unknown][] = [
+    ['name', error.name],
+    ['code', code],
+    ['statusCode', 'statusCode' in error ? error.statusCode : undefined],
+    ['message', error.message],
+    ['remedy', error instanceof EvictdError ? error.remedy : undefined],
+    // Without a code it is a fault of the program, and where it happened is what one needs to know.
+    ['stack', code === undefined ? error.stack : undefined],
+    ['errors', error instanceof AggregateError ? error.errors.slice(0, CAUSES_MAX) : undefined],
+    ['cause', error.cause],
+  ];
+  return copyEntries(
+    fields.filter(([, value]) => value !== undefined),
+    copy,
+    depth,
+  );
+}
