@@ -7,7 +7,6 @@ export interface JsonSchema {
   readonly type?: string;
   readonly description?: string;
   readonly default?: unknown;
-  readonly examples?: readonly unknown[];
   readonly enum?: readonly unknown[];
   readonly const?: unknown;
   readonly properties?: Readonly<Record<string, JsonSchema>>;
@@ -18,6 +17,8 @@ export interface JsonSchema {
   readonly oneOf?: readonly JsonSchema[];
   /** What the value may be, for people. */
   readonly 'x-allowed'?: string;
+  /** A value to show where there is no default. */
+  readonly 'x-example'?: unknown;
   /** The value may be a secret put into the wrong place: never shown. */
   readonly 'x-sensitive'?: boolean;
 }

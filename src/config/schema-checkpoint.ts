@@ -14,13 +14,17 @@ const Auth = z
         allowed: 'a GUID',
         test: (value) => /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value),
         wrong: 'not a client id',
+        example: '00000000-0000-0000-0000-000000000000',
       }).optional(),
     }),
     z.strictObject({
       kind: z.literal('connection-string'),
-      file: secretFile('File that holds the connection string.'),
+      file: secretFile('File that holds the connection string.', '/etc/evictd/connection-string'),
     }),
-    z.strictObject({ kind: z.literal('sas'), file: secretFile('File that holds the SAS token.') }),
+    z.strictObject({
+      kind: z.literal('sas'),
+      file: secretFile('File that holds the SAS token.', '/etc/evictd/sas'),
+    }),
     z.strictObject({ kind: z.literal('azurite') }),
   ])
   .prefault({ kind: 'managed-identity' })
@@ -34,7 +38,7 @@ const Store = z
       description:
         'Container and an optional prefix in it. For the emulator: http://127.0.0.1:10000/devstoreaccount1/CONTAINER[/PREFIX].',
       'x-allowed': "https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX], or the emulator's URL",
-      examples: ['https://ACCOUNT.blob.core.windows.net/CONTAINER'],
+      'x-example': 'https://ACCOUNT.blob.core.windows.net/CONTAINER',
     }),
     auth: Auth,
   })
@@ -58,12 +62,12 @@ const globs = (description: string) =>
 
 export const CheckpointSet = z
   .strictObject({
-    name: name('Name in the store, the log and on the command line.').refine(
+    name: name('Name in the store, the log and on the command line.', 'job').refine(
       // Reports of drains are stored at KEY/reports, beside the sets.
       (value) => value !== 'reports',
       'reserved for the reports of drains',
     ),
-    path: absolutePath('Folder whose files make up the checkpoint.').refine(
+    path: absolutePath('Folder whose files make up the checkpoint.', '/var/lib/job/state').refine(
       (value) => /[^/.]/.test(value),
       'the whole file system',
     ),
@@ -119,7 +123,7 @@ export const Checkpoint = z
       max: '7d',
     })
       .optional()
-      .meta({ examples: ['10m'] }),
+      .meta({ 'x-example': '10m' }),
     keep: integer({
       description: 'Newest checkpoints of each set that pruning leaves.',
       min: 1,

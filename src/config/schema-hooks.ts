@@ -17,7 +17,10 @@ const ACTIONS = ['run', 'systemd', 'http'] as const;
 
 export const Hook = z
   .strictObject({
-    name: name('Name in the log, status and reports; files of conf.d change a hook by its name.'),
+    name: name(
+      'Name in the log, status and reports; files of conf.d change a hook by its name.',
+      'stop-workers',
+    ),
     on: z
       .array(
         text({
@@ -25,6 +28,7 @@ export const Hook = z
           allowed: 'an event type such as Preempt',
           test: isEventType,
           wrong: 'not an event type',
+          example: 'Preempt',
         }),
       )
       .min(1)
@@ -50,13 +54,14 @@ export const Hook = z
       .meta({
         description: 'Program and arguments, started without a shell.',
         'x-allowed': 'a list: the absolute path of a program, then its arguments',
-        examples: [['/usr/local/bin/stop-workers', '--now']],
+        'x-example': ['/usr/local/bin/stop-workers', '--now'],
       }),
     user: text({
       description: "User the program runs as. Default: the daemon's own. Only with run.",
       allowed: 'a user name or numeric id',
       test: (value) => /^[A-Za-z0-9_][A-Za-z0-9._-]{0,31}\$?$/.test(value),
       wrong: 'not a user name',
+      example: 'worker',
     }).optional(),
     systemd: z
       .strictObject({
@@ -66,6 +71,7 @@ export const Hook = z
           test: (value) =>
             /^[A-Za-z0-9:_.\\@-]{1,240}\.(?:service|target|socket|timer|slice|scope|mount|path)$/.test(value),
           wrong: 'not a unit name',
+          example: 'nginx.service',
         }),
         action: choice(['start', 'stop', 'restart', 'kill'], 'What is done to the unit.'),
       })
@@ -73,7 +79,10 @@ export const Hook = z
       .meta({ description: 'Acts on a systemd unit instead of running a program.' }),
     http: z
       .strictObject({
-        url: httpUrl('Where the event is sent as a CloudEvents JSON body.'),
+        url: httpUrl(
+          'Where the event is sent as a CloudEvents JSON body.',
+          'https://scheduler.internal/drain',
+        ),
         method: choice(['POST', 'PUT', 'PATCH'], 'Request method.').default('POST'),
       })
       .optional()

@@ -7,6 +7,8 @@ import { parseDuration, parseSize } from '../base/units.ts';
 interface LeafText {
   readonly description: string;
   readonly allowed: string;
+  /** Stands in the reference where there is no default. */
+  readonly example?: unknown;
 }
 
 interface RangeText {
@@ -52,9 +54,10 @@ export function text(leaf: LeafText & { readonly test: (value: string) => boolea
 }
 
 /** A name that can be a file name, a URL segment and a log field as it is. */
-export function name(description: string) {
+export function name(description: string, example: string) {
   return text({
     description,
+    example,
     allowed: 'up to 64 letters, digits, ".", "_" and "-", not only dots',
     test: isName,
     wrong: 'not a usable name',
@@ -65,9 +68,10 @@ export function isName(value: string): boolean {
   return /^[A-Za-z0-9._-]{1,64}$/.test(value) && !/^\.+$/.test(value);
 }
 
-export function absolutePath(description: string) {
+export function absolutePath(description: string, example?: string) {
   return text({
     description,
+    example,
     allowed: 'an absolute path without ".." parts',
     test: isCleanAbsolutePath,
     wrong: 'not an absolute path',
@@ -75,8 +79,8 @@ export function absolutePath(description: string) {
 }
 
 /** A file that holds a secret: whatever was written here by mistake is never printed. */
-export function secretFile(description: string) {
-  return absolutePath(description).meta({ 'x-sensitive': true });
+export function secretFile(description: string, example: string) {
+  return absolutePath(description, example).meta({ 'x-sensitive': true });
 }
 
 export function isCleanAbsolutePath(value: string): boolean {
@@ -84,7 +88,7 @@ export function isCleanAbsolutePath(value: string): boolean {
 }
 
 /** `HOST:PORT` in the file, both apart in the parsed config; an IPv6 address stands in brackets. */
-export function listenAddress(description: string) {
+export function listenAddress(description: string, example: string) {
   return z
     .codec(z.string(), z.strictObject({ host: z.string(), port: z.number() }), {
       decode(value, payload) {
@@ -99,12 +103,13 @@ export function listenAddress(description: string) {
       },
       encode: ({ host, port }) => (host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`),
     })
-    .meta(leafMeta({ description, allowed: 'HOST:PORT, for example 127.0.0.1:9464 or [::1]:9464' }));
+    .meta(leafMeta({ description, allowed: 'HOST:PORT, or [IPV6]:PORT', example }));
 }
 
-export function httpUrl(description: string) {
+export function httpUrl(description: string, example: string) {
   return text({
     description,
+    example,
     allowed: 'an http or https URL without user name and password',
     test: (value) => parseHttpUrl(value) !== undefined,
     wrong: 'not a usable URL',
@@ -146,8 +151,8 @@ export function formatExactSize(bytes: number): string {
   return `${bytes}B`;
 }
 
-export function leafMeta({ description, allowed }: LeafText) {
-  return { description, 'x-allowed': allowed };
+export function leafMeta({ description, allowed, example }: LeafText) {
+  return { description, 'x-allowed': allowed, ...(example === undefined ? {} : { 'x-example': example }) };
 }
 
 function quantity(

@@ -6,16 +6,21 @@ const TARGETS = ['webhook', 'storageQueue'] as const;
 
 export const Notification = z
   .strictObject({
-    name: name('Name in the log; files of conf.d change a notification by its name.'),
+    name: name('Name in the log; files of conf.d change a notification by its name.', 'ops'),
     webhook: z
       .strictObject({
-        'url-file': secretFile('File that holds the URL, since such a URL is a secret.'),
+        'url-file': secretFile(
+          'File that holds the URL, since such a URL is a secret.',
+          '/etc/evictd/teams-url',
+        ),
         template: choice(['cloudevents', 'slack', 'teams'], 'Shape of the body.').default('cloudevents'),
       })
       .optional()
       .meta({ description: 'Sends an HTTPS request.' }),
     storageQueue: z
-      .strictObject({ url: httpUrl('https://ACCOUNT.queue.core.windows.net/QUEUE') })
+      .strictObject({
+        url: httpUrl('The queue, which has to exist.', 'https://ACCOUNT.queue.core.windows.net/QUEUE'),
+      })
       .optional()
       .meta({ description: 'Puts a message into an Azure Storage queue.' }),
   })

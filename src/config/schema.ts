@@ -81,21 +81,24 @@ export const Config = z.strictObject({
   vm: Vm.prefault({}).meta({ description: 'This machine.' }),
   window: Window.prefault({}).meta({ description: 'How much time an event leaves.' }),
   events: Events.prefault({}).meta({ description: 'What each type of event means here.' }),
-  hooks: z.array(Hook).default([]).meta({ description: 'Drain hooks.', 'x-allowed': 'a list of hooks' }),
+  hooks: z.array(Hook).prefault([]).meta({ description: 'Drain hooks.', 'x-allowed': 'a list of hooks' }),
   hooksDir: absolutePath(
     'Folder of executables that run in name order at stage before-checkpoint; it may be missing.',
   ).default('/etc/evictd/hooks.d'),
   checkpoint: Checkpoint.optional(),
   metrics: z
-    .strictObject({ listen: listenAddress('Where Prometheus fetches the metrics.') })
+    .strictObject({ listen: listenAddress('Where Prometheus fetches the metrics.', '127.0.0.1:9464') })
     .optional()
-    .meta({ description: 'Metrics. Default: off.', examples: [{ listen: '127.0.0.1:9464' }] }),
+    .meta({ description: 'Metrics. Default: off.' }),
   health: z
     .strictObject({
-      listen: listenAddress('Where load balancers ask: 200, and 503 from the first moment of a drain.'),
+      listen: listenAddress(
+        'Where load balancers ask: 200, and 503 from the first moment of a drain.',
+        '0.0.0.0:8080',
+      ),
     })
     .optional()
-    .meta({ description: 'Health probe. Default: off.', examples: [{ listen: '0.0.0.0:8080' }] }),
+    .meta({ description: 'Health probe. Default: off.' }),
   notify: z
     .array(Notification)
     .default([])
