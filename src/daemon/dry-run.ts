@@ -1,0 +1,44 @@
+import type { CheckpointPort, HookRunner } from '../core/ports.ts';
+import type { Log } from '../observe/log.ts';
+
+/** Says which hook would run, and takes it as having succeeded, so that the whole drain can be seen. */
+export function createDryHooks(log: Log): HookRunner {
+  return {
+    async run({ name, stage, attempt, timeoutMs, event }) {
+      log.info('dry run: would run the hook', {
+        hook: name,
+        stage,
+        attempt,
+        timeoutMs: Math.round(timeoutMs),
+        eventId: event.id,
+      });
+      return { kind: 'succeeded', durationMs: 0 };
+    },
+  };
+}
+
+/** Says which set would be saved; touches neither the files nor the store. */
+export function createDryCheckpoints(
+  sets: readonly { readonly name: string; readonly path: string }[],
+  log: Log,
+): CheckpointPort {
+  return {
+    async stage() {},
+    async commit({ set, reason }) {
+      const path = sets.find(({ name }) => name === set)?.path;
+      log.info('dry run: would commit a checkpoint', { set, path, reason });
+      return { kind: 'committed', id: 'dry-run', files: 0, bytes: 0, bytesSent: 0, durationMs: 0 };
+    },
+    estimate: () => ({ bytesLeft: 0, bytesPerSecond: undefined }),
+    progress: () =>
+      sets.map(({ name }) => ({
+        name,
+        files: 0,
+        bytes: 0,
+        bytesStored: 0,
+        bytesSent: 0,
+        committedAt: undefined,
+        checkpointId: undefined,
+      })),
+  };
+}

@@ -1,0 +1,124 @@
+import { AssertionFailed } from '../base/assert.ts';
+import { abandonOn, boundedSignal } from '../base/abort.ts';
+import type { Clock } from '../base/clock.ts';
+import { decide, wakeAt } from '../core/decide.ts';
+import type { Effect, Input, Moment } from '../core/effect.ts';
+import type { Policy } from '../core/policy.ts';
+import type { UploadEstimate } from '../core/ports.ts';
+import type { State } from '../core/state.ts';
+
+// INVARIANTS:
+// - Only `turn` changes the state, and it never runs twice at once.
+// - The state is persisted before the effects that came with it are performed; effects keep their order.
+// - `send` never decides: callbacks and executors enqueue, the loop runs at its own pace.
+// - A journal that can't be written delays a turn by at most PERSIST_MS and never stops it.
+
+/** An input without the moment, which the loop adds when it takes the input up. */
+export type News = Input extends infer I ? (I extends Input ? Omit<I, keyof Moment> : never) : never;
+
+export interface Loop {
+  send(news: News): void;
+  state(): State;
+  /** False when something waits to be decided on and nothing was for too long. For the watchdog. */
+  isTurning(): boolean;
+  /** For errors that are bugs: ends the process, and systemd starts it again. */
+  readonly crash: (error: unknown) => void;
+  /** No more turns, no more effects. */
+  stop(): void;
+}
+
+export interface LoopDependencies {
+  readonly clock: Clock;
+  /** Asked at every turn: hooks may come and go while nothing drains. */
+  readonly policy: () => Policy;
+  readonly persist: (state: State) => Promise<void>;
+  /** Starts the effect and returns; results come back through `send`. */
+  readonly perform: (effect: Effect) => void;
+  readonly upload: () => UploadEstimate | undefined;
+  readonly onPersistFailed: (error: unknown) => void;
+  readonly onCrash: (error: unknown) => void;
+}
+
+/** Longer than any healthy disk takes; a drain can't wait for a broken one. */
+const PERSIST_MS = 1000;
+const STUCK_MS = 10_000;
+/** Far above what polls, hooks and sets can produce between two turns. */
+const QUEUE_MAX = 10_000;
+
+/** The one place where things are decided: takes what happened, remembers, then does. */
+export function startLoop(initial: State, dependencies: LoopDependencies): Loop {
+  const { clock } = dependencies;
+  let state = initial;
+  let queue: { readonly news: News; readonly queuedAt: number }[] = [];
+  let turning = false;
+  let stopped = false;
+  let lastTurnAt = clock.monotonicMs();
+  let timer: Disposable | undefined;
+
+  async function turn(): Promise<void> {
+    if (turning || stopped) return;
+    turning = true;
+    while (queue.length > 0) {
+      const batch = queue;
+      queue = [];
+      const policy = dependencies.policy();
+      const effects: Effect[] = [];
+      for (const { news, queuedAt } of batch) {
+        const decision = decide(policy, state, stamp(news, queuedAt, dependencies));
+        state = decision.state;
+        effects.push(...decision.effects);
+      }
+      await persist();
+      if (stopped) return;
+      for (const effect of effects) dependencies.perform(effect);
+      lastTurnAt = clock.monotonicMs();
+    }
+    turning = false;
+    armTimer();
+  }
+
+  async function persist(): Promise<void> {
+    using bound = boundedSignal(clock, PERSIST_MS);
+    try {
+      await abandonOn(bound.signal, dependencies.persist(state));
+    } catch (error) {
+      dependencies.onPersistFailed(error);
+    }
+  }
+
+  function armTimer(): void {
+    timer?.[Symbol.dispose]();
+    timer = undefined;
+    const now = clock.monotonicMs();
+    const at = stopped ? undefined : wakeAt(dependencies.policy(), state, now);
+    // One millisecond more: a timer that fires a hair early would find nothing due and spin.
+    if (at !== undefined) timer = clock.timer(at - now + 1, () => send({ kind: 'tick' }));
+  }
+
+  function send(news: News): void {
+    if (stopped) return;
+    if (queue.length >= QUEUE_MAX) throw new AssertionFailed('the loop does not keep up with its inputs');
+    queue.push({ news, queuedAt: clock.monotonicMs() });
+    turn().catch((error: unknown) => dependencies.onCrash(error));
+  }
+
+  return {
+    send,
+    state: () => state,
+    crash: dependencies.onCrash,
+    isTurning: () => queue.length === 0 || clock.monotonicMs() - lastTurnAt < STUCK_MS,
+    stop() {
+      stopped = true;
+      timer?.[Symbol.dispose]();
+    },
+  };
+}
+
+function stamp(news: News, queuedAt: number, { clock, upload }: LoopDependencies): Input {
+  const at = clock.monotonicMs();
+  const moment: Moment = { at, wallAt: clock.wallMs(), upload: upload() };
+  if (news.kind !== 'document' || news.document.serverNow === undefined) return { ...news, ...moment };
+  // The server's time has gone on while the document waited here.
+  const serverNow = news.document.serverNow + (at - queuedAt);
+  return { ...news, ...moment, document: { ...news.document, serverNow } };
+}

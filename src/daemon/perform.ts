@@ -1,0 +1,152 @@
+import { boundedSignal } from '../base/abort.ts';
+import type { Clock } from '../base/clock.ts';
+import { EvictdError, messageOf } from '../base/errors.ts';
+import type { Effect } from '../core/effect.ts';
+import type { AckResult, CheckpointPort, CheckpointReason, CommitResult, HookRunner } from '../core/ports.ts';
+import type { Drain } from '../core/state.ts';
+import type { Log } from '../observe/log.ts';
+import type { Loop } from './loop.ts';
+import { NOTE_MESSAGES } from './notes.ts';
+import type { Operations } from './operations.ts';
+
+/** A new kind of effect without an executor does not compile. Executors start work and return. */
+export type Executors = {
+  readonly [K in Effect['kind']]: (effect: Extract<Effect, { kind: K }>) => void;
+};
+
+export interface PerformDependencies {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly loop: () => Loop;
+  readonly operations: Operations;
+  readonly hooks: HookRunner;
+  /** Undefined without a `checkpoint` section. */
+  readonly checkpoints: CheckpointPort | undefined;
+  readonly acknowledge: (eventId: string, signal: AbortSignal) => Promise<AckResult>;
+  /** Writes the drain's report where it outlives the VM. */
+  readonly writeReport: (drain: Drain, signal: AbortSignal) => Promise<void>;
+  readonly onNote: (effect: Extract<Effect, { kind: 'note' }>) => void;
+  readonly onExit: () => void;
+}
+
+export function perform(executors: Executors, effect: Effect): void {
+  // The table's type pairs each kind with its own executor; the compiler can't follow that through an index.
+  (executors[effect.kind] as (effect: Effect) => void)(effect);
+}
+
+/** What turns decisions into deeds. Every deed answers with news for the loop. */
+export function createExecutors(dependencies: PerformDependencies): Executors {
+  const { clock, log, operations } = dependencies;
+  return {
+    'run-hook': (effect) => runHook(dependencies, effect),
+    'cancel-hooks': ({ drainId }) => operations.cancel(drainId, 'hook'),
+    tighten: ({ drainId, endsAt }) => operations.tighten(drainId, endsAt),
+    'stage-sets': ({ drainId, sets, endsAt }) => {
+      for (const set of sets) {
+        operations.run(drainId, 'upload', endsAt - clock.monotonicMs(), (signal) =>
+          stage(dependencies, set, signal),
+        );
+      }
+    },
+    'commit-set': ({ drainId, set, attempt, endsAt }) => {
+      operations.run(drainId, 'upload', endsAt - clock.monotonicMs(), async (signal) => {
+        const result = await commit(dependencies, set, 'notice', signal);
+        dependencies.loop().send({ kind: 'set-ended', drainId, set, attempt, result });
+      });
+    },
+    'take-checkpoint': ({ reason }) => {
+      for (const { name } of dependencies.checkpoints?.progress() ?? []) {
+        operations.run('none', 'upload', CHECKPOINT_MS, async (signal) => {
+          const result = await commit(dependencies, name, reason, signal);
+          const fields = { set: name, reason, ...result };
+          if (result.kind === 'committed') log.info('checkpoint taken', fields);
+          else log.warn('checkpoint failed, continuing', fields);
+        });
+      }
+    },
+    'write-report': ({ drainId, endsAt }) => {
+      // A signal of its own: what was cut short before must not take the report along.
+      writeReport(dependencies, drainId, endsAt).catch(dependencies.loop().crash);
+    },
+    acknowledge: ({ eventId, attempt, endsAt }) => {
+      acknowledge(dependencies, eventId, attempt, endsAt).catch(dependencies.loop().crash);
+    },
+    note: (effect) => {
+      log[effect.level](NOTE_MESSAGES[effect.code], { code: effect.code, ...effect.fields });
+      dependencies.onNote(effect);
+    },
+    exit: () => dependencies.onExit(),
+  };
+}
+
+/** A checkpoint outside a drain has time, but not for ever. */
+const CHECKPOINT_MS = 30 * 60_000;
+
+function runHook(dependencies: PerformDependencies, effect: Extract<Effect, { kind: 'run-hook' }>): void {
+  const { clock, operations } = dependencies;
+  const { drainId, name, stage, attempt, timeoutMs, deadlineAt } = effect;
+  const drain = dependencies.loop().state().drain;
+  if (drain?.id !== drainId) return;
+  const windowLeftMs = deadlineAt === undefined ? undefined : deadlineAt - clock.monotonicMs();
+  // The runner ends the hook at its timeout; the signal is only for what comes earlier.
+  operations.run(drainId, 'hook', timeoutMs * 2, async (signal) => {
+    const result = await dependencies.hooks.run(
+      { name, event: drain.event, stage, attempt, timeoutMs, windowLeftMs, drill: false },
+      signal,
+    );
+    dependencies.loop().send({ kind: 'hook-ended', drainId, name, attempt, result });
+  });
+}
+
+async function stage(
+  { checkpoints, log }: PerformDependencies,
+  set: string,
+  signal: AbortSignal,
+): Promise<void> {
+  try {
+    await checkpoints?.stage(set, signal);
+  } catch (error) {
+    // Nothing is lost: the commit stages what is missing, and its failure is what counts.
+    const code = error instanceof EvictdError ? error.code : 'unknown';
+    log.debug('staging ended early, continuing', { set, code, detail: messageOf(error) });
+  }
+}
+
+async function commit(
+  { checkpoints }: PerformDependencies,
+  set: string,
+  reason: CheckpointReason,
+  signal: AbortSignal,
+): Promise<CommitResult> {
+  return checkpoints === undefined
+    ? { kind: 'failed', code: 'not-configured', detail: 'there is no checkpoint section', retryable: false }
+    : checkpoints.commit({ set, reason }, signal);
+}
+
+async function writeReport(
+  dependencies: PerformDependencies,
+  drainId: string,
+  endsAt: number,
+): Promise<void> {
+  const { clock, log, loop } = dependencies;
+  const drain = loop().state().drain;
+  using bound = boundedSignal(clock, endsAt - clock.monotonicMs());
+  try {
+    if (drain?.id === drainId) await dependencies.writeReport(drain, bound.signal);
+  } catch (error) {
+    log.warn('report of the drain not stored, continuing', { detail: messageOf(error) });
+  }
+  loop().send({ kind: 'report-ended', drainId });
+}
+
+async function acknowledge(
+  dependencies: PerformDependencies,
+  eventId: string,
+  attempt: number,
+  endsAt: number,
+): Promise<void> {
+  const { clock, loop } = dependencies;
+  using bound = boundedSignal(clock, endsAt - clock.monotonicMs());
+  const result = await dependencies.acknowledge(eventId, bound.signal);
+  loop().send({ kind: 'ack-ended', eventId, attempt, result });
+}

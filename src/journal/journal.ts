@@ -1,0 +1,144 @@
+import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+
+import { EvictdError, errnoOf, isErrno, messageOf } from '../base/errors.ts';
+import type { State } from '../core/state.ts';
+import { JOURNAL_VERSION, JournalFile, fromKept, toKept } from './schema.ts';
+
+/** What was found at the start. */
+export type Found =
+  | { readonly kind: 'nothing' }
+  /** The daemon was restarted: go on. */
+  | { readonly kind: 'same-boot'; readonly state: State }
+  /** The machine was rebooted: close what was open. */
+  | { readonly kind: 'earlier-boot'; readonly state: State }
+  /** Could not be understood; it was moved to `setAside` (if even that failed: undefined). */
+  | { readonly kind: 'unreadable'; readonly reason: string; readonly setAside: string | undefined };
+
+export interface Journal {
+  readonly file: string;
+  /** Never rejects for what the file contains. Rejects `state-unwritable` when the folder can't be used. */
+  load(): Promise<Found>;
+  /** Durable when it resolves. Writes nothing when nothing changed. Calls must not overlap. */
+  write(state: State): Promise<void>;
+}
+
+const BYTES_MAX = 16 * 1024 * 1024;
+
+/**
+ * The daemon's memory: one small file, replaced as a whole (temporary file, fsync, rename, fsync of the folder), so
+ * that at any instant there is either the old one or the new one. It is bound to the boot: the monotonic times in it
+ * mean nothing after a reboot.
+ */
+export function createJournal(options: { readonly dir: string; readonly bootId: string }): Journal {
+  const file = path.join(options.dir, 'journal.json');
+  let written: string | undefined;
+  return {
+    file,
+    load: () => load(file, options.bootId),
+    async write(state) {
+      const record = { version: JOURNAL_VERSION, bootId: options.bootId, state: toKept(state) };
+      const text = `${JSON.stringify(record)}\n`;
+      if (text === written) return;
+      await replaceFile(file, text);
+      written = text;
+    },
+  };
+}
+
+async function load(file: string, bootId: string): Promise<Found> {
+  await prepareFolder(path.dirname(file));
+  let text: string;
+  try {
+    text = await readBounded(file);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return { kind: 'nothing' };
+    return setAside(file, messageOf(error));
+  }
+  const parsed = parse(text);
+  if (!parsed.ok) return setAside(file, parsed.reason);
+  const state = fromKept(parsed.file.state);
+  return parsed.file.bootId === bootId ? { kind: 'same-boot', state } : { kind: 'earlier-boot', state };
+}
+
+function parse(text: string): { ok: true; file: JournalFile } | { ok: false; reason: string } {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    return { ok: false, reason: `not JSON: ${messageOf(error)}` };
+  }
+  const result = JournalFile.safeParse(json);
+  if (result.success) return { ok: true, file: result.data };
+  const [issue] = result.error.issues;
+  return {
+    ok: false,
+    reason: `${issue?.path.join('.') ?? 'journal'}: ${issue?.message ?? 'not understood'}`,
+  };
+}
+
+async function readBounded(file: string): Promise<string> {
+  const handle = await open(file, 'r');
+  try {
+    const { size } = await handle.stat();
+    if (size > BYTES_MAX) throw new EvictdError('journal-too-large', `${size} bytes`);
+    return await handle.readFile('utf8');
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Kept for a person to look at; only the newest, so that a crash loop can't fill the disk. */
+async function setAside(file: string, reason: string): Promise<Found> {
+  const target = `${file}.unreadable`;
+  try {
+    await rename(file, target);
+    return { kind: 'unreadable', reason, setAside: target };
+  } catch {
+    // Reported through `setAside` being undefined; the next write replaces the file.
+    return { kind: 'unreadable', reason, setAside: undefined };
+  }
+}
+
+async function prepareFolder(dir: string): Promise<void> {
+  const probe = path.join(dir, '.writable');
+  try {
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await (await open(probe, 'w', 0o600)).close();
+    await rm(probe);
+  } catch (error) {
+    throw new EvictdError(
+      'state-unwritable',
+      `state.dir: ${dir} can't be written: ${errnoOf(error) ?? messageOf(error)}`,
+      {
+        remedy: `make it a folder that the daemon's user may write, or set state.dir`,
+        cause: error,
+      },
+    );
+  }
+}
+
+/** Replaces a file durably: a crash at any point leaves the old content or the new one. */
+export async function replaceFile(file: string, text: string): Promise<void> {
+  const temporary = `${file}.new`;
+  const handle = await open(temporary, 'w', 0o600);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, file);
+  // Without it the rename itself may be lost in a power cut.
+  const folder = await open(path.dirname(file), 'r');
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** The kernel's id of this boot. */
+export async function readBootId(): Promise<string> {
+  return (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+}
