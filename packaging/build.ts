@@ -1,0 +1,95 @@
+import { execFileSync } from 'node:child_process';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { builtinModules } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+import { build, type Metafile } from 'esbuild';
+import * as z from 'zod';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const OUTPUT = 'dist/evictd.js';
+
+/** Bundles src/main.ts with all its packages into one file that runs with plain `node dist/evictd.js`; answers its size in bytes. */
+export async function buildBundle(): Promise<number> {
+  const { version } = z
+    .object({ version: z.string() })
+    .parse(JSON.parse(await readFile(`${ROOT}/package.json`, 'utf8')));
+  const result = await build({
+    absWorkingDir: ROOT,
+    entryPoints: ['src/main.ts'],
+    outfile: OUTPUT,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node22',
+    // Without splitting, a dynamic import stays in this file but its code still runs only when it is asked for.
+    splitting: false,
+    minify: true,
+    // Names of classes and functions are part of error messages and stack traces.
+    keepNames: true,
+    // Licences of what is bundled go beside it.
+    legalComments: 'external',
+    sourcemap: false,
+    metafile: true,
+    write: false,
+    logLevel: 'warning',
+    define: {
+      EVICTD_VERSION: JSON.stringify(version),
+      EVICTD_COMMIT: JSON.stringify(commit()),
+    },
+    banner: {
+      // Packages in CommonJS form call require() for Node's own modules, which an ES module doesn't have.
+      js: [
+        '#!/usr/bin/env node',
+        "import { createRequire as __evictdCreateRequire } from 'node:module';",
+        'const require = __evictdCreateRequire(import.meta.url);',
+      ].join('\n'),
+    },
+  });
+  const foreign = foreignImports(result.metafile);
+  if (foreign.length > 0)
+    throw new Error(`the bundle still imports packages that it should contain: ${foreign.join(', ')}`);
+  await mkdir(`${ROOT}/dist`, { recursive: true });
+  for (const { path, contents } of result.outputFiles) {
+    // Renamed into place, so that a program which starts it meanwhile never sees half of it.
+    const temporary = `${path}.${process.pid}`;
+    await writeFile(temporary, contents, { mode: path.endsWith('.js') ? 0o755 : 0o644 });
+    await rename(temporary, path);
+  }
+  return result.metafile.outputs[OUTPUT]?.bytes ?? 0;
+}
+
+/** What the bundle imports at run time and Node doesn't bring along. */
+function foreignImports({ outputs }: Metafile): readonly string[] {
+  const imported = Object.values(outputs).flatMap((output) =>
+    output.imports.filter(({ external }) => external === true),
+  );
+  const names = new Set(imported.map(({ path }) => path).filter((path) => !isBuiltin(path)));
+  return [...names].toSorted();
+}
+
+function isBuiltin(path: string): boolean {
+  return path.startsWith('node:') || builtinModules.includes(path);
+}
+
+/** The commit that is built; a tarball without repository is `unknown`. */
+function commit(): string {
+  try {
+    const hash = git('rev-parse', '--short=12', 'HEAD');
+    return git('status', '--porcelain', '--', 'src', 'package-lock.json') === '' ? hash : `${hash}-dirty`;
+  } catch {
+    // Neither git nor a repository is needed to build.
+    return 'unknown';
+  }
+}
+
+function git(...args: string[]): string {
+  return execFileSync('git', args, {
+    cwd: ROOT,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+    timeout: 10_000,
+  }).trim();
+}
+
+if (import.meta.main) console.log(`${OUTPUT}: ${((await buildBundle()) / 1e6).toFixed(2)} MB`);
