@@ -1,0 +1,119 @@
+import { Command as Commander, CommanderError, Option } from 'commander';
+
+import { type Command, EXIT, type ExitCode, type Invocation, type OptionSpec } from './command.ts';
+
+/** What a command gets besides its arguments. */
+export type Surroundings = Pick<Invocation, 'env' | 'out' | 'err' | 'signal'>;
+
+/**
+ * Runs the command that `args` (without node and script) name and answers its exit code.
+ * A wrong command line is one line on stderr and exit code 2; what the command itself throws is passed on.
+ */
+export async function runProgram(
+  commands: readonly Command[],
+  args: readonly string[],
+  surroundings: Surroundings,
+): Promise<ExitCode> {
+  let code: ExitCode = EXIT.done;
+  const program = buildProgram(commands, surroundings, (result) => (code = result));
+  try {
+    await program.parseAsync([...args], { from: 'user' });
+    return code;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return EXIT.done;
+    // What commander does when only a group of commands was named: the whole help, as an error.
+    const problem = error.code === 'commander.help' ? 'a command is missing' : usageText(error.message);
+    surroundings.err.write(`evictd: ${problem}; \`evictd --help\` lists the commands\n`);
+    return EXIT.usage;
+  }
+}
+
+/** The commander program for the table; also the source of help pages. */
+export function buildProgram(
+  commands: readonly Command[],
+  surroundings: Surroundings,
+  onDone: (code: ExitCode) => void,
+): Commander {
+  const program = configured(new Commander('evictd'), surroundings)
+    .description('Drains, checkpoints and acknowledges when an Azure Spot VM is about to be evicted.')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, 1 failed, 2 usage or config error, 3 nothing to do or found,\n4 drill too long, 69 daemon not running, 70 bug.',
+    );
+  const groups = new Map<string, Commander>([['', program]]);
+  for (const command of commands) {
+    const words = command.name.split(' ');
+    const parent = groupOf(words.slice(0, -1), groups, surroundings);
+    const name = words.at(-1) ?? command.name;
+    const parsed = configured(parent.command(name), surroundings).summary(command.summary);
+    parsed.description(
+      [
+        `${capitalised(command.summary)}.`,
+        ...(command.description === undefined ? [] : ['', command.description]),
+      ].join('\n'),
+    );
+    for (const { name: label, description, required, variadic } of command.positionals ?? []) {
+      const inner = variadic === true ? `${label}...` : label;
+      parsed.argument(required ? `<${inner}>` : `[${inner}]`, description);
+    }
+    const options = command.options.map((spec) => ({ spec, option: commanderOption(spec) }));
+    for (const { option } of options) parsed.addOption(option);
+    parsed.action(async () => {
+      const values = options.map(({ spec, option }) => [spec.name, optionValue(parsed, option)] as const);
+      onDone(
+        await command.run({ ...surroundings, options: Object.fromEntries(values), positionals: parsed.args }),
+      );
+    });
+    // `checkpoints` is a command, and with a word after it a group.
+    groups.set(command.name, parsed);
+  }
+  return program;
+}
+
+function groupOf(
+  words: readonly string[],
+  groups: Map<string, Commander>,
+  surroundings: Surroundings,
+): Commander {
+  const name = words.join(' ');
+  const known = groups.get(name);
+  if (known !== undefined) return known;
+  const parent = groupOf(words.slice(0, -1), groups, surroundings);
+  const group = configured(parent.command(words.at(-1) ?? name), surroundings).description(
+    `Commands: evictd ${name} …`,
+  );
+  groups.set(name, group);
+  return group;
+}
+
+function configured(command: Commander, { out }: Surroundings): Commander {
+  return command
+    .exitOverride()
+    .allowExcessArguments(false)
+    .showSuggestionAfterError(true)
+    .configureOutput({
+      writeOut: (text) => out.write(text),
+      // Errors are thrown as well, and reported in one place.
+      writeErr: () => {},
+    });
+}
+
+function commanderOption({ name, value, description, required }: OptionSpec): Option {
+  const option = new Option(value === undefined ? `--${name}` : `--${name} <${value}>`, description);
+  return option.makeOptionMandatory(required === true);
+}
+
+function optionValue(command: Commander, option: Option): string | boolean | undefined {
+  const value: unknown = command.getOptionValue(option.attributeName());
+  return typeof value === 'string' || typeof value === 'boolean' ? value : undefined;
+}
+
+/** `error: unknown option '--jsn'\n(Did you mean --json?)` in one line. */
+function usageText(message: string): string {
+  return message.replace(/^error: /, '').replaceAll(/\s*\n\s*/g, ' ');
+}
+
+function capitalised(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
