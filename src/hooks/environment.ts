@@ -1,0 +1,78 @@
+import type { WallMs } from '../base/clock.ts';
+import type { ScheduledEvent } from '../core/event.ts';
+import type { HookRequest } from '../core/ports.ts';
+import type { Account } from './account.ts';
+
+/** Variables of the daemon that a hook may see. A list of what is allowed: nobody can list all secrets. */
+const INHERITED = new Set(['PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'LANG', 'LANGUAGE', 'TZ', 'TMPDIR']);
+
+/** What a daemon started with an empty environment searches. */
+export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/**
+ * The whole environment of a hook.
+ * `EVICTD_DEADLINE` and `EVICTD_SECONDS_LEFT` are there only when the window has an end (not for `on-resume`);
+ * the deadline is written on the guest's wall clock, because that is what the hook can compare it with.
+ * `EVICTD_TIMEOUT_SECONDS` is when the hook is killed at the latest; SIGTERM comes up to a second before.
+ */
+export function hookEnvironment(
+  daemon: Readonly<Record<string, string | undefined>>,
+  account: Account | undefined,
+  request: HookRequest,
+  now: { readonly spentMs: number; readonly wallMs: WallMs },
+): Record<string, string> {
+  const environment: Record<string, string> = { PATH: DEFAULT_PATH };
+  for (const [name, value] of Object.entries(daemon)) {
+    if (value !== undefined && (INHERITED.has(name) || name.startsWith('LC_'))) environment[name] = value;
+  }
+  if (account?.switching === true) {
+    environment['HOME'] = account.home;
+    environment['USER'] = account.name;
+    environment['LOGNAME'] = account.name;
+    environment['SHELL'] = account.shell;
+    // The daemon's own temporary folder is usually closed to others.
+    delete environment['TMPDIR'];
+  }
+  // A NUL can't stand in an environment; the two texts come from outside.
+  environment['EVICTD_EVENT_ID'] = withoutNul(request.event.id);
+  environment['EVICTD_EVENT_TYPE'] = withoutNul(request.event.type);
+  environment['EVICTD_HOOK'] = request.name;
+  environment['EVICTD_STAGE'] = request.stage;
+  environment['EVICTD_ATTEMPT'] = String(request.attempt);
+  environment['EVICTD_DRILL'] = request.drill ? '1' : '0';
+  environment['EVICTD_TIMEOUT_SECONDS'] = wholeSeconds(request.timeoutMs);
+  if (request.windowLeftMs !== undefined) {
+    const leftMs = request.windowLeftMs - now.spentMs;
+    environment['EVICTD_DEADLINE'] = new Date(now.wallMs + leftMs).toISOString();
+    environment['EVICTD_SECONDS_LEFT'] = wholeSeconds(leftMs);
+  }
+  return environment;
+}
+
+/**
+ * The event as Azure writes it, one line of JSON.
+ * Source: learn.microsoft.com/azure/virtual-machines/linux/scheduled-events, "Query for events"
+ */
+export function eventJson(event: ScheduledEvent): string {
+  const document = {
+    EventId: event.id,
+    EventType: event.type,
+    ResourceType: 'VirtualMachine',
+    Resources: event.resources,
+    EventStatus: event.status,
+    NotBefore: event.notBefore === undefined ? '' : new Date(event.notBefore).toUTCString(),
+    Description: event.description,
+    EventSource: event.source,
+    // -1 is the service's own word for unknown.
+    DurationInSeconds: event.durationSeconds ?? -1,
+  };
+  return `${JSON.stringify(document)}\n`;
+}
+
+export function withoutNul(text: string): string {
+  return text.replaceAll('\0', '');
+}
+
+function wholeSeconds(ms: number): string {
+  return String(Math.max(0, Math.floor(ms / 1000)));
+}
