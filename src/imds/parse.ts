@@ -1,0 +1,88 @@
+import type { z } from 'zod';
+
+import { EvictdError } from '../base/errors.ts';
+import type { EventDocument, ScheduledEvent } from '../core/event.ts';
+import { EventEntry, EventsAnswer } from './schema.ts';
+import { parseServerTime } from './server-time.ts';
+
+/** An entry of the document that could not be used. */
+export interface DroppedEntry {
+  readonly index: number;
+  /** Names the field and what was wrong with it. */
+  readonly reason: string;
+}
+
+export interface ParsedDocument {
+  readonly document: EventDocument;
+  /** The first of them; `document.complete` is false when there was any. */
+  readonly dropped: readonly DroppedEntry[];
+}
+
+const DROPPED_MAX = 20;
+const REASON_CHARACTERS_MAX = 200;
+
+/**
+ * Reads the body of a 200 answer. Throws `imds-empty`, `imds-not-json` or `imds-bad-document` when there is no
+ * document in it; a document with broken entries is delivered without them.
+ */
+export function parseDocument(body: Uint8Array, dateHeader: string | undefined): ParsedDocument {
+  const answer = EventsAnswer.safeParse(parseJson(body));
+  if (!answer.success) {
+    throw new EvictdError(
+      'imds-bad-document',
+      `the events document can't be used: ${reasonOf(answer.error)}`,
+    );
+  }
+  const events: ScheduledEvent[] = [];
+  const dropped: DroppedEntry[] = [];
+  for (const [index, raw] of answer.data.Events.entries()) {
+    const entry = EventEntry.safeParse(raw);
+    if (entry.success) events.push(toEvent(entry.data));
+    else if (dropped.length < DROPPED_MAX) dropped.push({ index, reason: reasonOf(entry.error) });
+  }
+  return {
+    document: {
+      incarnation: answer.data.DocumentIncarnation,
+      serverNow: parseServerTime(dateHeader),
+      events,
+      complete: dropped.length === 0,
+    },
+    dropped,
+  };
+}
+
+/** JSON from an answer's bytes. Throws `imds-empty` or `imds-not-json` (HTML, or cut off in the middle). */
+export function parseJson(body: Uint8Array): unknown {
+  const text = new TextDecoder().decode(body);
+  if (text.trim() === '') throw new EvictdError('imds-empty', 'the answer has an empty body');
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new EvictdError('imds-not-json', `the answer (${body.length} bytes) isn't JSON, or not all of it`, {
+      cause,
+    });
+  }
+}
+
+/** The first thing that a schema found wrong, on one bounded line. */
+export function reasonOf(error: z.ZodError): string {
+  const [issue] = error.issues;
+  if (issue === undefined) return 'unknown';
+  return `${issue.path.length === 0 ? 'entry' : issue.path.join('.')}: ${issue.message}`.slice(
+    0,
+    REASON_CHARACTERS_MAX,
+  );
+}
+
+function toEvent(entry: EventEntry): ScheduledEvent {
+  return {
+    id: entry.EventId,
+    type: entry.EventType,
+    status: entry.EventStatus,
+    resources: entry.Resources,
+    notBefore: parseServerTime(entry.NotBefore),
+    source: entry.EventSource,
+    description: entry.Description,
+    durationSeconds: entry.DurationInSeconds,
+  };
+}

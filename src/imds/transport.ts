@@ -1,0 +1,148 @@
+import { Pool } from 'undici';
+
+import { boundedSignal } from '../base/abort.ts';
+import type { Clock, MonotonicMs } from '../base/clock.ts';
+import { errnoOf, EvictdError, messageOf } from '../base/errors.ts';
+
+/** An answer of any status, read to its end. */
+export interface Answer {
+  readonly status: number;
+  /** The `Date` header as sent. */
+  readonly date: string | undefined;
+  /** When the headers arrived: the moment that `date` speaks of. */
+  readonly headersAt: MonotonicMs;
+  readonly body: Uint8Array;
+}
+
+export interface Question {
+  readonly method: 'GET' | 'POST';
+  /** Path and query, exactly as they go out. */
+  readonly path: string;
+  /** JSON text. */
+  readonly body?: string;
+}
+
+export interface Transport {
+  /**
+   * Rejects with `imds-timeout`, `imds-unreachable`, `imds-too-large`, or `aborted` when the signal ended it.
+   * Whatever the outcome, nothing of the request is left running when it settles.
+   */
+  request(question: Question, timeoutMs: number, signal: AbortSignal): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+// Two polls, the acknowledgement, and one that may still be connecting after its request was given up.
+const CONNECTIONS_MAX = 4;
+const CONNECT_TIMEOUT_MS = 3000;
+const KEEP_ALIVE_MS = 30_000;
+
+/**
+ * HTTP to the metadata service: straight to it, with its own connections. An undici pool of one's own knows
+ * neither the proxy variables of the environment nor redirects; the service forbids both.
+ * Source: learn.microsoft.com/azure/virtual-machines/instance-metadata-service ("Proxies", "Security")
+ */
+export function createTransport(
+  options: { readonly endpoint: string; readonly responseBytesMax: number },
+  dependencies: { readonly clock: Clock },
+): Transport {
+  const { clock } = dependencies;
+  const { origin } = endpointUrl(options.endpoint);
+  const pool = new Pool(origin, {
+    connections: CONNECTIONS_MAX,
+    pipelining: 1,
+    connect: { timeout: CONNECT_TIMEOUT_MS },
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    // Every request carries a signal with its whole time; two more timers would only race with it.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  });
+  return {
+    async request(question, timeoutMs, signal) {
+      using bounded = boundedSignal(clock, timeoutMs, signal);
+      try {
+        return await exchange(pool, question, options.responseBytesMax, bounded.signal, clock);
+      } catch (error) {
+        const what = `${question.method} ${origin}${question.path}`;
+        if (error instanceof EvictdError && error.code === 'imds-too-large') throw error;
+        if (signal.aborted) throw new EvictdError('aborted', `${what}: given up`, { cause: error });
+        if (bounded.signal.aborted) {
+          throw new EvictdError(
+            'imds-timeout',
+            `${what}: no whole answer within ${Math.round(timeoutMs)} ms`,
+          );
+        }
+        throw unreachableService(what, error);
+      }
+    },
+    close: () => pool.destroy(),
+  };
+}
+
+async function exchange(
+  pool: Pool,
+  question: Question,
+  bytesMax: number,
+  signal: AbortSignal,
+  clock: Clock,
+): Promise<Answer> {
+  const { statusCode, headers, body } = await pool.request({
+    method: question.method,
+    path: question.path,
+    headers: {
+      metadata: 'true',
+      accept: 'application/json',
+      ...(question.body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
+    body: question.body ?? null,
+    signal,
+  });
+  const headersAt = clock.monotonicMs();
+  const { date } = headers;
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  // The body's type says `any`; undici's bodies are made of Buffers.
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > bytesMax) {
+      // Leaving the loop destroys the body and its connection, so that the rest is never read.
+      throw new EvictdError(
+        'imds-too-large',
+        `${question.method} ${question.path}: the answer (status ${statusCode}) is larger than ${bytesMax} bytes`,
+        { remedy: 'check that the endpoint is really the metadata service' },
+      );
+    }
+    chunks.push(chunk);
+  }
+  return {
+    status: statusCode,
+    date: typeof date === 'string' ? date : undefined,
+    headersAt,
+    body: Buffer.concat(chunks),
+  };
+}
+
+function unreachableService(what: string, error: unknown): EvictdError {
+  const code = errnoOf(error);
+  return new EvictdError(
+    'imds-unreachable',
+    `${what}: ${messageOf(error)}${code === undefined ? '' : ` (${code})`}`,
+    {
+      remedy: 'check the route to 169.254.169.254 and that no firewall or proxy agent blocks it',
+      cause: error,
+    },
+  );
+}
+
+function endpointUrl(endpoint: string): URL {
+  const url = URL.parse(endpoint);
+  if (url === null || !['http:', 'https:'].includes(url.protocol)) {
+    throw new EvictdError(
+      'bad-endpoint',
+      `${JSON.stringify(endpoint)} is not the URL of a metadata service`,
+      {
+        remedy: 'write it like http://169.254.169.254',
+      },
+    );
+  }
+  return url;
+}
