@@ -23,8 +23,8 @@ export interface Log {
 }
 
 export interface LogOptions {
-  /** Lines below it are left out. */
-  readonly level: LogLevel;
+  /** Lines below it are left out. Nothing is said at `trace`; the config knows it as the lowest. */
+  readonly level: LogLevel | 'trace';
   /** Begin each line with `<N>`, by which journald knows its priority (sd-daemon(3)); see `isJournal`. */
   readonly journald: boolean;
   /** Where the lines go; standard output by default. */

@@ -10,6 +10,10 @@ import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import type { EvictdError } from '../../src/base/errors.ts';
 import { createServiceNotifier } from '../../src/observe/systemd.ts';
+import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
+
+const { missing } = ensureDebianPackages(['systemd', 'perl-base']);
+const testWithSystemd = test.skipIf(missing.length > 0);
 
 let folder = '';
 const cleanups: (() => void)[] = [];
@@ -101,7 +105,7 @@ function manualClock() {
   return { clock, advance };
 }
 
-test('readiness, status, stopping and a longer timeout reach the socket', async () => {
+testWithSystemd('readiness, status, stopping and a longer timeout reach the socket', async () => {
   const { message } = await listen();
   const { service, failures } = notifier();
   await service.ready('watching fleet_2');
@@ -119,7 +123,7 @@ test('readiness, status, stopping and a longer timeout reach the socket', async 
   expect(failures).toEqual([]);
 });
 
-test('a status is one line and can not bring an assignment of its own', async () => {
+testWithSystemd('a status is one line and can not bring an assignment of its own', async () => {
   const { message } = await listen();
   const { service } = notifier();
   await service.status(`a\nMAINPID=1\0${'x'.repeat(1000)}`);
@@ -138,7 +142,7 @@ test('of many statuses in a row only the first and the newest are sent, and read
   expect(readFileSync(record, 'utf8')).toBe(`${pid} --status=one\n--ready ${pid} --status=four\n`);
 });
 
-test('the watchdog is pinged at a third of its time, while the daemon is healthy', async () => {
+testWithSystemd('the watchdog is pinged at a third of its time, while the daemon is healthy', async () => {
   const { message } = await listen();
   const { clock, advance } = manualClock();
   const { service } = notifier({ WATCHDOG_USEC: '15000000', WATCHDOG_PID: String(process.pid) }, clock);

@@ -1,0 +1,207 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { createCgroup } from './nspawn-cgroup.ts';
+import { debianRoot } from './nspawn-root.ts';
+
+/** A running Debian with systemd as its first process and a network of its own that leads nowhere. */
+export interface Machine extends AsyncDisposable {
+  /** Runs a program inside; rejects only when it couldn't be run, not when it fails. */
+  inside(argv: readonly string[], options?: { timeoutMs?: number; stdin?: string }): Promise<Finished>;
+  /** Like `inside`, and its output; rejects when it fails. */
+  output(argv: readonly string[], options?: { timeoutMs?: number; stdin?: string }): Promise<string>;
+  /** What the journal has of a unit, oldest first. */
+  journal(unit: string): Promise<JournalEntry[]>;
+  /** Ends it with all that runs in it; nothing of it stays, also no mount and no control group. */
+  stop(): Promise<void>;
+}
+
+export interface Finished {
+  /** 124: it took longer than its time. */
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface JournalEntry {
+  readonly MESSAGE?: string;
+  readonly PRIORITY?: string;
+  readonly SYSLOG_IDENTIFIER?: string;
+}
+
+export interface Bind {
+  readonly host: string;
+  readonly inside: string;
+}
+
+const BOOT_MS_MAX = 30_000;
+const OUTPUT_MAX = 8 * 1024 * 1024;
+const NAMESPACES = ['-m', '-u', '-i', '-n', '-p', '-C', '-r', '-w'];
+let machines = 0;
+
+/** Boots a machine in about a second; `binds` are read-only. What it writes is gone when it stops. */
+export async function bootMachine(binds: readonly Bind[]): Promise<Machine> {
+  const root = await debianRoot();
+  machines += 1;
+  const cgroup = createCgroup(machines);
+  const nspawn = startNspawn(root, binds, cgroup.memberFiles);
+  const console_ = collect(nspawn.stdout, nspawn.stderr);
+  const ended = once(nspawn, 'close');
+  let leader: number | undefined;
+
+  const stop = async (): Promise<void> => {
+    // The overlay is thrown away, so there is nothing to shut down in order.
+    const target = leader ?? nspawn.pid;
+    if (nspawn.exitCode === null && nspawn.signalCode === null && target !== undefined) killQuietly(target);
+    await withDeadline(ended, 10_000, 'the end of systemd-nspawn');
+    await until('the control group to be empty', 5000, async () => tryTo(() => cgroup[Symbol.dispose]()));
+  };
+
+  try {
+    leader = await until('the first process of the machine', BOOT_MS_MAX, async () => {
+      if (nspawn.exitCode !== null) throw new Error(`systemd-nspawn ended: ${console_()}`);
+      return findLeader(nspawn.pid);
+    });
+    const machine = createMachine(leader, stop);
+    await until('systemd to be up', BOOT_MS_MAX, async () => {
+      const { stdout } = await machine.inside(['systemctl', 'is-system-running']);
+      return ['running', 'degraded'].includes(stdout.trim());
+    });
+    return machine;
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+function startNspawn(root: string, binds: readonly Bind[], memberFiles: readonly string[]) {
+  const argv = [
+    'systemd-nspawn',
+    '--quiet',
+    `--directory=${root}`,
+    '--boot',
+    '--private-network',
+    // Without a systemd on the host there is nobody to register with.
+    '--register=no',
+    '--keep-unit',
+    '--console=pipe',
+    '--link-journal=no',
+    '--resolv-conf=off',
+    '--timezone=off',
+    '--volatile=overlay',
+    '--system-call-filter=bpf',
+    ...binds.map(({ host, inside }) => `--bind-ro=${host}:${inside}`),
+  ];
+  const join_ = memberFiles.map((file) => `echo $$ > ${file}`).join(' && ');
+  // The death signal: also when the test runner is killed, the machine goes with it.
+  return spawn('sh', ['-c', `${join_} && exec setpriv --pdeathsig KILL "$@"`, 'sh', ...argv], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH: process.env['PATH'], SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' },
+  });
+}
+
+function createMachine(leader: number, stop: () => Promise<void>): Machine {
+  const inside: Machine['inside'] = async (argv, { timeoutMs = 10_000, stdin = '' } = {}) => {
+    // `timeout` runs inside, since killing nsenter would leave its child alive.
+    const bounded = ['timeout', '--kill-after=1', String(timeoutMs / 1000), ...argv];
+    const child = spawn('nsenter', ['-t', String(leader), ...NAMESPACES, '--', ...bounded], {
+      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C.UTF-8', SYSTEMD_PAGER: '' },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    const stdout = collect(child.stdout);
+    const stderr = collect(child.stderr);
+    // A program that doesn't read its input may be gone before it is written.
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(stdin);
+    await withDeadline(once(child, 'close'), timeoutMs + 5000, `the end of ${argv.join(' ')}`);
+    return { code: child.exitCode, stdout: stdout(), stderr: stderr() };
+  };
+  const output: Machine['output'] = async (argv, options) => {
+    const { code, stdout, stderr } = await inside(argv, options);
+    if (code !== 0) throw new Error(`${argv.join(' ')} ended with ${code}: ${stderr || stdout}`);
+    return stdout;
+  };
+  return {
+    inside,
+    output,
+    async journal(unit) {
+      await output(['journalctl', '--sync']);
+      const lines = await output(['journalctl', `--unit=${unit}`, '--output=json', '--no-pager']);
+      // The shape is journalctl's; a test that finds another one fails.
+      return lines
+        .split('\n')
+        .filter(Boolean)
+        .map((line) => JSON.parse(line) as JournalEntry);
+    },
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+/** Asks again and again, at short intervals, until the answer is neither undefined nor false. */
+export async function until<T>(
+  what: string,
+  limitMs: number,
+  ask: () => Promise<T | undefined | false>,
+): Promise<T> {
+  const endsAt = performance.now() + limitMs;
+  for (;;) {
+    const answer = await ask();
+    if (answer !== undefined && answer !== false) return answer;
+    if (performance.now() > endsAt) throw new Error(`waited ${limitMs} ms in vain for ${what}`);
+    await delay(50);
+  }
+}
+
+function findLeader(nspawnPid: number | undefined): number | undefined {
+  if (nspawnPid === undefined) return undefined;
+  try {
+    const children = readFileSync(`/proc/${nspawnPid}/task/${nspawnPid}/children`, 'utf8').trim().split(' ');
+    return children
+      .map(Number)
+      .find((pid) => pid > 0 && readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'systemd');
+  } catch {
+    // It was just starting or ending; the caller asks again.
+    return undefined;
+  }
+}
+
+function collect(...streams: readonly NonNullable<ChildProcess['stdout']>[]): () => string {
+  let text = '';
+  for (const stream of streams) {
+    stream.setEncoding('utf8');
+    stream.on('data', (chunk: string) => {
+      if (text.length < OUTPUT_MAX) text += chunk;
+    });
+  }
+  return () => text;
+}
+
+async function withDeadline<T>(work: Promise<T>, limitMs: number, what: string): Promise<T> {
+  const over = new AbortController();
+  const deadline = delay(limitMs, undefined, { signal: over.signal }).then(() => {
+    throw new Error(`waited ${limitMs} ms in vain for ${what}`);
+  });
+  try {
+    return await Promise.race([work, deadline]);
+  } finally {
+    over.abort();
+    await deadline.catch(() => undefined);
+  }
+}
+
+function killQuietly(pid: number): void {
+  tryTo(() => process.kill(pid, 'SIGKILL'));
+}
+
+function tryTo(action: () => void): boolean {
+  try {
+    action();
+    return true;
+  } catch {
+    return false;
+  }
+}
