@@ -13,7 +13,6 @@ import { createServiceNotifier } from '../../src/observe/systemd.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
 
 const { missing } = ensureDebianPackages(['systemd', 'perl-base']);
-const testWithSystemd = test.skipIf(missing.length > 0);
 
 let folder = '';
 const cleanups: (() => void)[] = [];
@@ -105,32 +104,38 @@ function manualClock() {
   return { clock, advance };
 }
 
-testWithSystemd('readiness, status, stopping and a longer timeout reach the socket', async () => {
-  const { message } = await listen();
-  const { service, failures } = notifier();
-  await service.ready('watching fleet_2');
-  expect((await message()).split('|').sort()).toEqual([
-    `MAINPID=${process.pid}`,
-    'READY=1',
-    'STATUS=watching fleet_2',
-  ]);
-  await service.status('draining');
-  expect(await message()).toContain('STATUS=draining');
-  await service.extendTimeout(1500);
-  expect(await message()).toBe('EXTEND_TIMEOUT_USEC=1500000');
-  await service.stopping();
-  expect(await message()).toBe('STOPPING=1');
-  expect(failures).toEqual([]);
-});
+test.skipIf(missing.length > 0)(
+  'readiness, status, stopping and a longer timeout reach the socket',
+  async () => {
+    const { message } = await listen();
+    const { service, failures } = notifier();
+    await service.ready('watching fleet_2');
+    expect((await message()).split('|').sort()).toEqual([
+      `MAINPID=${process.pid}`,
+      'READY=1',
+      'STATUS=watching fleet_2',
+    ]);
+    await service.status('draining');
+    expect(await message()).toContain('STATUS=draining');
+    await service.extendTimeout(1500);
+    expect(await message()).toBe('EXTEND_TIMEOUT_USEC=1500000');
+    await service.stopping();
+    expect(await message()).toBe('STOPPING=1');
+    expect(failures).toEqual([]);
+  },
+);
 
-testWithSystemd('a status is one line and can not bring an assignment of its own', async () => {
-  const { message } = await listen();
-  const { service } = notifier();
-  await service.status(`a\nMAINPID=1\0${'x'.repeat(1000)}`);
-  const sent = (await message()).split('|');
-  expect(sent).not.toContain('MAINPID=1');
-  expect(sent.find((line) => line.startsWith('STATUS='))?.length).toBeLessThan(250);
-});
+test.skipIf(missing.length > 0)(
+  'a status is one line and can not bring an assignment of its own',
+  async () => {
+    const { message } = await listen();
+    const { service } = notifier();
+    await service.status(`a\nMAINPID=1\0${'x'.repeat(1000)}`);
+    const sent = (await message()).split('|');
+    expect(sent).not.toContain('MAINPID=1');
+    expect(sent.find((line) => line.startsWith('STATUS='))?.length).toBeLessThan(250);
+  },
+);
 
 test('of many statuses in a row only the first and the newest are sent, and readiness is not lost among them', async () => {
   const record = join(folder, 'calls');
@@ -142,30 +147,33 @@ test('of many statuses in a row only the first and the newest are sent, and read
   expect(readFileSync(record, 'utf8')).toBe(`${pid} --status=one\n--ready ${pid} --status=four\n`);
 });
 
-testWithSystemd('the watchdog is pinged at a third of its time, while the daemon is healthy', async () => {
-  const { message } = await listen();
-  const { clock, advance } = manualClock();
-  const { service } = notifier({ WATCHDOG_USEC: '15000000', WATCHDOG_PID: String(process.pid) }, clock);
-  let asked = 0;
-  let healthy = true;
-  const health = { isHealthy: () => ((asked += 1), healthy) };
-  expect(service.startWatchdog(health)).toBe(true);
-  expect(asked).toBe(1);
-  expect(await message()).toBe('WATCHDOG=1');
-  advance(4999);
-  expect(asked).toBe(1);
-  advance(1);
-  expect(asked).toBe(2);
-  expect(await message()).toBe('WATCHDOG=1');
-  healthy = false;
-  advance(5000);
-  expect(asked).toBe(3);
-  await service.stopping();
-  expect(await message()).toBe('STOPPING=1');
-  service.stop();
-  advance(60_000);
-  expect(asked).toBe(3);
-});
+test.skipIf(missing.length > 0)(
+  'the watchdog is pinged at a third of its time, while the daemon is healthy',
+  async () => {
+    const { message } = await listen();
+    const { clock, advance } = manualClock();
+    const { service } = notifier({ WATCHDOG_USEC: '15000000', WATCHDOG_PID: String(process.pid) }, clock);
+    let asked = 0;
+    let healthy = true;
+    const health = { isHealthy: () => ((asked += 1), healthy) };
+    expect(service.startWatchdog(health)).toBe(true);
+    expect(asked).toBe(1);
+    expect(await message()).toBe('WATCHDOG=1');
+    advance(4999);
+    expect(asked).toBe(1);
+    advance(1);
+    expect(asked).toBe(2);
+    expect(await message()).toBe('WATCHDOG=1');
+    healthy = false;
+    advance(5000);
+    expect(asked).toBe(3);
+    await service.stopping();
+    expect(await message()).toBe('STOPPING=1');
+    service.stop();
+    advance(60_000);
+    expect(asked).toBe(3);
+  },
+);
 
 test('no watchdog is served that is off, unreadable or meant for another process', () => {
   const health = { isHealthy: () => true };
