@@ -1,4 +1,4 @@
-import { chmod, chown, lstat, mkdir, rm } from 'node:fs/promises';
+import { chmod, chown, lstat, mkdir, readFile, rm } from 'node:fs/promises';
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
 import { connect } from 'node:net';
 import path from 'node:path';
@@ -14,8 +14,8 @@ export interface ControlHandlers {
 
 export interface ControlOptions {
   readonly socket: string;
-  /** Group id that may connect besides the owner; undefined leaves the group as it is. */
-  readonly gid: number | undefined;
+  /** Name of the group that may connect besides the owner; where it doesn't exist the group stays as it is. */
+  readonly group: string;
 }
 
 export interface ControlServer {
@@ -53,7 +53,7 @@ export async function startControlServer(
   };
 }
 
-async function listen(server: Server, { socket, gid }: ControlOptions): Promise<void> {
+async function listen(server: Server, { socket, group }: ControlOptions): Promise<void> {
   try {
     await mkdir(path.dirname(socket), { recursive: true, mode: 0o755 });
     await removeStale(socket);
@@ -62,7 +62,9 @@ async function listen(server: Server, { socket, gid }: ControlOptions): Promise<
       server.listen(socket, resolve);
     });
     await chmod(socket, SOCKET_MODE);
-    if (gid !== undefined) await chown(socket, -1, gid);
+    const gid = await groupId(group);
+    // Only root may give a file to a group that it isn't in; without it the owner is the only one to connect.
+    if (gid !== undefined && process.getuid?.() === 0) await chown(socket, 0, gid);
   } catch (error) {
     if (error instanceof EvictdError) throw error;
     throw new EvictdError('control-unusable', `control.socket: ${socket}: ${messageOf(error)}`, {
@@ -70,6 +72,13 @@ async function listen(server: Server, { socket, gid }: ControlOptions): Promise<
       cause: error,
     });
   }
+}
+
+/** From /etc/group; undefined when there is no such group. */
+async function groupId(name: string): Promise<number | undefined> {
+  const lines = (await readFile('/etc/group', 'utf8').catch(() => '')).split('\n');
+  const fields = lines.map((line) => line.split(':')).find(([first]) => first === name);
+  return fields?.[2] === undefined ? undefined : Number(fields[2]);
 }
 
 /** The socket of a daemon that was killed is left behind; one that answers belongs to a living one. */

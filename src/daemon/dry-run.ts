@@ -1,5 +1,6 @@
-import type { CheckpointPort, HookRunner } from '../core/ports.ts';
+import type { AckResult, HookRunner } from '../core/ports.ts';
 import type { Log } from '../observe/log.ts';
+import { type CheckpointHost, emptyProgress } from './checkpoint-host.ts';
 
 /** Says which hook would run, and takes it as having succeeded, so that the whole drain can be seen. */
 export function createDryHooks(log: Log): HookRunner {
@@ -21,7 +22,7 @@ export function createDryHooks(log: Log): HookRunner {
 export function createDryCheckpoints(
   sets: readonly { readonly name: string; readonly path: string }[],
   log: Log,
-): CheckpointPort {
+): CheckpointHost {
   return {
     async stage() {},
     async commit({ set, reason }) {
@@ -29,16 +30,20 @@ export function createDryCheckpoints(
       log.info('dry run: would commit a checkpoint', { set, path, reason });
       return { kind: 'committed', id: 'dry-run', files: 0, bytes: 0, bytesSent: 0, durationMs: 0 };
     },
+    async writeReport(eventId) {
+      log.info('dry run: would store the report of the drain', { eventId });
+    },
     estimate: () => ({ bytesLeft: 0, bytesPerSecond: undefined }),
-    progress: () =>
-      sets.map(({ name }) => ({
-        name,
-        files: 0,
-        bytes: 0,
-        bytesStored: 0,
-        bytesSent: 0,
-        committedAt: undefined,
-        checkpointId: undefined,
-      })),
+    progress: () => sets.map(({ name }) => emptyProgress(name)),
+    status: () => ({ ready: true, error: undefined }),
+    stop() {},
+  };
+}
+
+/** Says which event would be acknowledged, and takes it as accepted. */
+export function dryAcknowledge(log: Log): (eventId: string) => Promise<AckResult> {
+  return async (eventId) => {
+    log.info('dry run: would acknowledge', { eventId });
+    return { kind: 'accepted' };
   };
 }

@@ -2,12 +2,13 @@ import { boundedSignal } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import type { Effect } from '../core/effect.ts';
-import type { AckResult, CheckpointPort, CheckpointReason, CommitResult, HookRunner } from '../core/ports.ts';
-import type { Drain } from '../core/state.ts';
+import type { AckResult, CheckpointReason, CommitResult, HookRunner } from '../core/ports.ts';
 import type { Log } from '../observe/log.ts';
+import type { CheckpointHost } from './checkpoint-host.ts';
 import type { Loop } from './loop.ts';
 import { NOTE_MESSAGES } from './notes.ts';
 import type { Operations } from './operations.ts';
+import { type ReportContext, reportOf } from './report.ts';
 
 /** A new kind of effect without an executor does not compile. Executors start work and return. */
 export type Executors = {
@@ -21,10 +22,10 @@ export interface PerformDependencies {
   readonly operations: Operations;
   readonly hooks: HookRunner;
   /** Undefined without a `checkpoint` section. */
-  readonly checkpoints: CheckpointPort | undefined;
+  readonly checkpoints: CheckpointHost | undefined;
   readonly acknowledge: (eventId: string, signal: AbortSignal) => Promise<AckResult>;
-  /** Writes the drain's report where it outlives the VM. */
-  readonly writeReport: (drain: Drain, signal: AbortSignal) => Promise<void>;
+  /** What a report says besides the drain itself. */
+  readonly reportContext: () => ReportContext;
   readonly onNote: (effect: Extract<Effect, { kind: 'note' }>) => void;
   readonly onExit: () => void;
 }
@@ -132,7 +133,10 @@ async function writeReport(
   const drain = loop().state().drain;
   using bound = boundedSignal(clock, endsAt - clock.monotonicMs());
   try {
-    if (drain?.id === drainId) await dependencies.writeReport(drain, bound.signal);
+    if (drain?.id === drainId) {
+      const report = JSON.stringify(reportOf(drain, dependencies.reportContext()), null, 2);
+      await dependencies.checkpoints?.writeReport(drain.event.id, Buffer.from(report), bound.signal);
+    }
   } catch (error) {
     log.warn('report of the drain not stored, continuing', { detail: messageOf(error) });
   }

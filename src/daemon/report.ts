@@ -8,7 +8,6 @@ export interface DrainReport {
   readonly eventStatus: string;
   readonly resources: readonly string[];
   readonly vmName: string | undefined;
-  readonly vmId: string | undefined;
   readonly evictdVersion: string;
   /** Guest clock. */
   readonly noticedAt: string;
@@ -24,7 +23,6 @@ export interface DrainReport {
 
 export interface ReportContext {
   readonly state: State;
-  readonly vmId: string | undefined;
   readonly evictdVersion: string;
   readonly logLines: readonly string[];
 }
@@ -38,7 +36,6 @@ export function reportOf(drain: Drain, context: ReportContext): DrainReport {
     eventStatus: drain.event.status,
     resources: drain.event.resources,
     vmName: context.state.vmName,
-    vmId: context.vmId,
     evictdVersion: context.evictdVersion,
     noticedAt: new Date(drain.startedWall).toISOString(),
     windowMs: since(drain.deadlineAt),

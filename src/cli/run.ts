@@ -1,0 +1,49 @@
+import { type Command, EXIT } from './command.ts';
+import { CONFIG_OPTION, textOption } from './options.ts';
+
+export const runCommand: Command = {
+  name: 'run',
+  summary: 'run the daemon in the foreground',
+  description:
+    'Polls for events of this VM, and at a notice runs the hooks, uploads the checkpoints and acknowledges.\n' +
+    'With --dry-run it polls and decides for real, but only logs what it would do.',
+  options: [
+    CONFIG_OPTION,
+    {
+      name: 'dry-run',
+      description: 'only log what would be done: no hook, no upload, no ack, no state kept',
+    },
+    {
+      name: 'imds',
+      value: 'URL',
+      description: 'base URL of the metadata service, for example of evictd mock-imds',
+    },
+  ],
+  async run({ options, env, signal }) {
+    const { loadConfig } = await import('../config/load.ts');
+    const imds = textOption(options, 'imds');
+    const { config, files, warnings } = loadConfig({
+      file: textOption(options, 'config'),
+      env,
+      overrides: imds === undefined ? [] : [{ flag: '--imds', path: ['imds', 'endpoint'], value: imds }],
+    });
+    const { createLog } = await import('../observe/log.ts');
+    const { isJournal, stdoutSink } = await import('../observe/log-sink.ts');
+    const { tailing } = await import('../daemon/log-tail.ts');
+    const { runDaemon } = await import('../daemon/daemon.ts');
+    const { systemClock } = await import('../base/clock.ts');
+    const tail = tailing(stdoutSink());
+    const { level } = config.log;
+    const journald = isJournal(env['JOURNAL_STREAM']);
+    const log = createLog({ level, journald, destination: tail }, { clock: systemClock });
+    log.info('configuration read', { files });
+    for (const warning of warnings) log.warn('configuration', { detail: warning });
+    const dryRun = options['dry-run'] === true;
+    await runDaemon(
+      { config, dryRun, env },
+      { clock: systemClock, log, logLines: () => tail.lines() },
+      signal,
+    );
+    return EXIT.done;
+  },
+};

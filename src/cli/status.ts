@@ -1,0 +1,77 @@
+import type { Status } from '../daemon/status.ts';
+import { formatDuration, formatSize } from '../base/units.ts';
+import { type Command, EXIT } from './command.ts';
+import { CONFIG_OPTION, JSON_OPTION, textOption } from './options.ts';
+
+const ANSWER_MS = 5000;
+
+export const statusCommand: Command = {
+  name: 'status',
+  summary: "show the running daemon's view",
+  options: [CONFIG_OPTION, JSON_OPTION],
+  async run({ options, env, out, signal }) {
+    const { loadConfig } = await import('../config/load.ts');
+    const { askDaemon } = await import('../control/client.ts');
+    const { config } = loadConfig({ file: textOption(options, 'config'), env });
+    const answer = await askDaemon(config.control.socket, 'GET', '/v1/status', {
+      timeoutMs: ANSWER_MS,
+      signal,
+    });
+    // The daemon is of the same build; an older one only lacks lines here.
+    out.write(options['json'] === true ? `${JSON.stringify(answer)}\n` : describeStatus(answer as Status));
+    return EXIT.done;
+  },
+};
+
+export function describeStatus(status: Status): string {
+  const { poll, drain, upload, store } = status;
+  const lines = [
+    ['phase', status.phase + (status.dryRun ? ' (dry run)' : '')],
+    ['vm', status.vmName ?? 'not known yet'],
+    ['last poll', describePoll(poll)],
+    ...status.events.map(({ id, type, status: state, leftMs, ack }) => [
+      'event',
+      `${type} ${id} (${state}${leftMs === undefined ? '' : `, ${left(leftMs)}`}, ack ${ack})`,
+    ]),
+    ...(drain === undefined ? [] : [['drain', `${drain.outcome ?? 'under way'}, ${left(drain.leftMs)}`]]),
+    ...(drain?.hooks ?? []).map(({ name, stage, state, attempt }) => [
+      'hook',
+      `${name} (${stage}): ${state}${attempt > 1 ? `, attempt ${attempt}` : ''}`,
+    ]),
+    ...status.sets.map((set) => ['set', describeSet(set)]),
+    ...(store === undefined
+      ? []
+      : [['store', store.ready ? 'ready' : `not ready: ${store.error ?? 'opening'}`]]),
+    ...(status.sets.length === 0
+      ? []
+      : [['a notice now', `would have to move ${formatSize(upload.bytesLeft)}`]]),
+  ];
+  return lines.map(([label, text]) => `${(label ?? '').padEnd(13)}${text ?? ''}\n`).join('');
+}
+
+function describePoll({ lastGoodAgoMs, consecutiveFailures, lastError }: Status['poll']): string {
+  const good =
+    lastGoodAgoMs === undefined ? 'none answered yet' : `answered ${formatDuration(lastGoodAgoMs)} ago`;
+  return consecutiveFailures === 0
+    ? good
+    : `${good}, ${consecutiveFailures} failed since: ${lastError ?? ''}`;
+}
+
+function describeSet({
+  name,
+  files,
+  bytes,
+  bytesStored,
+  committedAgoMs,
+  checkpointId,
+}: Status['sets'][number]): string {
+  const committed =
+    committedAgoMs === undefined
+      ? 'not committed yet'
+      : `checkpoint ${checkpointId ?? ''} ${formatDuration(Math.max(0, committedAgoMs))} ago`;
+  return `${name}: ${committed}; ${files} files, ${formatSize(bytes)}, of it in the store ${formatSize(bytesStored)}`;
+}
+
+function left(ms: number): string {
+  return ms > 0 ? `${formatDuration(ms)} left` : 'past its time';
+}

@@ -1,0 +1,101 @@
+import type { Clock } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
+import { buildInfo } from '../base/version.ts';
+import type { Config } from '../config/schema.ts';
+import { createScheduledEventsClient } from '../imds/scheduled-events.ts';
+import type { ScheduledEventsClient } from '../imds/scheduled-events.ts';
+import { createJournal, readBootId } from '../journal/journal.ts';
+import type { Log } from '../observe/log.ts';
+import type { ServiceNotifier } from '../observe/systemd.ts';
+import type { CheckpointHost } from './checkpoint-host.ts';
+import { dryAcknowledge } from './dry-run.ts';
+import { type Identity, startIdentity } from './identity.ts';
+import { type Loop, startLoop } from './loop.ts';
+import { type Operations, createOperations } from './operations.ts';
+import { createExecutors, perform } from './perform.ts';
+import { configuredVmName } from './policy.ts';
+import { type PollLog, createPollLog } from './poll-log.ts';
+import { recall } from './recall.ts';
+import { statusLine } from './status-line.ts';
+import { wireCheckpoints } from './wire-checkpoints.ts';
+import { type HookSources, wireHooks } from './wire-hooks.ts';
+
+export interface DaemonOptions {
+  readonly config: Config;
+  /** Decide for real, do nothing: no hook, no write anywhere, no ack, no state, no socket. */
+  readonly dryRun: boolean;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+export interface DaemonDependencies {
+  readonly clock: Clock;
+  readonly log: Log;
+  /** The newest lines of that log. */
+  readonly logLines: () => readonly string[];
+}
+
+/** The parts of a running daemon, put together and told what an earlier process knew. */
+export interface Assembly {
+  readonly loop: Loop;
+  readonly client: ScheduledEventsClient;
+  readonly hooks: HookSources;
+  readonly checkpoints: CheckpointHost | undefined;
+  readonly identity: Identity;
+  readonly operations: Operations;
+  readonly pollLog: PollLog;
+  /** Resolves when the core says that it is time to go; rejects on a bug. */
+  readonly exited: Promise<void>;
+}
+
+export async function assemble(
+  { config, dryRun, env }: DaemonOptions,
+  { clock, log, logLines }: DaemonDependencies,
+  notifier: ServiceNotifier,
+): Promise<Assembly> {
+  const exit = Promise.withResolvers<void>();
+  const bootId = await readBootId();
+  const stateDir = dryRun ? undefined : config.state.dir;
+  const vmName = configuredVmName(config);
+  const journal = stateDir === undefined ? undefined : createJournal({ dir: stateDir, bootId });
+  const recalled = await recall(journal, log);
+  const hooks = await wireHooks(config, dryRun, { clock, log, env });
+  const pollLog = createPollLog(log, clock);
+  const operations = createOperations(clock, exit.reject);
+  const { endpoint, apiVersion, requestTimeout } = config.imds;
+  const client = createScheduledEventsClient({ endpoint, apiVersion }, { clock });
+  const identity = startIdentity(
+    { endpoint, requestTimeoutMs: requestTimeout, vmName, stateDir, bootId },
+    {
+      clock,
+      onName: (name) => loop.send({ kind: 'identified', vmName: name }),
+      onFailure: (error) => pollLog.onFailure(error),
+      onCacheFailed: (error) =>
+        log.warn('instance document not kept, continuing', { detail: messageOf(error) }),
+    },
+  );
+  const checkpoints = wireCheckpoints(config, dryRun, bootId, identity, { clock, log });
+  const executors = createExecutors({
+    clock,
+    log,
+    loop: () => loop,
+    operations,
+    hooks: hooks.runner,
+    checkpoints,
+    acknowledge: dryRun ? dryAcknowledge(log) : (eventId, signal) => client.acknowledge(eventId, signal),
+    reportContext: () => ({ state: loop.state(), evictdVersion: buildInfo().version, logLines: logLines() }),
+    onNote: () => void notifier.status(statusLine(loop.state())),
+    onExit: exit.resolve,
+  });
+  const loop: Loop = startLoop(recalled.state, {
+    clock,
+    policy: () => hooks.policy(),
+    persist: async (state) => journal?.write(state),
+    onPersistFailed: (error) => log.error('state not kept, continuing', { detail: messageOf(error) }),
+    perform: (effect) => perform(executors, effect),
+    upload: () => checkpoints?.estimate(),
+    onCrash: exit.reject,
+  });
+  if (recalled.news !== undefined) loop.send(recalled.news);
+  if (vmName !== undefined) loop.send({ kind: 'identified', vmName });
+  return { loop, client, hooks, checkpoints, identity, operations, pollLog, exited: exit.promise };
+}

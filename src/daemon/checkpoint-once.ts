@@ -1,0 +1,65 @@
+import { systemClock } from '../base/clock.ts';
+import { EvictdError } from '../base/errors.ts';
+import type { Config } from '../config/schema.ts';
+import { readBootId } from '../journal/journal.ts';
+import { startIdentity } from './identity.ts';
+import { configuredVmName } from './policy.ts';
+import { openCheckpoints } from './wire-checkpoints.ts';
+import { type CheckpointAnswer, checkpointNow } from './wire-control.ts';
+
+/** Takes a checkpoint in this process, for machines where no daemon runs. Rejects with why it can't be opened. */
+export async function checkpointWithoutDaemon(
+  config: Config,
+  set: string | undefined,
+  signal: AbortSignal,
+): Promise<CheckpointAnswer> {
+  const { checkpoint } = config;
+  if (checkpoint === undefined) return checkpointNow(config, undefined, set, signal);
+  const bootId = await readBootId();
+  const identity = startIdentity(
+    {
+      endpoint: config.imds.endpoint,
+      requestTimeoutMs: config.imds.requestTimeout,
+      vmName: configuredVmName(config),
+      stateDir: config.state.dir,
+      bootId,
+    },
+    {
+      clock: systemClock,
+      onName: () => undefined,
+      onFailure: () => undefined,
+      onCacheFailed: () => undefined,
+    },
+  );
+  try {
+    const instance = (bound: AbortSignal) => knownWithin((within) => identity.instance(within), bound);
+    const opened = await openCheckpoints(
+      { config, checkpoint, bootId, instance },
+      { clock: systemClock },
+      signal,
+    );
+    try {
+      return await checkpointNow(config, opened.port, set, signal);
+    } finally {
+      opened.close();
+    }
+  } finally {
+    identity.stop();
+  }
+}
+
+const IDENTITY_MS = 30_000;
+
+async function knownWithin<T>(ask: (signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
+  const bound = AbortSignal.any([signal, AbortSignal.timeout(IDENTITY_MS)]);
+  try {
+    return await ask(bound);
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new EvictdError('no-identity', 'the metadata service does not say who this VM is', {
+      remedy:
+        'set vm.name and a checkpoint.key without placeholders, or run where the metadata service answers',
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,82 @@
+import type { Clock } from '../base/clock.ts';
+import { messageOf } from '../base/errors.ts';
+import type { Config } from '../config/schema.ts';
+import type { HookRunner } from '../core/ports.ts';
+import type { Policy } from '../core/policy.ts';
+import { listHooksDirectory, type HooksDirectory } from '../hooks/hooks-directory.ts';
+import { type CommandHook, createHookRunner } from '../hooks/runner.ts';
+import type { Log } from '../observe/log.ts';
+import { createDryHooks } from './dry-run.ts';
+import { policyOf } from './policy.ts';
+
+/** The hooks as they are now: those of the config, and the programs that lie in hooksDir. */
+export interface HookSources {
+  readonly runner: HookRunner;
+  policy(): Policy;
+  /** Looks into hooksDir again; for the time between drains, so that a drain's hooks never change under it. */
+  refresh(): Promise<void>;
+}
+
+/** Reads hooksDir; a folder that can't be used is reported and taken as empty, since the config's hooks still work. */
+export async function wireHooks(
+  config: Config,
+  dryRun: boolean,
+  dependencies: {
+    readonly clock: Clock;
+    readonly log: Log;
+    readonly env: Readonly<Record<string, string | undefined>>;
+  },
+): Promise<HookSources> {
+  const { clock, log, env } = dependencies;
+  let directory: HooksDirectory = { hooks: [], ignored: [] };
+  let seen = '';
+  let policy = policyOf(config, []);
+
+  async function refresh(): Promise<void> {
+    let text: string;
+    try {
+      directory = await listHooksDirectory(config.hooksDir);
+      text = JSON.stringify(directory);
+    } catch (error) {
+      directory = { hooks: [], ignored: [] };
+      text = messageOf(error);
+    }
+    if (text === seen) return;
+    const fields = {
+      hooksDir: config.hooksDir,
+      hooks: directory.hooks.map(({ name }) => name),
+      ignored: directory.ignored,
+    };
+    if (directory.hooks.length === 0 && !text.startsWith('{'))
+      log.error('hooksDir refused, continuing without it', { detail: text });
+    else if (directory.hooks.length > 0 || directory.ignored.length > 0 || seen !== '')
+      log.info('hooksDir read', fields);
+    seen = text;
+    policy = policyOf(config, directory.hooks);
+  }
+
+  await refresh();
+  const runnerOf = (hooks: readonly CommandHook[]) =>
+    createHookRunner(
+      { hooks },
+      {
+        clock,
+        environment: env,
+        onOutput: ({ hook, stream, text }) => log.info('hook output', { hook, stream, text }),
+      },
+    );
+  return {
+    policy: () => policy,
+    refresh,
+    runner: dryRun
+      ? createDryHooks(log)
+      : {
+          run: (request, signal) =>
+            runnerOf([...commandHooks(config), ...directory.hooks]).run(request, signal),
+        },
+  };
+}
+
+function commandHooks(config: Config): CommandHook[] {
+  return config.hooks.flatMap(({ name, run, user }) => (run === undefined ? [] : [{ name, run, user }]));
+}
