@@ -1,9 +1,6 @@
+import { buildInfo } from '../base/version.ts';
 import { type Command, EXIT } from './command.ts';
 import { JSON_OPTION } from './options.ts';
-
-// The build puts text in their place; run from source they don't exist.
-declare const EVICTD_VERSION: string | undefined;
-declare const EVICTD_COMMIT: string | undefined;
 
 export const versionCommand: Command = {
   name: 'version',
@@ -20,11 +17,3 @@ export const versionCommand: Command = {
     return EXIT.done;
   },
 };
-
-/** What the build baked in; `development` for a run from source. */
-export function buildInfo(): { readonly version: string; readonly commit: string } {
-  return {
-    version: typeof EVICTD_VERSION === 'undefined' ? 'development' : EVICTD_VERSION,
-    commit: typeof EVICTD_COMMIT === 'undefined' ? 'development' : EVICTD_COMMIT,
-  };
-}

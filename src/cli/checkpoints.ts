@@ -1,0 +1,64 @@
+import { systemClock } from '../base/clock.ts';
+import { formatSize } from '../base/units.ts';
+import type { ListedCheckpoint } from '../checkpoint/list.ts';
+import { type Command, EXIT } from './command.ts';
+import { CONFIG_OPTION, JSON_OPTION, textOption } from './options.ts';
+import { KEY_OPTION, openStoredPlace } from './stored-place.ts';
+
+export const checkpointsCommand: Command = {
+  name: 'checkpoints',
+  summary: 'list the checkpoints that are in the store',
+  description: 'By set, the newest first. Exit code 3 when there is none.',
+  options: [
+    { name: 'set', value: 'NAME', description: 'only this set (default: all that are in the store)' },
+    KEY_OPTION,
+    CONFIG_OPTION,
+    JSON_OPTION,
+  ],
+  async run(invocation) {
+    const { options, out, err, signal } = invocation;
+    const { listCheckpoints } = await import('../checkpoint/list.ts');
+    using place = await openStoredPlace(invocation, systemClock);
+    const { store, prefix, key } = place;
+    const set = textOption(options, 'set');
+    const checkpoints = await listCheckpoints(
+      { prefix, key, ...(set === undefined ? {} : { set }) },
+      { store },
+      signal,
+    );
+    if (options['json'] === true) out.write(`${JSON.stringify({ key, checkpoints })}\n`);
+    else if (checkpoints.length > 0) out.write(checkpointTable(checkpoints));
+    else err.write(`evictd: there is no checkpoint in ${store.describe} under the key ${key}\n`);
+    return checkpoints.length === 0 ? EXIT.nothing : EXIT.done;
+  },
+};
+
+function checkpointTable(checkpoints: readonly ListedCheckpoint[]): string {
+  const header = ['SET', 'ID', 'CREATED', 'REASON', 'FILES', 'SIZE', 'SENT', 'VM'];
+  const rows = checkpoints.map((one) =>
+    one.kind === 'unusable'
+      ? [one.set, one.id, `unusable: ${one.detail}`]
+      : [
+          one.set,
+          one.id,
+          one.createdAt,
+          one.reason,
+          String(one.files),
+          formatSize(one.bytes),
+          formatSize(one.bytesSent),
+          one.vmName,
+        ],
+  );
+  // An unusable one's explanation runs over the columns and must not widen them.
+  const whole = [header, ...rows.filter(({ length }) => length === header.length)];
+  const widths = header.map((_, column) => Math.max(...whole.map((row) => row[column]?.length ?? 0)));
+  return [header, ...rows]
+    .map(
+      (row) =>
+        `${row
+          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+          .join('  ')
+          .trimEnd()}\n`,
+    )
+    .join('');
+}

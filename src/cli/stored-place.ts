@@ -1,0 +1,95 @@
+import { boundedSignal } from '../base/abort.ts';
+import type { Clock } from '../base/clock.ts';
+import { EvictdError, messageOf } from '../base/errors.ts';
+import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
+import type { Checkpoint, Config } from '../config/schema.ts';
+import type { KeyFacts } from '../daemon/key.ts';
+import { type Invocation, type OptionSpec } from './command.ts';
+import { textOption } from './options.ts';
+
+export const KEY_OPTION: OptionSpec = {
+  name: 'key',
+  value: 'K',
+  description: "whose checkpoints, as it stands in the store (default: this VM's, by checkpoint.key)",
+};
+
+/** The store of the configuration, and the place in it that a command works on. */
+export interface StoredPlace extends Disposable {
+  readonly config: Config;
+  readonly checkpoint: Checkpoint;
+  readonly store: AzureBlobStore;
+  /** Below the container; may be empty. */
+  readonly prefix: string;
+  readonly key: string;
+}
+
+// After boot, the metadata service may take two minutes for its first answer.
+const INSTANCE_WAIT_MS = 180_000;
+
+/**
+ * Opens the store without the daemon. Rejects `config-invalid`, `no-store`, `usage` (a bad --key), `timeout` when the
+ * key needs the metadata service and it doesn't answer, and what opening the store rejects with.
+ */
+export async function openStoredPlace(invocation: Invocation, clock: Clock): Promise<StoredPlace> {
+  const { options, env, err, signal } = invocation;
+  const { loadConfig } = await import('../config/load.ts');
+  const { openStore } = await import('../daemon/wire-store.ts');
+  const { config } = loadConfig({ file: textOption(options, 'config'), env });
+  const { checkpoint } = config;
+  if (checkpoint === undefined) {
+    throw new EvictdError('no-store', 'the configuration has no checkpoint section, so there is no store', {
+      remedy: 'set checkpoint.store.url in the config file, or EVICTD_CHECKPOINT_STORE_URL',
+    });
+  }
+  const wanted = textOption(options, 'key');
+  if (wanted !== undefined) checkKey(wanted);
+  const notify = (text: string) => err.write(`evictd: ${text}\n`);
+  const key = wanted ?? (await ownKey(config, checkpoint.key, { clock, notify }, signal));
+  const store = await openStore(config, checkpoint, { clock });
+  return {
+    config,
+    checkpoint,
+    store,
+    prefix: store.target.prefix,
+    key,
+    [Symbol.dispose]: () => store.stop(),
+  };
+}
+
+/** What checkpoint.key stands for on this VM. */
+async function ownKey(
+  config: Config,
+  template: string,
+  { clock, notify }: { readonly clock: Clock; readonly notify: (text: string) => void },
+  signal: AbortSignal,
+): Promise<string> {
+  const { expandKey } = await import('../daemon/key.ts');
+  const placeholders = [...template.matchAll(/\{([^}]*)\}/g)].map(([, name]) => name);
+  const known: KeyFacts = { name: config.vm.name, vmId: '', scaleSet: '', tags: {} };
+  const isNameKnown = config.vm.name !== 'auto';
+  if (placeholders.every((name) => name === 'vmName' && isNameKnown)) return expandKey(template, known);
+
+  const { createInstanceClient } = await import('../imds/instance.ts');
+  const { endpoint, requestTimeout } = config.imds;
+  const client = createInstanceClient({ endpoint, timeoutMs: requestTimeout }, { clock });
+  using bound = boundedSignal(clock, INSTANCE_WAIT_MS, signal);
+  let isFirst = true;
+  try {
+    const instance = await client.getUntilFound(bound.signal, (error) => {
+      const reason = `the metadata service (${endpoint}) gives no instance document: ${messageOf(error)}`;
+      if (isFirst) notify(`${reason}; asking again for up to 3 minutes, or give --key`);
+      isFirst = false;
+    });
+    return expandKey(template, isNameKnown ? { ...instance, name: config.vm.name } : instance);
+  } finally {
+    await client.close();
+  }
+}
+
+function checkKey(key: string): void {
+  const isFine = key.split('/').every((part) => /^[A-Za-z0-9._-]{1,200}$/.test(part) && !/^\.+$/.test(part));
+  if (isFine) return;
+  throw new EvictdError('usage', `--key ${JSON.stringify(key)} is not a key`, {
+    remedy: 'write it as it stands in the store: letters, digits, ".", "_", "-", parts separated by "/"',
+  });
+}
