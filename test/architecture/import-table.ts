@@ -1,0 +1,78 @@
+import { importsOf, type Source } from './source.ts';
+
+const ADAPTERS = ['imds', 'hooks', 'checkpoint', 'journal', 'control', 'observe', 'config', 'mock'] as const;
+const BELOW_DAEMON = ['base', 'core', ...ADAPTERS];
+
+/** Which folders of src each one may import, besides itself. Whoever is not here may not exist. */
+export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  core: ['base'],
+  ...Object.fromEntries(ADAPTERS.map((adapter) => [adapter, ['base', 'core']])),
+  daemon: BELOW_DAEMON,
+  cli: [...BELOW_DAEMON, 'daemon'],
+  // src/main.ts itself.
+  main: [...BELOW_DAEMON, 'daemon', 'cli'],
+};
+
+/** The core decides and nothing else: no I/O, no packages, nothing of Node. */
+const PURE = new Set(['core']);
+
+/** Imports that the table doesn't allow, one readable line each. */
+export function checkImportTable(sources: readonly Source[]): readonly string[] {
+  return sources.flatMap((source) => {
+    const folder = folderOf(source.path);
+    const allowed = MAY_IMPORT[folder];
+    if (allowed === undefined) {
+      return [
+        `${source.path}: src/${folder} is not in the import table; put the file into ${Object.keys(MAY_IMPORT).join(', ')}, or add the folder with its place`,
+      ];
+    }
+    return importsOf(source).flatMap(({ specifier, target, line }) => {
+      const place = `${source.path}:${line}`;
+      if (target === undefined) {
+        return PURE.has(folder)
+          ? [`${place}: src/${folder} imports ${specifier}; it is pure: take the value as an input instead`]
+          : [];
+      }
+      if (!target.startsWith('src/')) return [`${place}: src imports ${target}, which is outside of src`];
+      const other = folderOf(target);
+      if (other === folder || allowed.includes(other)) return [];
+      const rule = allowed.length === 0 ? 'nothing' : allowed.map((name) => `src/${name}`).join(', ');
+      return [
+        `${place}: src/${folder} imports ${target}; it may import ${rule}: pass what it needs as a dependency from src/daemon`,
+      ];
+    });
+  });
+}
+
+/** Circles of imports between files, each named once. Type-only ones count: they hide a missing layer as well. */
+export function checkCycles(sources: readonly Source[]): readonly string[] {
+  const graph = new Map(
+    sources.map((source) => [
+      source.path,
+      importsOf(source).flatMap(({ target }) => (target === undefined ? [] : [target])),
+    ]),
+  );
+  const done = new Set<string>();
+  const cycles: string[] = [];
+  const visit = (path: string, trail: readonly string[]) => {
+    const start = trail.indexOf(path);
+    if (start !== -1) {
+      cycles.push(
+        `${[...trail.slice(start), path].join(' → ')}: a circle of imports; move what both need into a file of its own`,
+      );
+      return;
+    }
+    if (done.has(path)) return;
+    for (const target of graph.get(path) ?? []) visit(target, [...trail, path]);
+    done.add(path);
+  };
+  for (const path of graph.keys()) visit(path, []);
+  return cycles;
+}
+
+/** `src/core/event.ts` → `core`; `src/main.ts` → `main`. */
+function folderOf(path: string): string {
+  const [, first = ''] = path.split('/');
+  return first.replace(/\.ts$/, '');
+}
