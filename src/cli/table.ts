@@ -1,0 +1,27 @@
+import { checkpointCommand } from './checkpoint.ts';
+import { checkpointsCommand } from './checkpoints.ts';
+import type { Command } from './command.ts';
+import { configCheckCommand } from './config-check.ts';
+import { configReferenceCommand } from './config-reference.ts';
+import { configSchemaCommand } from './config-schema.ts';
+import { configShowCommand } from './config-show.ts';
+import { mockImdsCommand } from './mock-imds.ts';
+import { restoreCommand } from './restore.ts';
+import { runCommand } from './run.ts';
+import { statusCommand } from './status.ts';
+import { versionCommand } from './version.ts';
+
+/** Every command, in the order of the help page. */
+export const COMMANDS: readonly Command[] = [
+  runCommand,
+  statusCommand,
+  checkpointCommand,
+  checkpointsCommand,
+  restoreCommand,
+  mockImdsCommand,
+  configCheckCommand,
+  configShowCommand,
+  configSchemaCommand,
+  configReferenceCommand,
+  versionCommand,
+];

@@ -1,0 +1,44 @@
+import { isatty } from 'node:tty';
+
+import { EvictdError, isErrno } from './base/errors.ts';
+import type { Output } from './cli/command.ts';
+import { reportFailure } from './cli/failure.ts';
+import { runProgram } from './cli/program.ts';
+import { COMMANDS } from './cli/table.ts';
+
+async function main(): Promise<void> {
+  const err = outputOn(process.stderr);
+  // Sets the exit code instead of leaving at once, so that what is still being written gets out.
+  const fail = (error: unknown) => (process.exitCode = reportFailure(error, err));
+  process.on('uncaughtException', (error) => {
+    fail(error);
+    // After an unknown fault nothing is known to be in order; systemd starts the daemon again.
+    process.exit();
+  });
+  try {
+    const surroundings = { env: process.env, out: outputOn(process.stdout), err, signal: endSignal() };
+    process.exitCode = await runProgram(COMMANDS, process.argv.slice(2), surroundings);
+  } catch (error) {
+    fail(error);
+  }
+}
+
+/** Aborted at the first SIGINT or SIGTERM. */
+function endSignal(): AbortSignal {
+  const controller = new AbortController();
+  const stop = (name: string) => controller.abort(new EvictdError('interrupted', `stopped by ${name}`));
+  // A second Ctrl-C ends the process at once; a second SIGTERM must not cut a drain short.
+  process.once('SIGINT', () => stop('SIGINT'));
+  process.on('SIGTERM', () => stop('SIGTERM'));
+  return controller.signal;
+}
+
+function outputOn(stream: NodeJS.WriteStream & { readonly fd: number }): Output {
+  stream.on('error', (error) => {
+    // The reader has left (`evictd config reference | head`); a daemon goes on without it.
+    if (!isErrno(error, 'EPIPE')) throw error;
+  });
+  return { write: (text) => void stream.write(text), isTerminal: isatty(stream.fd) };
+}
+
+await main();
