@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 
 import { sleep } from '../base/abort.ts';
 import type { Clock, WallMs } from '../base/clock.ts';
-import type { MockAnswer } from './answer.ts';
+import { json, type MockAnswer, plain, refusal } from './answer.ts';
 import { rfc1123 } from './events-document.ts';
 import type { FaultSpec } from './schema.ts';
 
@@ -31,7 +31,7 @@ export async function deliver(
     response.socket?.resetAndDestroy();
     return;
   }
-  const answer = bend(makeAnswer(), faults);
+  const answer = truncate(replacement(faults) ?? makeAnswer(), faults);
   const body = Buffer.from(answer.body);
   const skewMs = faults.reduce((sum, fault) => sum + (fault.kind === 'skewed-date' ? fault.by : 0), 0);
   response.sendDate = false;
@@ -46,26 +46,24 @@ export async function deliver(
   else response.write(body.subarray(0, Math.ceil(body.length / 2)), () => response.socket?.resetAndDestroy());
 }
 
-function bend(answer: MockAnswer, faults: readonly FaultSpec[]): MockAnswer {
-  const bent = replace(answer, faults);
-  if (!faults.some((fault) => fault.kind === 'truncated')) return bent;
-  return { ...bent, body: bent.body.slice(0, Math.floor(bent.body.length / 2)) };
+function truncate(answer: MockAnswer, faults: readonly FaultSpec[]): MockAnswer {
+  if (!faults.some((fault) => fault.kind === 'truncated')) return answer;
+  return { ...answer, body: answer.body.slice(0, Math.floor(answer.body.length / 2)) };
 }
 
-/** The first fault that replaces the whole answer does; the others only bend the events document. */
-function replace(answer: MockAnswer, faults: readonly FaultSpec[]): MockAnswer {
+/**
+ * The first fault that stands for the whole answer does; the endpoint is then not asked, so that an
+ * acknowledgement that is answered with a 500 has had no effect.
+ */
+function replacement(faults: readonly FaultSpec[]): MockAnswer | undefined {
   for (const fault of faults) {
     switch (fault.kind) {
       case 'status':
-        return {
-          ...answer,
-          status: fault.status,
-          body: JSON.stringify({ error: `mock fault: ${fault.status}` }),
-        };
+        return refusal(fault.status, `mock fault: ${fault.status}`);
       case 'redirect':
-        return { ...answer, status: 302, body: '', headers: { location: fault.to } };
+        return { ...plain(302, ''), headers: { location: fault.to } };
       case 'empty':
-        return { ...answer, status: 200, body: '' };
+        return plain(200, '');
       case 'html':
         return {
           status: 200,
@@ -74,14 +72,10 @@ function replace(answer: MockAnswer, faults: readonly FaultSpec[]): MockAnswer {
         };
       case 'huge':
         // A document that would be valid: only its size is wrong.
-        return {
-          ...answer,
-          status: 200,
-          body: `{"DocumentIncarnation":1,"Events":[],"Pad":"${'x'.repeat(fault.size)}"}`,
-        };
+        return json(200, { DocumentIncarnation: 1, Events: [], Pad: 'x'.repeat(fault.size) });
       default:
         break;
     }
   }
-  return answer;
+  return undefined;
 }

@@ -85,7 +85,7 @@ export function parseScenario(text: string, file: string): Scenario {
     return `${file}:${line}: ${text}`;
   });
   throw new EvictdError('bad-scenario', problems.join('\n'), {
-    remedy: 'correct the file; the keys are listed in `evictd mock-imds --help`',
+    remedy: 'correct the file; `evictd mock-imds --help` shows an example',
   });
 }
 
