@@ -1,0 +1,206 @@
+import { EvictdError } from '../base/errors.ts';
+import { contentIdOf, sameBlocks } from './block-id.ts';
+import type { ManifestFile } from './schema.ts';
+import type { ScannedFile } from './scan.ts';
+import type { FileVersion } from './send-file.ts';
+import type { BlobStore, WriteCondition, WriteOptions, Written } from './store.ts';
+import type { StoredBlob } from './stored-blobs.ts';
+import type { Transfer } from './transfer.ts';
+
+/** Who writes; goes into each blob's metadata and into the manifest. */
+export interface Writer {
+  readonly vmName: string;
+  readonly vmId: string;
+  readonly bootId: string;
+  /** One per process: tells a late echo of our own write from another writer. */
+  readonly process: string;
+}
+
+export interface CommitContext {
+  /** `PREFIX/KEY/SET/`. */
+  readonly prefix: string;
+  readonly store: BlobStore;
+  readonly transfer: Transfer;
+  readonly writer: Writer;
+  /** Of the checkpoint that is being made. */
+  readonly id: string;
+}
+
+/**
+ * Makes `version` the blob's content and snapshots it, unless the store has just that already.
+ * Rejects `conflict`, `missing-block`, or what else the store rejects with.
+ */
+export async function commitFile(
+  context: CommitContext,
+  file: ScannedFile,
+  version: FileVersion,
+  blob: StoredBlob,
+  signal: AbortSignal,
+): Promise<ManifestFile> {
+  const { store, prefix, transfer } = context;
+  if (!sameBlocks(blob.content, version.blocks) || blob.etag === undefined) {
+    await (version.blocks.length === 0
+      ? putWhole(context, blob, [], new Uint8Array(0), signal)
+      : commitBlocks(context, blob, version.blocks, signal));
+  }
+  const { etag } = blob;
+  if (etag === undefined)
+    throw new EvictdError('bad-answer', `no ETag for ${prefix}${blob.name} after writing it`);
+  blob.snapshot ??= await transfer.request(signal, () =>
+    blaming(context, prefix + blob.name, signal, () => store.snapshot(prefix + blob.name, etag, signal)),
+  );
+  blob.blockSize = version.blockSize;
+  return {
+    path: file.path,
+    blob: blob.name,
+    snapshot: blob.snapshot,
+    etag,
+    size: version.stat.size,
+    mode: file.mode,
+    uid: file.uid,
+    gid: file.gid,
+    mtimeNs: String(version.stat.mtimeNs),
+    blockSize: version.blockSize,
+    blocks: [...version.blocks],
+  };
+}
+
+/**
+ * Writes a file of at most one block in one request.
+ * The caller holds the request's place, since it holds the content.
+ */
+export async function putWhole(
+  context: CommitContext,
+  blob: StoredBlob,
+  blocks: readonly string[],
+  body: Uint8Array,
+  signal: AbortSignal,
+): Promise<void> {
+  const { store, prefix } = context;
+  const name = prefix + blob.name;
+  const written = await writeOwn(context, name, blob.etag, blocks, signal, async (write) => {
+    try {
+      return await store.put(name, body, write, signal);
+    } catch (error) {
+      // A name that has only staged blocks makes some services refuse a condition on a whole write, though nothing
+      // is there that could be overwritten. As a block it goes through.
+      const [id] = blocks;
+      if (!isConflict(error) || id === undefined || !('ifNone' in write.condition)) throw error;
+      if ((await store.head(name, signal)) !== undefined) throw error;
+      await store.stageBlock(name, id, body, signal);
+      return store.commitBlocks(name, blocks, write, signal);
+    }
+  });
+  // A whole write leaves no blocks that a later commit could name.
+  blob.blocks.clear();
+  blob.listed = true;
+  wrote(blob, written, blocks);
+}
+
+async function commitBlocks(
+  context: CommitContext,
+  blob: StoredBlob,
+  blocks: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  const { store, prefix, transfer } = context;
+  const name = prefix + blob.name;
+  const written = await transfer.request(signal, () =>
+    writeOwn(context, name, blob.etag, blocks, signal, (write) =>
+      store.commitBlocks(name, blocks, write, signal),
+    ),
+  );
+  // Blocks that the list doesn't name are discarded by the service.
+  blob.blocks.clear();
+  for (const id of blocks) blob.blocks.add(id);
+  blob.listed = true;
+  wrote(blob, written, blocks);
+}
+
+function wrote(blob: StoredBlob, written: Written, blocks: readonly string[]): void {
+  blob.etag = written.etag;
+  blob.content = blocks;
+  blob.snapshot = undefined;
+}
+
+/**
+ * A conditional write of ours. When the condition doesn't hold because of a write of this very process (one whose
+ * answer got lost), it is tried again on top of that one; otherwise the conflict says who the other writer is.
+ */
+export async function writeOwn(
+  context: CommitContext,
+  name: string,
+  etag: string | undefined,
+  blocks: readonly string[],
+  signal: AbortSignal,
+  write: (options: WriteOptions) => Promise<Written>,
+): Promise<Written> {
+  const options = (condition: WriteCondition): WriteOptions => ({
+    condition,
+    metadata: metadataOf(context, blocks),
+    contentType: 'application/octet-stream',
+  });
+  try {
+    return await write(options(etag === undefined ? { ifNone: true } : { ifEtag: etag }));
+  } catch (error) {
+    if (!isConflict(error)) throw error;
+    const head = await context.store.head(name, signal);
+    if (head !== undefined && head.metadata['evictd_process'] === context.writer.process) {
+      return await blaming(context, name, signal, () => write(options({ ifEtag: head.etag })));
+    }
+    throw conflict(name, head?.metadata, error);
+  }
+}
+
+export function isConflict(error: unknown): error is EvictdError {
+  return error instanceof EvictdError && error.code === 'conflict';
+}
+
+/** The one message for two writers of one key. `metadata` is the other one's, where it left some. */
+export function conflict(
+  name: string,
+  metadata: Readonly<Record<string, string>> | undefined,
+  cause: unknown,
+): EvictdError {
+  const vm = metadata?.['evictd_vm_name'];
+  const other =
+    metadata === undefined
+      ? 'it was removed'
+      : vm === undefined
+        ? 'it was written by something else than evictd'
+        : `it was written by VM ${vm} (${metadata['evictd_vm_id'] ?? 'id unknown'})`;
+  return new EvictdError('conflict', `another writer works on the same checkpoints: ${name}: ${other}`, {
+    remedy: 'give each VM its own checkpoint.key, or stop the other writer; then restart evictd here',
+    cause,
+  });
+}
+
+async function blaming<T>(
+  context: CommitContext,
+  name: string,
+  signal: AbortSignal,
+  run: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    if (!isConflict(error)) throw error;
+    throw conflict(name, (await context.store.head(name, signal))?.metadata, error);
+  }
+}
+
+/** Names are C# identifiers in lower case (the service doesn't keep case), values printable ASCII. */
+export function metadataOf(context: CommitContext, blocks: readonly string[]): Record<string, string> {
+  const { vmName, vmId, process } = context.writer;
+  return {
+    evictd_vm_name: printable(vmName),
+    evictd_vm_id: printable(vmId),
+    evictd_process: process,
+    evictd_checkpoint: context.id,
+    evictd_content: contentIdOf(blocks),
+  };
+}
+
+function printable(text: string): string {
+  return text.replace(/[^ -~]/g, '?').trim() || 'unknown';
+}

@@ -1,0 +1,28 @@
+import { EvictdError, errnoOf, isErrno, messageOf } from '../base/errors.ts';
+import { quotePath } from './path-name.ts';
+
+/** A system error while working on a local file, with the file's name and what to do. */
+export function fileError(error: unknown, path: string): EvictdError {
+  const errno = errnoOf(error) ?? 'unknown error';
+  if (isErrno(error, 'ENOSPC', 'EDQUOT')) {
+    return new EvictdError('disk-full', `no space left while writing ${quotePath(path)}`, {
+      remedy: 'make room or choose another folder',
+      cause: error,
+    });
+  }
+  if (isErrno(error, 'EACCES', 'EPERM')) {
+    return new EvictdError('file-unreadable', `no permission for ${quotePath(path)} (${errno})`, {
+      remedy: 'let the user that evictd runs as read and write it, or exclude it from the set',
+      cause: error,
+    });
+  }
+  return new EvictdError('file-failed', `${quotePath(path)}: ${messageOf(error)}`, { cause: error });
+}
+
+/** A file that can't be had in one consistent version. */
+export function fileChanging(root: string, path: string): EvictdError {
+  return new EvictdError('file-changing', `${quotePath(path)} in ${root} keeps changing while it is read`, {
+    remedy:
+      'stop its writer by a before-checkpoint hook, or replace the file atomically (write beside it, rename)',
+  });
+}

@@ -1,0 +1,176 @@
+import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+
+import type { WallMs } from '../base/clock.ts';
+import { EvictdError, isErrno } from '../base/errors.ts';
+import { IndexHeader, IndexLine } from './schema.ts';
+import { sameStat } from './scan.ts';
+import type { FileStat } from './scan.ts';
+
+/** What a file held when it was last read. */
+export interface IndexEntry {
+  readonly stat: FileStat;
+  /** Guest wall clock, the clock of the file system's times. */
+  readonly readAtMs: WallMs;
+  readonly blockSize: number;
+  readonly blocks: readonly string[];
+}
+
+/** Path → what it held, so that unchanged files aren't read again. Kept in memory, and in a file between processes. */
+export interface FileIndex {
+  /** The entry, when the file is still as it was then. */
+  unchanged(path: string, stat: FileStat): IndexEntry | undefined;
+  /** The block size it was last cut with, changed or not. */
+  blockSize(path: string): number | undefined;
+  set(path: string, entry: IndexEntry): void;
+  /** Forgets files that are gone. */
+  keepOnly(paths: ReadonlySet<string>): void;
+  /** Writes it if anything changed: to a temporary file, synced, renamed. */
+  save(): Promise<void>;
+}
+
+/**
+ * "Racily clean", as git calls it: a file that was written within this time before it was read could be written again
+ * without a change of its times, so its entry isn't trusted.
+ */
+const RACY_MS = 100;
+const LINE_CHARACTERS_MAX = 4 * 1024 ** 2;
+
+export interface IndexFile {
+  /** Undefined: nothing is kept between processes. */
+  readonly file: string | undefined;
+  /** The set's folder: an index of another folder is not used. */
+  readonly root: string;
+}
+
+/**
+ * Reads the index from its file. One that can't be used is reported by `onUnusable` and replaced at the next save:
+ * it costs time, nothing else.
+ */
+export async function openFileIndex(
+  place: IndexFile,
+  onUnusable: (error: EvictdError) => void,
+): Promise<FileIndex> {
+  let entries = new Map<string, IndexEntry>();
+  if (place.file !== undefined) {
+    try {
+      entries = await readEntries(place.file, place.root);
+    } catch (error) {
+      if (!isErrno(error, 'ENOENT')) {
+        onUnusable(
+          new EvictdError(
+            'index-unusable',
+            `the file index ${place.file} can't be used, reading all files again`,
+            {
+              cause: error,
+            },
+          ),
+        );
+      }
+    }
+  }
+  return createIndex(entries, place);
+}
+
+function createIndex(entries: Map<string, IndexEntry>, place: IndexFile): FileIndex {
+  let changed = false;
+  return {
+    unchanged(path, stat) {
+      const entry = entries.get(path);
+      return entry !== undefined && sameStat(entry.stat, stat) && !isRacy(entry) ? entry : undefined;
+    },
+    blockSize: (path) => entries.get(path)?.blockSize,
+    set(path, entry) {
+      entries.set(path, entry);
+      changed = true;
+    },
+    keepOnly(paths) {
+      for (const path of entries.keys()) {
+        if (!paths.has(path)) changed = entries.delete(path) || changed;
+      }
+    },
+    async save() {
+      if (!changed || place.file === undefined) return;
+      changed = false;
+      await writeEntries(place.file, place.root, entries);
+    },
+  };
+}
+
+function isRacy(entry: IndexEntry): boolean {
+  const { mtimeNs, ctimeNs } = entry.stat;
+  const newestMs = Number((mtimeNs > ctimeNs ? mtimeNs : ctimeNs) / 1_000_000n);
+  return newestMs > entry.readAtMs - RACY_MS;
+}
+
+/** One JSON line per file, so that neither side holds the whole text. */
+async function readEntries(file: string, root: string): Promise<Map<string, IndexEntry>> {
+  const entries = new Map<string, IndexEntry>();
+  let header: IndexHeader | undefined;
+  await using handle = await open(file, 'r');
+  for await (const line of handle.readLines({ encoding: 'utf8' })) {
+    if (line.length > LINE_CHARACTERS_MAX) throw new EvictdError('index-unusable', 'a line is too long');
+    const json: unknown = JSON.parse(line);
+    if (header === undefined) {
+      header = IndexHeader.parse(json);
+      if (header.root !== root) return new Map();
+      continue;
+    }
+    const { path, size, mtimeNs, ctimeNs, ino, dev, ...rest } = IndexLine.parse(json);
+    const stat = {
+      size,
+      mtimeNs: BigInt(mtimeNs),
+      ctimeNs: BigInt(ctimeNs),
+      ino: BigInt(ino),
+      dev: BigInt(dev),
+    };
+    entries.set(path, { stat, ...rest });
+  }
+  if (header?.entries !== entries.size) throw new EvictdError('index-unusable', 'it is not complete');
+  return entries;
+}
+
+const WRITE_CHARACTERS = 1024 ** 2;
+
+async function writeEntries(
+  file: string,
+  root: string,
+  entries: ReadonlyMap<string, IndexEntry>,
+): Promise<void> {
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  const temporary = `${file}.tmp`;
+  try {
+    {
+      await using handle = await open(temporary, 'w', 0o600);
+      const header: IndexHeader = { version: 1, root, entries: entries.size };
+      let text = `${JSON.stringify(header)}\n`;
+      for (const [path, { stat, readAtMs, blockSize, blocks }] of entries) {
+        text += `${JSON.stringify({ path, ...lineStat(stat), readAtMs, blockSize, blocks })}\n`;
+        if (text.length < WRITE_CHARACTERS) continue;
+        await handle.appendFile(text);
+        text = '';
+      }
+      await handle.appendFile(text);
+      await handle.sync();
+    }
+    await rename(temporary, file);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+function lineStat({ size, mtimeNs, ctimeNs, ino, dev }: FileStat) {
+  return {
+    size,
+    mtimeNs: String(mtimeNs),
+    ctimeNs: String(ctimeNs),
+    ino: String(ino),
+    dev: String(dev),
+  };
+}
+
+/** Names of sets are checked by the config; this one is used as a file name. */
+export function indexFileName(directory: string, set: string): string {
+  return join(directory, `${encodeURIComponent(set)}.index.jsonl`);
+}

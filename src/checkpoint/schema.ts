@@ -1,0 +1,99 @@
+import { z } from 'zod';
+
+import { BLOCK_BYTES_MAX, BLOCKS_MAX } from './block-size.ts';
+
+/*
+ * What is read back from the store or from disk is untrusted: whoever can write the container can write a manifest.
+ * Shapes and sizes are checked here, paths and counts that depend on each other in manifest.ts.
+ */
+
+export const ENTRIES_MAX = 1_000_000;
+
+const Path = z.string().min(1).max(4096);
+const Nanoseconds = z.string().regex(/^-?\d{1,19}$/);
+const Mode = z.int().min(0).max(0o7777);
+const Owner = z
+  .int()
+  .min(0)
+  .max(2 ** 32 - 1);
+const BlockId = z.string().regex(/^[A-Za-z0-9+/]{43}=$/);
+const Size = z.int().min(0);
+const BlockSize = z.int().min(1).max(BLOCK_BYTES_MAX);
+const Blocks = z.array(BlockId).max(BLOCKS_MAX);
+
+export const ManifestFile = z.object({
+  path: Path,
+  /** Relative to the set. */
+  blob: z.string().max(1024).startsWith('files/'),
+  snapshot: z.string().regex(/^[0-9A-Za-z:.+-]{1,64}$/),
+  etag: z.string().min(1).max(128),
+  size: Size,
+  mode: Mode,
+  uid: Owner,
+  gid: Owner,
+  mtimeNs: Nanoseconds,
+  blockSize: BlockSize,
+  /** The ids of its blocks in order: base64 of each block's sha256. */
+  blocks: Blocks,
+});
+export type ManifestFile = z.infer<typeof ManifestFile>;
+
+export const ManifestDirectory = z.object({
+  path: Path,
+  mode: Mode,
+  uid: Owner,
+  gid: Owner,
+  mtimeNs: Nanoseconds,
+});
+export type ManifestDirectory = z.infer<typeof ManifestDirectory>;
+
+export const ManifestSymlink = z.object({
+  path: Path,
+  target: z.string().min(1).max(4096),
+  uid: Owner,
+  gid: Owner,
+});
+export type ManifestSymlink = z.infer<typeof ManifestSymlink>;
+
+export const Manifest = z.object({
+  version: z.literal(1),
+  id: z.string().max(64),
+  /** The checkpoint it was made after; null for the first. */
+  parent: z.string().max(64).nullable(),
+  key: z.string().max(512),
+  set: z.string().max(512),
+  createdAt: z.iso.datetime(),
+  reason: z.string().max(64),
+  writer: z.object({
+    vmName: z.string().max(256),
+    vmId: z.string().max(256),
+    bootId: z.string().max(256),
+    /** One per process: tells a late echo of our own write from another writer. */
+    process: z.string().max(64),
+  }),
+  totals: z.object({ files: Size, bytes: Size, bytesSent: Size }),
+  files: z.array(ManifestFile).max(ENTRIES_MAX),
+  directories: z.array(ManifestDirectory).max(ENTRIES_MAX),
+  symlinks: z.array(ManifestSymlink).max(ENTRIES_MAX),
+});
+export type Manifest = z.infer<typeof Manifest>;
+
+export const IndexHeader = z.object({
+  version: z.literal(1),
+  root: z.string(),
+  entries: z.int().min(0).max(ENTRIES_MAX),
+});
+export type IndexHeader = z.infer<typeof IndexHeader>;
+
+export const IndexLine = z.object({
+  path: Path,
+  size: Size,
+  mtimeNs: Nanoseconds,
+  ctimeNs: Nanoseconds,
+  ino: z.string().regex(/^\d{1,20}$/),
+  dev: z.string().regex(/^\d{1,20}$/),
+  readAtMs: z.number(),
+  blockSize: BlockSize,
+  blocks: Blocks,
+});
+export type IndexLine = z.infer<typeof IndexLine>;
