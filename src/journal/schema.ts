@@ -137,5 +137,6 @@ export function fromKept(kept: JournalFile['state']): State {
 
 /** JSON leaves undefined members out; the state has them as undefined. */
 function optional<T extends z.ZodType>(schema: T) {
-  return z.union([schema, z.undefined()]);
+  // `optional` lets the member be absent; after a transform its type is a member that is there, as in the state.
+  return schema.optional().transform((value) => value);
 }
