@@ -130,9 +130,10 @@ function applyKnownEvent(
   }
   const worthNoting =
     known.deadlineAt - deadlineAt > TIGHTENED_NOTE_MS || event.status !== known.event.status;
-  const noted = worthNoting
-    ? [note('warn', 'event-tightened', { ...describe(event), leftMs: Math.round(deadlineAt - at) })]
-    : [];
+  const noted =
+    worthNoting && drain.phase !== 'waiting'
+      ? [note('warn', 'event-tightened', { ...describe(event), leftMs: Math.round(deadlineAt - at) })]
+      : [];
   return andThen(tightenDrain(context, drain, deadlineAt), (tightened) =>
     step({ ...state, watched, drain: tightened }, ...noted),
   );

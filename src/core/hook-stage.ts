@@ -85,7 +85,13 @@ function endHook(hook: HookRun, result: HookResult, effects: Effect[]): HookRun 
   if (hook.run.kind !== 'running') return hook;
   const level = result.kind === 'succeeded' ? 'info' : hook.required ? 'error' : 'warn';
   effects.push(
-    note(level, 'hook-ended', { hook: hook.name, stage: hook.stage, attempt: hook.attempt, ...result }),
+    note(level, 'hook-ended', {
+      hook: hook.name,
+      stage: hook.stage,
+      attempt: hook.attempt,
+      ...result,
+      durationMs: Math.round(result.durationMs),
+    }),
   );
   return { ...hook, run: { kind: 'ended', startedAt: hook.run.startedAt, result } };
 }

@@ -29,7 +29,10 @@ describe('a drain', () => {
 
   it('runs one order together and the next after it', () => {
     const life = noticed(
-      policyWith({ hooks: [hook('b', { order: 20 }), hook('a', { order: 10 }), hook('c', { order: 20 })], sets: [] }),
+      policyWith({
+        hooks: [hook('b', { order: 20 }), hook('a', { order: 10 }), hook('c', { order: 20 })],
+        sets: [],
+      }),
     );
     expect(life.log()).toEqual(['run-hook a#1']);
     life.hookEnds('a', false);
@@ -49,7 +52,9 @@ describe('a drain', () => {
   });
 
   it('with ack: always acknowledges a failed drain, after everything else', () => {
-    const life = noticed(policyWith({ events: { Preempt: { drain: true, ack: 'always', checkpoint: false } } }));
+    const life = noticed(
+      policyWith({ events: { Preempt: { drain: true, ack: 'always', checkpoint: false } } }),
+    );
     expect(life.log()).not.toContain('acknowledge A1#1');
     life.hookEnds('stop', false);
     life.setEnds('job', false, 1, false);
@@ -95,7 +100,10 @@ describe('a drain', () => {
   });
 
   it('commits by priority, and one that takes too long does not hold the others for ever', () => {
-    const sets = [{ name: 'large', priority: 1 }, { name: 'small', priority: 2 }];
+    const sets = [
+      { name: 'large', priority: 1 },
+      { name: 'small', priority: 2 },
+    ];
     const life = noticed(policyWith({ hooks: [], sets }));
     expect(life.log().at(-1)).toBe('commit-set large#1');
     life.tick(13_900);
@@ -105,7 +113,9 @@ describe('a drain', () => {
   });
 
   it('leaves room for after-checkpoint hooks when the upload hangs', () => {
-    const life = noticed(policyWith({ hooks: [hook('tell', { stage: 'after-checkpoint', timeoutMs: 4000 })] }));
+    const life = noticed(
+      policyWith({ hooks: [hook('tell', { stage: 'after-checkpoint', timeoutMs: 4000 })] }),
+    );
     life.tick(23_999);
     expect(life.log()).not.toContain('run-hook tell#1');
     life.tick(24_000);
@@ -298,6 +308,14 @@ describe('a restart', () => {
     expect(again.log()).toEqual(['stage-sets job', 'run-hook b#2']);
     again.hookEnds('b', true, 2);
     expect(again.log().at(-1)).toBe('run-hook c#1');
+  });
+
+  it('takes no notice of a late result of the attempt before', () => {
+    const again = restart(noticed());
+    again.hookEnds('stop', true, 1);
+    expect(again.state.drain?.hooks[0]?.run.kind).toBe('running');
+    again.hookEnds('stop', true, 2);
+    expect(again.state.drain?.hooks[0]?.run.kind).toBe('ended');
   });
 
   it('with the ack in flight waits for the next document', () => {

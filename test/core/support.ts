@@ -104,7 +104,14 @@ export class Life {
     const result = ok
       ? ({ kind: 'succeeded', durationMs: 1 } as const)
       : ({ kind: 'failed', reason: 'exit', detail: 'exit code 1', durationMs: 1 } as const);
-    return this.input({ ...this.moment(), kind: 'hook-ended', drainId: this.drainId(), name, attempt, result });
+    return this.input({
+      ...this.moment(),
+      kind: 'hook-ended',
+      drainId: this.drainId(),
+      name,
+      attempt,
+      result,
+    });
   }
 
   setEnds(set: string, ok = true, attempt = 1, retryable = true): Effect[] {

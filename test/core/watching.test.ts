@@ -22,14 +22,26 @@ const ANNOUNCED: Row[] = [
   { what: 'own Preempt, name in another case', event: { resources: ['FLEET_2'] }, effects: DRAINS },
   { what: 'own Preempt that names others too', event: { resources: ['fleet_1', SELF] }, effects: DRAINS },
   { what: 'Preempt of another VM', event: { resources: ['fleet_1'] }, effects: NOTHING },
-  { what: 'Preempt of a VM whose name begins like ours', event: { resources: ['fleet_20'] }, effects: NOTHING },
+  {
+    what: 'Preempt of a VM whose name begins like ours',
+    event: { resources: ['fleet_20'] },
+    effects: NOTHING,
+  },
   { what: 'Preempt of nobody', event: { resources: [] }, effects: NOTHING },
-  { what: 'own Preempt already started', event: { status: 'Started', notBefore: undefined }, effects: DRAINS },
+  {
+    what: 'own Preempt already started',
+    event: { status: 'Started', notBefore: undefined },
+    effects: DRAINS,
+  },
   { what: 'own Terminate', event: { type: 'Terminate' }, effects: DRAINS },
   { what: 'own Freeze', event: { type: 'Freeze' }, effects: NOTHING },
   { what: 'own Reboot by the platform', event: { type: 'Reboot' }, effects: NOTHING },
   { what: 'own Reboot by the user', event: { type: 'Reboot', source: 'User' }, effects: ACKS },
-  { what: 'Reboot by the user of another VM', event: { type: 'Reboot', source: 'User', resources: ['x'] }, effects: NOTHING },
+  {
+    what: 'Reboot by the user of another VM',
+    event: { type: 'Reboot', source: 'User', resources: ['x'] },
+    effects: NOTHING,
+  },
   {
     what: 'own Reboot by the user that names others too',
     event: { type: 'Reboot', source: 'User', resources: [SELF, 'fleet_1'] },
@@ -41,7 +53,11 @@ const ANNOUNCED: Row[] = [
     policy: { ackShared: true },
     effects: ACKS,
   },
-  { what: 'own Reboot by the user, started', event: { type: 'Reboot', source: 'User', status: 'Started' }, effects: NOTHING },
+  {
+    what: 'own Reboot by the user, started',
+    event: { type: 'Reboot', source: 'User', status: 'Started' },
+    effects: NOTHING,
+  },
   { what: 'own Redeploy, source unknown', event: { type: 'Redeploy', source: undefined }, effects: NOTHING },
   {
     what: 'own Freeze with ack: always',
@@ -55,10 +71,19 @@ const ANNOUNCED: Row[] = [
     policy: { events: { Freeze: { drain: false, ack: 'after-success', checkpoint: false } } },
     effects: ACKS,
   },
-  { what: 'rebalance recommendation', event: { type: 'SpotRebalanceRecommendation' }, effects: ['take-checkpoint'] },
+  {
+    what: 'rebalance recommendation',
+    event: { type: 'SpotRebalanceRecommendation' },
+    effects: ['take-checkpoint'],
+  },
   { what: 'an unknown type', event: { type: 'Defenestrate' }, effects: NOTHING },
   { what: 'a type named like an object member', event: { type: 'constructor' }, effects: NOTHING },
-  { what: 'own Preempt without hooks', event: {}, policy: { hooks: [] }, effects: ['stage-sets job', 'commit-set job#1'] },
+  {
+    what: 'own Preempt without hooks',
+    event: {},
+    policy: { hooks: [] },
+    effects: ['stage-sets job', 'commit-set job#1'],
+  },
   { what: 'own Preempt without sets', event: {}, policy: { sets: [] }, effects: ['run-hook stop#1'] },
   {
     what: 'own Preempt with hooks for another type only',
@@ -90,8 +115,16 @@ describe('the window', () => {
   it.each([
     { what: 'NotBefore in 30 s', event: preempt({}), ms: 30_000 },
     { what: 'NotBefore in 7 s', event: preempt({ notBefore: SERVER_EPOCH + 7000 }), ms: 7000 },
-    { what: 'NotBefore in 10 min: never count on more than the notice', event: preempt({ notBefore: SERVER_EPOCH + 600_000 }), ms: 30_000 },
-    { what: 'Terminate in 5 min', event: preempt({ type: 'Terminate', notBefore: SERVER_EPOCH + 300_000 }), ms: 300_000 },
+    {
+      what: 'NotBefore in 10 min: never count on more than the notice',
+      event: preempt({ notBefore: SERVER_EPOCH + 600_000 }),
+      ms: 30_000,
+    },
+    {
+      what: 'Terminate in 5 min',
+      event: preempt({ type: 'Terminate', notBefore: SERVER_EPOCH + 300_000 }),
+      ms: 300_000,
+    },
     { what: 'NotBefore empty', event: preempt({ notBefore: undefined }), ms: 10_000 },
     { what: 'NotBefore in the past', event: preempt({ notBefore: SERVER_EPOCH - 5000 }), ms: 10_000 },
     { what: 'NotBefore within the reserve', event: preempt({ notBefore: SERVER_EPOCH + 1000 }), ms: 10_000 },
