@@ -96,8 +96,10 @@ function startNspawn(root: string, binds: readonly Bind[], memberFiles: readonly
     ...binds.map(({ host, inside }) => `--bind-ro=${host}:${inside}`),
   ];
   const join_ = memberFiles.map((file) => `echo $$ > ${file}`).join(' && ');
-  // The death signal: also when the test runner is killed, the machine goes with it.
-  return spawn('sh', ['-c', `${join_} && exec setpriv --pdeathsig KILL "$@"`, 'sh', ...argv], {
+  // Also when the test runner is killed, the machine goes with it: the death signal ends unshare, unshare's child is
+  // nspawn, and as that is the first process of a PID namespace, everything below it ends with it.
+  const wrapped = 'exec setpriv --pdeathsig KILL unshare --pid --mount-proc --fork --kill-child=KILL -- "$@"';
+  return spawn('sh', ['-c', `${join_} && ${wrapped}`, 'sh', ...argv], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'], SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' },
   });
@@ -156,17 +158,21 @@ export async function until<T>(
   }
 }
 
-function findLeader(nspawnPid: number | undefined): number | undefined {
-  if (nspawnPid === undefined) return undefined;
+/** unshare → systemd-nspawn → the machine's systemd. */
+function findLeader(unsharePid: number | undefined): number | undefined {
   try {
-    const children = readFileSync(`/proc/${nspawnPid}/task/${nspawnPid}/children`, 'utf8').trim().split(' ');
-    return children
-      .map(Number)
-      .find((pid) => pid > 0 && readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'systemd');
+    const nspawn = unsharePid === undefined ? [] : childrenOf(unsharePid);
+    return nspawn
+      .flatMap(childrenOf)
+      .find((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'systemd');
   } catch {
-    // It was just starting or ending; the caller asks again.
+    // One of them was just starting or ending; the caller asks again.
     return undefined;
   }
+}
+
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
 }
 
 function collect(...streams: readonly NonNullable<ChildProcess['stdout']>[]): () => string {
