@@ -38,7 +38,7 @@ const Store = z
       description:
         'Container and an optional prefix in it. For the emulator: http://127.0.0.1:10000/devstoreaccount1/CONTAINER[/PREFIX].',
       'x-allowed': "https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX], or the emulator's URL",
-      'x-example': 'https://ACCOUNT.blob.core.windows.net/CONTAINER',
+      'x-example': 'https://ACCOUNT.blob.core.windows.net/checkpoints',
     }),
     auth: Auth,
   })

@@ -48,7 +48,6 @@ export const Hook = z
     required: flag('Its failure means that the event is not acknowledged.').default(true),
     run: z
       .array(z.string().meta({ description: 'Argument.', 'x-allowed': 'text' }))
-      .min(1)
       .refine((argv) => isCleanAbsolutePath(argv[0] ?? ''), 'not starting with an absolute path')
       .optional()
       .meta({
