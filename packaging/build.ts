@@ -9,6 +9,12 @@ import * as z from 'zod';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OUTPUT = 'dist/evictd.js';
 
+/** Packages that a bundled package only asks for where somebody installed them, and can do without. */
+const OPTIONAL_IMPORTS: ReadonlySet<string> = new Set([
+  // proxy-agent-negotiate (below the Azure SDK): proxies with Kerberos; evictd goes through no proxy.
+  'kerberos',
+]);
+
 /** Bundles src/main.ts with all its packages into one file that runs with plain `node dist/evictd.js`; answers its size in bytes. */
 export async function buildBundle(): Promise<number> {
   const { version } = z
@@ -64,7 +70,9 @@ function foreignImports({ outputs }: Metafile): readonly string[] {
   const imported = Object.values(outputs).flatMap((output) =>
     output.imports.filter(({ external }) => external === true),
   );
-  const names = new Set(imported.map(({ path }) => path).filter((path) => !isBuiltin(path)));
+  const names = new Set(
+    imported.map(({ path }) => path).filter((path) => !isBuiltin(path) && !OPTIONAL_IMPORTS.has(path)),
+  );
   return [...names].toSorted();
 }
 
