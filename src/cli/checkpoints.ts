@@ -8,7 +8,7 @@ import { KEY_OPTION, openStoredPlace } from './stored-place.ts';
 export const checkpointsCommand: Command = {
   name: 'checkpoints',
   summary: 'list the checkpoints that are in the store',
-  description: 'By set, the newest first. Exit code 3 when there is none.',
+  description: 'By set, the newest first.\n\nExit code 3 when there is none.',
   options: [
     { name: 'set', value: 'NAME', description: 'only this set (default: all that are in the store)' },
     KEY_OPTION,

@@ -5,7 +5,7 @@ export const configCheckCommand: Command = {
   name: 'config check',
   summary: 'say whether the configuration is valid',
   description:
-    'Reads all files and variables as the daemon would and names every problem with its place.\n' +
+    'Reads all files and variables as the daemon would and names every problem with its place.\n\n' +
     'Exit code 0 when it is valid, 2 when it is not.',
   options: [CONFIG_OPTION, JSON_OPTION],
   async run({ options, env, out, err }) {

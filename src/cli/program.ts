@@ -80,9 +80,9 @@ function groupOf(
   const known = groups.get(name);
   if (known !== undefined) return known;
   const parent = groupOf(words.slice(0, -1), groups, surroundings);
-  const group = configured(parent.command(words.at(-1) ?? name), surroundings).description(
-    `Commands: evictd ${name} …`,
-  );
+  const group = configured(parent.command(words.at(-1) ?? name), surroundings)
+    .description(`Several commands; \`evictd ${name} --help\` lists them.`)
+    .helpCommand(false);
   groups.set(name, group);
   return group;
 }
@@ -111,7 +111,10 @@ function optionValue(command: Commander, option: Option): string | boolean | und
 
 /** `error: unknown option '--jsn'\n(Did you mean --json?)` in one line. */
 function usageText(message: string): string {
-  return message.replace(/^error: /, '').replaceAll(/\s*\n\s*/g, ' ');
+  return message
+    .replace(/^error: /, '')
+    .replaceAll(/\s*\n\s*/g, ' ')
+    .replace(/\.$/, '');
 }
 
 function capitalised(text: string): string {

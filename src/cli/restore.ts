@@ -11,9 +11,9 @@ export const restoreCommand: Command = {
   name: 'restore',
   summary: 'bring a checkpoint back into a folder',
   description:
-    'Takes the newest complete checkpoint of the set (or the one of --at), verifies every block and puts each file\n' +
-    'in place at once. Files that are there and identical are kept; others that the checkpoint lacks are left alone.\n' +
-    'Exit code 3 when there is no checkpoint.',
+    'Takes the newest complete checkpoint of the set (or the one of --at), verifies every block and puts each ' +
+    'file in place as a whole. Files that are there and identical are kept; others that the checkpoint lacks are ' +
+    'left alone.\n\nExit code 3 when there is no checkpoint.',
   options: [
     {
       name: 'to',
