@@ -1,0 +1,185 @@
+import { isRestError } from '@azure/core-rest-pipeline';
+import type { BlockBlobClient } from '@azure/storage-blob';
+
+import { EvictdError } from '../base/errors.ts';
+import type { AzureClient } from './azure-client.ts';
+import { azureCodeOf } from './azure-errors.ts';
+import type { BlobHead, BlobItem, BlobStore, BlockList, ReadOptions, StoredBlock } from './store.ts';
+
+/** Metadata that names the call which wrote the blob; set and looked at by the store only. */
+export const WRITE_ID = 'evictd_write';
+
+// In every answer of the service: what comes without it, a portal's page with status 200, is somebody else's.
+const REQUEST_ID = 'x-ms-request-id';
+const PAGE_SIZE = 5000;
+// A try gets this much more time for each byte that it moves: one MiB/s is slow for any VM.
+const MS_PER_BYTE = 1000 / 1024 ** 2;
+
+/** The reading half of the store. */
+export function createReader(client: AzureClient): Pick<BlobStore, 'list' | 'read' | 'blocks' | 'head'> {
+  return {
+    list: (prefix, signal) => list(client, prefix, signal),
+    read: (name, options, signal) =>
+      client.call(
+        {
+          what: `read ${name}`,
+          extraMs: transferMs(options.range?.count ?? options.bytesMax),
+          run: (trySignal) => read(client.blob(name), name, options, trySignal),
+        },
+        signal,
+      ),
+    blocks: (name, signal) =>
+      orUndefined(
+        client.call(
+          { what: `list the blocks of ${name}`, run: (trySignal) => blocks(client.blob(name), trySignal) },
+          signal,
+        ),
+      ),
+    head: (name, signal) =>
+      orUndefined(
+        client.call(
+          {
+            what: `look at ${name}`,
+            run: async (trySignal) => (await head(client.blob(name), trySignal)).head,
+          },
+          signal,
+        ),
+      ),
+  };
+}
+
+export function transferMs(bytes: number): number {
+  return bytes * MS_PER_BYTE;
+}
+
+/** The current blob, and the id of the call that wrote it. */
+export async function head(
+  blob: BlockBlobClient,
+  signal: AbortSignal,
+): Promise<{ head: BlobHead; writeId: string | undefined }> {
+  const found = await blob.getProperties({ abortSignal: signal });
+  required(found.requestId, REQUEST_ID);
+  const { [WRITE_ID]: writeId, ...metadata } = found.metadata ?? {};
+  return { head: { etag: required(found.etag, 'ETag'), metadata }, writeId };
+}
+
+/** An answer that lacks what the protocol promises. */
+export function required<T>(value: T | undefined, what: string): T {
+  if (value === undefined) throw new EvictdError('bad-answer', `the answer had no ${what}`);
+  return value;
+}
+
+async function* list(client: AzureClient, prefix: string, signal: AbortSignal): AsyncGenerator<BlobItem> {
+  let continuationToken: string | undefined;
+  do {
+    const settings = {
+      maxPageSize: PAGE_SIZE,
+      ...(continuationToken !== undefined && { continuationToken }),
+    };
+    const page = await client.call(
+      {
+        what: `list blobs below ${prefix}`,
+        run: (trySignal) => firstPage(client, { prefix, abortSignal: trySignal }, settings),
+      },
+      signal,
+    );
+    for (const item of page.segment.blobItems ?? []) {
+      yield {
+        name: item.name,
+        // Without quotes in listings, with them everywhere else.
+        etag: item.properties.etag.startsWith('"') ? item.properties.etag : `"${item.properties.etag}"`,
+        bytes: item.properties.contentLength ?? 0,
+        modifiedAt: item.properties.lastModified.getTime(),
+      };
+    }
+    continuationToken = page.continuationToken;
+  } while (continuationToken !== undefined && continuationToken !== '');
+}
+
+async function firstPage(
+  client: AzureClient,
+  options: { prefix: string; abortSignal: AbortSignal },
+  settings: { maxPageSize: number; continuationToken?: string },
+) {
+  for await (const page of client.container.listBlobsFlat(options).byPage(settings)) {
+    required(page.requestId, REQUEST_ID);
+    return page;
+  }
+  throw new EvictdError('bad-answer', 'the answer had no page');
+}
+
+async function read(
+  blob: BlockBlobClient,
+  name: string,
+  options: ReadOptions,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  // The SDK takes a count of 0 for "to the end".
+  if (options.range?.count === 0) return new Uint8Array(0);
+  const source = options.snapshot === undefined ? blob : blob.withSnapshot(options.snapshot);
+  const answer = await source.download(options.range?.offset ?? 0, options.range?.count, {
+    abortSignal: signal,
+    maxRetryRequests: 0,
+  });
+  required(answer.requestId, REQUEST_ID);
+  const bytes = required(answer.contentLength, 'length');
+  const stream = required(answer.readableStreamBody, 'body');
+  if (bytes > options.bytesMax) {
+    // Undefined in no case here: the SDK's stream is a Readable, its type only lists the methods of an older one.
+    if ('destroy' in stream && typeof stream.destroy === 'function') stream.destroy();
+    throw new EvictdError(
+      'too-large',
+      `${name} has ${bytes} bytes, more than the ${options.bytesMax} expected`,
+    );
+  }
+  const content = Buffer.allocUnsafe(bytes);
+  let filled = 0;
+  try {
+    for await (const chunk of stream) {
+      // The stream has no encoding set, so its chunks are buffers.
+      filled += (chunk as Buffer).copy(content, filled);
+    }
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new EvictdError('network', `the connection broke off after ${filled} of ${bytes} bytes`, {
+      cause: error,
+    });
+  }
+  if (filled !== bytes) throw new EvictdError('network', `only ${filled} of ${bytes} bytes arrived`);
+  return content;
+}
+
+async function blocks(blob: BlockBlobClient, signal: AbortSignal): Promise<BlockList> {
+  const found = await blob.getBlockList('all', { abortSignal: signal });
+  required(found.requestId, REQUEST_ID);
+  const committed = (found.committedBlocks ?? []).map(toStored);
+  const uncommitted = (found.uncommittedBlocks ?? []).map(toStored);
+  let etag = found.etag;
+  if (committed.length === 0 && uncommitted.length > 0 && etag !== undefined) {
+    // An empty committed blob, or (an emulator's answer) none at all: a block list doesn't tell them apart.
+    etag = await etagIfCommitted(blob, signal);
+  }
+  return { etag, committed, uncommitted };
+}
+
+async function etagIfCommitted(blob: BlockBlobClient, signal: AbortSignal): Promise<string | undefined> {
+  try {
+    return (await head(blob, signal)).head.etag;
+  } catch (error) {
+    if (isRestError(error) && azureCodeOf(error) === 'BlobNotFound') return undefined;
+    throw error;
+  }
+}
+
+function toStored(block: { name: string; size: number }): StoredBlock {
+  return { id: block.name, bytes: block.size };
+}
+
+async function orUndefined<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof EvictdError && error.code === 'not-found') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,151 @@
+import { setMaxListeners } from 'node:events';
+
+import { abandonOn, boundedSignal, sleep } from '../base/abort.ts';
+import type { Clock } from '../base/clock.ts';
+import { EvictdError, messageOf } from '../base/errors.ts';
+import type { StoreErrorCode } from './store.ts';
+
+export interface RetryLimits {
+  /** Milliseconds that one try may take, connecting and waiting for a free connection included. */
+  readonly tryTimeoutMs: number;
+  readonly triesMax: number;
+  readonly firstDelayMs: number;
+  readonly delayMsMax: number;
+  /** A longer `Retry-After` is cut to this: a signal doesn't say how much time it has left. */
+  readonly retryAfterMsMax: number;
+}
+
+export const RETRY_DEFAULTS: RetryLimits = {
+  tryTimeoutMs: 8000,
+  triesMax: 5,
+  firstDelayMs: 100,
+  delayMsMax: 2000,
+  retryAfterMsMax: 5000,
+};
+
+/** What a failed try means. */
+export interface Failure {
+  readonly code: StoreErrorCode;
+  /** For people, without secrets: status, service code, errno. */
+  readonly reason: string;
+  readonly remedy?: string;
+  readonly retry:
+    | { readonly kind: 'never' }
+    | { readonly kind: 'backoff' }
+    /** The server closed an idle connection under us; a fresh one will do. */
+    | { readonly kind: 'at-once' }
+    | { readonly kind: 'after'; readonly delayMs: number }
+    /** Only when the credential can be renewed. */
+    | { readonly kind: 'renewed' };
+}
+
+export interface Attempt<T> {
+  /** For messages, as in `stage a block of job/a.bin`. */
+  readonly what: string;
+  /** Added to the limit of each try, for what takes longer by its size. */
+  readonly extraMs?: number;
+  /** `number` counts from 1: from 2 on, an earlier try may have taken effect unseen. */
+  run(signal: AbortSignal, number: number): Promise<T>;
+}
+
+export interface RetryDependencies {
+  readonly clock: Clock;
+  /** In [0, 1). */
+  readonly random: () => number;
+  explain(error: unknown): Failure;
+  /** Gets a new credential; false when there is no other than the one that was refused. */
+  renew(signal: AbortSignal): Promise<boolean>;
+}
+
+/**
+ * Runs an attempt until it succeeds, can't, or the tries are used up.
+ * Every try has a time of its own, also when the work ignores its signal.
+ * Rejects with an EvictdError with a `StoreErrorCode`; `aborted` as soon as `signal` is.
+ */
+export async function withRetries<T>(
+  attempt: Attempt<T>,
+  limits: RetryLimits,
+  dependencies: RetryDependencies,
+  signal: AbortSignal,
+): Promise<T> {
+  // One signal spans many blocks at a time; the default of 10 listeners would print a warning.
+  setMaxListeners(0, signal);
+  let last: Failure | undefined;
+  let renewed = false;
+  for (let number = 1; ; number++) {
+    if (signal.aborted) throw aborted(attempt.what, signal, last);
+    const outcome = await once(attempt, number, limits, dependencies, signal);
+    if (outcome.kind === 'done') return outcome.value;
+    last = outcome.failure;
+    if (signal.aborted) throw aborted(attempt.what, signal, last);
+    if (last.retry.kind === 'never' || number >= limits.triesMax) throw failed(attempt.what, last, number);
+    if (last.retry.kind === 'renewed') {
+      if (renewed || !(await renew(dependencies, limits, signal))) throw failed(attempt.what, last, number);
+      renewed = true;
+      continue;
+    }
+    try {
+      await sleep(dependencies.clock, delayMs(last, number, limits, dependencies.random), signal);
+    } catch {
+      // sleep only ever rejects because the signal ended.
+      throw aborted(attempt.what, signal, last);
+    }
+  }
+}
+
+type Outcome<T> = { kind: 'done'; value: T } | { kind: 'failed'; failure: Failure };
+
+async function once<T>(
+  attempt: Attempt<T>,
+  number: number,
+  limits: RetryLimits,
+  dependencies: RetryDependencies,
+  signal: AbortSignal,
+): Promise<Outcome<T>> {
+  const limitMs = limits.tryTimeoutMs + (attempt.extraMs ?? 0);
+  using bounded = boundedSignal(dependencies.clock, limitMs, signal);
+  try {
+    const value = await abandonOn(bounded.signal, attempt.run(bounded.signal, number));
+    return { kind: 'done', value };
+  } catch (error) {
+    if (!bounded.signal.aborted) return { kind: 'failed', failure: dependencies.explain(error) };
+    const reason = `no answer within ${Math.round(limitMs)} ms`;
+    return { kind: 'failed', failure: { code: 'timeout', reason, retry: { kind: 'backoff' } } };
+  }
+}
+
+async function renew(
+  dependencies: RetryDependencies,
+  limits: RetryLimits,
+  signal: AbortSignal,
+): Promise<boolean> {
+  using bounded = boundedSignal(dependencies.clock, limits.tryTimeoutMs, signal);
+  try {
+    return await dependencies.renew(bounded.signal);
+  } catch {
+    // The caller reports the refusal that led here: it is the first cause.
+    return false;
+  }
+}
+
+function delayMs(failure: Failure, number: number, limits: RetryLimits, random: () => number): number {
+  if (failure.retry.kind === 'after') return Math.min(failure.retry.delayMs, limits.retryAfterMsMax);
+  if (failure.retry.kind === 'at-once' && number === 1) return 0;
+  const capMs = Math.min(limits.delayMsMax, limits.firstDelayMs * 2 ** (number - 1));
+  // Between half and all of it, so that a fleet evicted together doesn't come back together.
+  return capMs * (0.5 + random() / 2);
+}
+
+function failed(what: string, failure: Failure, tries: number): EvictdError {
+  const count = tries === 1 ? '' : ` (after ${tries} tries)`;
+  return new EvictdError(
+    failure.code,
+    `could not ${what}: ${failure.reason}${count}`,
+    failure.remedy === undefined ? {} : { remedy: failure.remedy },
+  );
+}
+
+function aborted(what: string, signal: AbortSignal, last: Failure | undefined): EvictdError {
+  const before = last === undefined || last.code === 'timeout' ? '' : `; the last try: ${last.reason}`;
+  return new EvictdError('aborted', `stopped to ${what}: ${messageOf(signal.reason)}${before}`);
+}
