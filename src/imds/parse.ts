@@ -18,6 +18,8 @@ export interface ParsedDocument {
   readonly dropped: readonly DroppedEntry[];
 }
 
+/** Far more than a placement group can have; a document of a million broken entries would block for seconds. */
+const ENTRIES_MAX = 2000;
 const DROPPED_MAX = 20;
 const REASON_CHARACTERS_MAX = 200;
 
@@ -35,17 +37,27 @@ export function parseDocument(body: Uint8Array, dateHeader: string | undefined):
   }
   const events: ScheduledEvent[] = [];
   const dropped: DroppedEntry[] = [];
+  let complete = true;
   for (const [index, raw] of answer.data.Events.entries()) {
+    if (index === ENTRIES_MAX) {
+      complete = false;
+      dropped.push({ index, reason: `more than ${ENTRIES_MAX} entries` });
+      break;
+    }
     const entry = EventEntry.safeParse(raw);
-    if (entry.success) events.push(toEvent(entry.data));
-    else if (dropped.length < DROPPED_MAX) dropped.push({ index, reason: reasonOf(entry.error) });
+    if (entry.success) {
+      events.push(toEvent(entry.data));
+      continue;
+    }
+    complete = false;
+    if (dropped.length < DROPPED_MAX) dropped.push({ index, reason: reasonOf(entry.error) });
   }
   return {
     document: {
       incarnation: answer.data.DocumentIncarnation,
       serverNow: parseServerTime(dateHeader),
       events,
-      complete: dropped.length === 0,
+      complete,
     },
     dropped,
   };

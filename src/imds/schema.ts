@@ -17,7 +17,7 @@ export const EventEntry = z.object({
   EventType: z.string().min(1),
   EventStatus: z.enum(['Scheduled', 'Started']),
   Resources: z.array(z.string()),
-  NotBefore: z.unknown(),
+  NotBefore: z.unknown().optional(),
   EventSource: z.enum(['Platform', 'User']).optional().catch(undefined),
   Description: z.string().catch(''),
   DurationInSeconds: z.number().optional().catch(undefined),

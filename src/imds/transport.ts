@@ -1,6 +1,6 @@
 import { Pool } from 'undici';
 
-import { boundedSignal } from '../base/abort.ts';
+import { abandonOn, boundedSignal } from '../base/abort.ts';
 import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { errnoOf, EvictdError, messageOf } from '../base/errors.ts';
 
@@ -25,7 +25,7 @@ export interface Question {
 export interface Transport {
   /**
    * Rejects with `imds-timeout`, `imds-unreachable`, `imds-too-large`, or `aborted` when the signal ended it.
-   * Whatever the outcome, nothing of the request is left running when it settles.
+   * Whatever the outcome, the request is over when it settles; only a connection may still be trying to open.
    */
   request(question: Question, timeoutMs: number, signal: AbortSignal): Promise<Answer>;
   close(): Promise<void>;
@@ -85,7 +85,7 @@ async function exchange(
   signal: AbortSignal,
   clock: Clock,
 ): Promise<Answer> {
-  const { statusCode, headers, body } = await pool.request({
+  const asked = pool.request({
     method: question.method,
     path: question.path,
     headers: {
@@ -96,6 +96,8 @@ async function exchange(
     body: question.body ?? null,
     signal,
   });
+  // undici looks at the signal only once it has a connection. What is given up before that is never sent.
+  const { statusCode, headers, body } = await abandonOn(signal, asked);
   const headersAt = clock.monotonicMs();
   const { date } = headers;
   const chunks: Uint8Array[] = [];

@@ -93,9 +93,16 @@ test.each([
 });
 
 test('reports a bounded number of broken entries, however many there are', () => {
-  const { document, dropped } = parse({ Events: Array.from({ length: 5000 }, () => 1) });
+  const { document, dropped } = parse({ Events: Array.from({ length: 1000 }, () => 1) });
   expect(document.complete).toBe(false);
   expect(dropped).toHaveLength(20);
+});
+
+test('a document of a hundred thousand entries is read up to a bound, and known to be incomplete', () => {
+  const { document, dropped } = parse({ Events: Array.from({ length: 100_000 }, () => PREEMPT) });
+  expect(document.events).toHaveLength(2000);
+  expect(document.complete).toBe(false);
+  expect(dropped).toEqual([{ index: 2000, reason: 'more than 2000 entries' }]);
 });
 
 test.each([

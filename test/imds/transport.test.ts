@@ -5,6 +5,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { createTransport } from '../../src/imds/transport.ts';
 import { startTestImds } from '../support/mock-imds.ts';
+import { startMuteServer } from './mute-server.ts';
 import { deadline, EMPTY_DOCUMENT, startClient, startRawServer } from './support.ts';
 
 afterEach(() => {
@@ -70,6 +71,15 @@ test('its timeout covers the body, too, and closes the connection', async () => 
   await using client = startClient(server.url);
   await expect(client.get(150, deadline())).rejects.toMatchObject({ code: 'imds-timeout' });
   await closed.promise;
+});
+
+test('its timeout covers connecting, too', async () => {
+  await using mute = await startMuteServer();
+  await using client = startClient(mute.url);
+  const startedAt = systemClock.monotonicMs();
+  await expect(client.get(200, deadline())).rejects.toMatchObject({ code: 'imds-timeout' });
+  expect(await client.acknowledge('E1', AbortSignal.timeout(200))).toMatchObject({ kind: 'failed' });
+  expect(systemClock.monotonicMs() - startedAt).toBeLessThan(2000);
 });
 
 test('keeps its connections from one poll to the next', async () => {
