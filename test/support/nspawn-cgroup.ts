@@ -1,6 +1,8 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { isErrno } from '../../src/base/errors.ts';
+
 const PREFIX = 'evictd-test-';
 
 /** Control groups of one container, one in each hierarchy that systemd uses (cgroup v1 has a second, v2 one). */
@@ -32,7 +34,13 @@ function removeAbandoned(): void {
   for (const hierarchy of hierarchies()) {
     for (const name of readdirSync(hierarchy)) {
       const pid = name.startsWith(PREFIX) ? name.slice(PREFIX.length).split('-')[0] : undefined;
-      if (pid !== undefined && !existsSync(`/proc/${pid}`)) removeTree(join(hierarchy, name));
+      if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+      try {
+        removeTree(join(hierarchy, name));
+      } catch (error) {
+        // Its processes are still ending; the next run removes it.
+        if (!isErrno(error, 'EBUSY')) throw error;
+      }
     }
   }
 }
