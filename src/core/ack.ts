@@ -46,10 +46,13 @@ function nextAck(context: Context, state: State, watched: Watched, work: Work, e
       if (reason !== undefined) return withhold(event.id, event.type, reason, effects);
       return send(context, watched, 1, effects);
     }
-    case 'retrying':
-      if (event.status === 'Started') return withhold(event.id, event.type, 'started', effects);
-      if (at >= lastTryAt(watched)) return withhold(event.id, event.type, 'too-late', effects);
-      return at >= ack.retryAt ? send(context, watched, ack.attempt + 1, effects) : ack;
+    case 'retrying': {
+      // A further event may have made work of the drain again since the first try.
+      if (work === 'unfinished' || at < ack.retryAt) return ack;
+      const reason = whyWithheld(context, state, watched, work);
+      if (reason !== undefined) return withhold(event.id, event.type, reason, effects);
+      return send(context, watched, ack.attempt + 1, effects);
+    }
     case 'sending':
       // The sender is bounded; should its answer never come, the try counts as failed.
       return at >= ack.endsAt + TRY_MS ? retry(watched, ack.attempt, at) : ack;

@@ -1,12 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { Life, SELF, SERVER_EPOCH, event, hook, policyWith } from './support.ts';
-
-function noticed(policy = policyWith()): Life {
-  const life = new Life(policy);
-  life.document([event()]);
-  return life;
-}
+import { Life, SELF, SERVER_EPOCH, event, hook, noticed, policyWith } from './support.ts';
 
 describe('a drain', () => {
   it('goes stage by stage and acknowledges last', () => {
@@ -146,116 +140,6 @@ describe('a drain', () => {
   });
 });
 
-describe('the budget of hooks', () => {
-  function grants(life: Life): Record<string, number> {
-    return Object.fromEntries(
-      life.effects.flatMap((effect) => (effect.kind === 'run-hook' ? [[effect.name, effect.timeoutMs]] : [])),
-    );
-  }
-
-  it('is their own timeout when there is room', () => {
-    expect(grants(noticed())).toEqual({ stop: 10_000 });
-  });
-
-  it('leaves what the expected upload needs', () => {
-    const life = new Life(policyWith({ hooks: [hook('stop', { timeoutMs: 60_000 })] }));
-    const upload = { bytesLeft: 100_000_000, bytesPerSecond: 10_000_000 };
-    const document = { incarnation: 1, serverNow: SERVER_EPOCH, events: [event()], complete: true };
-    life.input({ at: 0, wallAt: 0, upload, kind: 'document', document });
-    // 30 s - 2 s reserve - 10 s upload - 0.5 s commit.
-    expect(grants(life)).toEqual({ stop: 17_500 });
-  });
-
-  it('keeps a quarter for the hooks however much there is to upload', () => {
-    const life = new Life(policyWith({ hooks: [hook('stop', { timeoutMs: 60_000 })] }));
-    const upload = { bytesLeft: 1e12, bytesPerSecond: 1 };
-    const document = { incarnation: 1, serverNow: SERVER_EPOCH, events: [event()], complete: true };
-    life.input({ at: 0, wallAt: 0, upload, kind: 'document', document });
-    expect(grants(life)).toEqual({ stop: 7000 });
-  });
-
-  it('is shared with the groups that come after', () => {
-    const hooks = [
-      hook('first', { order: 1, timeoutMs: 60_000 }),
-      hook('second', { order: 2, timeoutMs: 20_000 }),
-      hook('last', { stage: 'after-checkpoint', timeoutMs: 20_000 }),
-    ];
-    const life = noticed(policyWith({ hooks, sets: [] }));
-    expect(grants(life)).toEqual({ first: 28_000 * 0.6 });
-  });
-
-  it('is nothing once the work must end: the hook is skipped and said so', () => {
-    const hooks = [hook('first', { order: 1 }), hook('second', { order: 2 })];
-    const life = noticed(policyWith({ hooks, sets: [] }));
-    life.at = 27_990;
-    const effects = life.hookEnds('first');
-    expect(effects).toContainEqual(expect.objectContaining({ code: 'hook-skipped' }));
-    expect(life.log()).toEqual(['run-hook first#1', 'write-report']);
-  });
-});
-
-describe('a withdrawn event', () => {
-  const hooks = [hook('stop'), hook('again', { stage: 'on-resume' })];
-
-  it('needs two good documents in a row without it', () => {
-    const life = noticed(policyWith({ hooks }));
-    life.document([]);
-    life.document([event()]);
-    life.document([]);
-    life.input({ ...life.moment(), kind: 'poll-failed' });
-    life.document([], { complete: false });
-    expect(life.state.drain?.phase).toBe('before-checkpoint');
-    life.document([]);
-    expect(life.state.drain?.phase).toBe('withdrawn');
-  });
-
-  it('lets finish what runs, starts nothing more, resumes and watches again', () => {
-    const life = noticed(policyWith({ hooks }));
-    life.document([]);
-    life.document([]);
-    expect(life.log()).toEqual(['stage-sets job', 'run-hook stop#1']);
-    life.hookEnds('stop');
-    expect(life.log()).toEqual(['stage-sets job', 'run-hook stop#1', 'write-report', 'run-hook again#1']);
-    expect(life.state.drain).toMatchObject({ phase: 'resuming', outcome: 'withdrawn' });
-    life.hookEnds('again');
-    expect(life.state.drain).toBeUndefined();
-    life.document([event({ id: 'B2' })]);
-    expect(life.log().at(-1)).toBe('run-hook stop#1');
-  });
-
-  it('after everything was done resumes all the same', () => {
-    const life = noticed(policyWith({ hooks }));
-    life.hookEnds('stop');
-    life.setEnds('job');
-    life.reportEnds();
-    life.ackEnds();
-    life.document([]);
-    life.document([]);
-    expect(life.log().at(-1)).toBe('run-hook again#1');
-    expect(life.state.drain?.outcome).toBe('success');
-  });
-
-  it('does not end the drain while another own event still stands', () => {
-    const life = noticed(policyWith({ hooks }));
-    life.document([event(), event({ id: 'T1', type: 'Terminate' })]);
-    life.document([event({ id: 'T1', type: 'Terminate' })]);
-    life.document([event({ id: 'T1', type: 'Terminate' })]);
-    expect(life.state.drain?.phase).toBe('before-checkpoint');
-  });
-
-  it('followed by a new one while resuming: the new one wins', () => {
-    const life = noticed(policyWith({ hooks }));
-    life.hookEnds('stop');
-    life.document([]);
-    life.document([]);
-    life.setEnds('job');
-    expect(life.log().at(-1)).toBe('run-hook again#1');
-    life.at = 5000;
-    life.document([event({ id: 'B2' })]);
-    expect(life.log().slice(-3)).toEqual(['cancel-hooks', 'stage-sets job', 'run-hook stop#1']);
-  });
-});
-
 describe('a second own event during a drain', () => {
   it('shortens the deadline, adds its hooks, and both are acknowledged at the end', () => {
     const hooks = [hook('stop'), hook('preempted', { on: ['Preempt'], order: 90 })];
@@ -289,68 +173,6 @@ describe('a second own event during a drain', () => {
     life.ackEnds();
     life.document([event(), event({ id: 'T1', type: 'Terminate' })]);
     expect(life.log().at(-1)).toBe('commit-set job#2');
-  });
-});
-
-describe('a restart', () => {
-  function restart(life: Life): Life {
-    const again = new Life(life.policy, JSON.parse(JSON.stringify(life.state)));
-    again.at = life.at + 500;
-    again.input({ ...again.moment(), kind: 'restarted' });
-    return again;
-  }
-
-  it('starts what ran again, as a further attempt, and nothing that was done', () => {
-    const hooks = [hook('a', { order: 1 }), hook('b', { order: 2 }), hook('c', { order: 3 })];
-    const life = noticed(policyWith({ hooks }));
-    life.hookEnds('a');
-    const again = restart(life);
-    expect(again.log()).toEqual(['stage-sets job', 'run-hook b#2']);
-    again.hookEnds('b', true, 2);
-    expect(again.log().at(-1)).toBe('run-hook c#1');
-  });
-
-  it('takes no notice of a late result of the attempt before', () => {
-    const again = restart(noticed());
-    again.hookEnds('stop', true, 1);
-    expect(again.state.drain?.hooks[0]?.run.kind).toBe('running');
-    again.hookEnds('stop', true, 2);
-    expect(again.state.drain?.hooks[0]?.run.kind).toBe('ended');
-  });
-
-  it('with the ack in flight waits for the next document', () => {
-    const life = noticed(policyWith({ hooks: [] }));
-    life.setEnds('job');
-    life.reportEnds();
-    const scheduled = restart(life);
-    expect(scheduled.log()).toEqual([]);
-    scheduled.document([event()]);
-    expect(scheduled.log().filter((line) => line !== 'tighten')).toEqual(['acknowledge A1#2']);
-    const started = restart(life);
-    started.document([event({ status: 'Started', notBefore: undefined })]);
-    expect(started.log().filter((line) => line !== 'tighten')).toEqual([]);
-    expect(started.state.watched[0]?.ack.kind).toBe('accepted');
-  });
-
-  it('after a reboot closes the old drain and resumes', () => {
-    const life = noticed(policyWith({ hooks: [hook('stop'), hook('again', { stage: 'on-resume' })] }));
-    const rebooted = new Life(life.policy, life.state);
-    rebooted.input({ ...rebooted.moment(), kind: 'rebooted' });
-    expect(rebooted.log()).toEqual(['write-report', 'run-hook again#1']);
-    expect(rebooted.state.drain?.outcome).toBe('rebooted');
-  });
-
-  it.each([
-    ['Started', 'is not drained for again', false],
-    ['Scheduled', 'is still to come and is drained for', true],
-  ] as const)('after a reboot an old event that is %s %s', (status, _, drains) => {
-    const life = noticed(policyWith({ hooks: [hook('stop')], sets: [] }));
-    const rebooted = new Life(life.policy, life.state);
-    rebooted.input({ ...rebooted.moment(), kind: 'rebooted' });
-    rebooted.input({ ...rebooted.moment(), kind: 'identified', vmName: SELF });
-    rebooted.document([event({ status })]);
-    expect(rebooted.log().includes('run-hook stop#1')).toBe(drains);
-    expect(rebooted.log().some((line) => line.startsWith('acknowledge'))).toBe(false);
   });
 });
 

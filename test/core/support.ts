@@ -136,6 +136,13 @@ export class Life {
   }
 }
 
+/** A life that has just seen a Preempt for this VM. */
+export function noticed(policy = policyWith()): Life {
+  const life = new Life(policy);
+  life.document([event()]);
+  return life;
+}
+
 export function describeEffect(effect: Effect): string {
   switch (effect.kind) {
     case 'run-hook':
