@@ -46,7 +46,8 @@ export interface AzureBlobStore extends BlobStore {
   tokenError(): EvictdError | undefined;
 }
 
-const CONNECTIONS_MAX = 16;
+// More than the engine has requests under way, so that none of them waits for a connection.
+const CONNECTIONS_MAX = 40;
 const PROBE = 'evictd-probe';
 
 /**
