@@ -2,7 +2,7 @@ import { systemClock } from '../base/clock.ts';
 import { formatSize } from '../base/units.ts';
 import type { ListedCheckpoint } from '../checkpoint/list.ts';
 import { type Command, EXIT } from './command.ts';
-import { CONFIG_OPTION, JSON_OPTION, textOption } from './options.ts';
+import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
 import { KEY_OPTION, openStoredPlace } from './stored-place.ts';
 
 export const checkpointsCommand: Command = {
@@ -13,6 +13,7 @@ export const checkpointsCommand: Command = {
     { name: 'set', value: 'NAME', description: 'only this set (default: all that are in the store)' },
     KEY_OPTION,
     CONFIG_OPTION,
+    IMDS_OPTION,
     JSON_OPTION,
   ],
   async run(invocation) {

@@ -5,6 +5,9 @@ import { EXIT, type ExitCode, type Output } from './command.ts';
 /** Codes whose exit code is not just "it failed". */
 const EXIT_BY_CODE: ReadonlyMap<string, ExitCode> = new Map([
   ['config-invalid', EXIT.usage],
+  ['no-store', EXIT.usage],
+  ['bad-store-url', EXIT.usage],
+  ['bad-credential', EXIT.usage],
   ['usage', EXIT.usage],
   ['bad-duration', EXIT.usage],
   ['bad-size', EXIT.usage],

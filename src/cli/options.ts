@@ -7,6 +7,12 @@ export const CONFIG_OPTION: OptionSpec = {
   description: 'config file; conf.d/*.yaml beside it is read too (default: /etc/evictd/config.yaml)',
 };
 
+export const IMDS_OPTION: OptionSpec = {
+  name: 'imds',
+  value: 'URL',
+  description: 'base URL of the metadata service, for example of evictd mock-imds',
+};
+
 export const JSON_OPTION: OptionSpec = { name: 'json', description: 'print the result as JSON' };
 
 /** The value of an option that takes one; undefined when it was not given. */

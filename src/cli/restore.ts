@@ -4,7 +4,7 @@ import { formatDuration, formatSize } from '../base/units.ts';
 import type { RestoreResult } from '../checkpoint/restore.ts';
 import type { Checkpoint } from '../config/schema.ts';
 import { type Command, EXIT } from './command.ts';
-import { CONFIG_OPTION, JSON_OPTION, textOption } from './options.ts';
+import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
 import { KEY_OPTION, openStoredPlace } from './stored-place.ts';
 
 export const restoreCommand: Command = {
@@ -29,6 +29,7 @@ export const restoreCommand: Command = {
       description: 'a certain checkpoint; `evictd checkpoints` lists them (default: the newest)',
     },
     CONFIG_OPTION,
+    IMDS_OPTION,
     JSON_OPTION,
   ],
   async run(invocation) {

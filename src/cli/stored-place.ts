@@ -34,7 +34,12 @@ export async function openStoredPlace(invocation: Invocation, clock: Clock): Pro
   const { options, env, err, signal } = invocation;
   const { loadConfig } = await import('../config/load.ts');
   const { openStore } = await import('../daemon/wire-store.ts');
-  const { config } = loadConfig({ file: textOption(options, 'config'), env });
+  const imds = textOption(options, 'imds');
+  const { config } = loadConfig({
+    file: textOption(options, 'config'),
+    env,
+    overrides: imds === undefined ? [] : [{ flag: '--imds', path: ['imds', 'endpoint'], value: imds }],
+  });
   const { checkpoint } = config;
   if (checkpoint === undefined) {
     throw new EvictdError('no-store', 'the configuration has no checkpoint section, so there is no store', {
@@ -46,6 +51,13 @@ export async function openStoredPlace(invocation: Invocation, clock: Clock): Pro
   const notify = (text: string) => err.write(`evictd: ${text}\n`);
   const key = wanted ?? (await ownKey(config, checkpoint.key, { clock, notify }, signal));
   const store = await openStore(config, checkpoint, { clock });
+  try {
+    // The emulator begins without containers; elsewhere a missing one is an error of the command itself.
+    if (checkpoint.store.auth.kind === 'azurite') await store.ensureContainer(signal);
+  } catch (error) {
+    store.stop();
+    throw error;
+  }
   return {
     config,
     checkpoint,

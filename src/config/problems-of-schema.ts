@@ -13,7 +13,12 @@ export function problemsOfSchema(
   tree: Tree,
   schema: JsonSchema,
 ): readonly Problem[] {
-  return issues.flatMap((issue) => problemsOfIssue(issue, [], { tree, schema }));
+  return (
+    issues
+      .flatMap((issue) => problemsOfIssue(issue, [], { tree, schema }))
+      // `FILE:9:1` before `FILE:10:1`.
+      .toSorted((one, other) => one.origin.localeCompare(other.origin, 'en', { numeric: true }))
+  );
 }
 
 interface Context {
