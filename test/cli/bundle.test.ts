@@ -1,0 +1,127 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import * as z from 'zod';
+
+import { BUNDLE, runBundle } from './support.ts';
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'evictd-bundle-'));
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+});
+
+describe('the bundle', () => {
+  test('runs alone, without node_modules and from any folder', async () => {
+    const copy = join(folder, 'evictd.js');
+    await copyFile(BUNDLE, copy);
+    for (const args of [['version'], ['config', 'reference'], ['--help']]) {
+      expect(await runBundle(args, { file: copy, cwd: folder })).toMatchObject({ code: 0, stderr: '' });
+    }
+  });
+
+  test('begins with a line that makes it a program', async () => {
+    expect((await readFile(BUNDLE, 'utf8')).split('\n')[0]).toBe('#!/usr/bin/env node');
+  });
+
+  test('knows its version and commit', async () => {
+    const Package = z.object({ version: z.string() });
+    const { version } = Package.parse(
+      JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')),
+    );
+    const { stdout } = await runBundle(['version', '--json']);
+    expect(JSON.parse(stdout)).toEqual({
+      version,
+      commit: expect.stringMatching(/^([0-9a-f]{12}(-dirty)?|unknown)$/),
+      node: process.version,
+    });
+  });
+
+  test('ends quietly when the reader of its output leaves', async () => {
+    const child = spawn(process.execPath, [BUNDLE, 'config', 'reference'], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: 20_000,
+    });
+    child.stdout.destroy();
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
+    const [code] = await once(child, 'close');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  });
+
+  test('ends its command at SIGTERM', async () => {
+    const child = spawn(process.execPath, [BUNDLE, 'mock-imds', '--listen', '127.0.0.1:0', '--json'], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      timeout: 20_000,
+    });
+    await once(child.stdout, 'data');
+    child.kill('SIGTERM');
+    expect(await once(child, 'exit')).toEqual([0, null]);
+  });
+});
+
+describe('config commands', () => {
+  test('check says OK with the files, and warnings on stderr', async () => {
+    const file = join(folder, 'ok.yaml');
+    await writeFile(file, 'events:\n  Quarantine: { drain: true }\n', { mode: 0o600 });
+    const { code, stdout, stderr } = await runBundle(['config', 'check', '--config', file]);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `OK: ${file}\n` });
+    expect(stderr).toContain('warning: events.Quarantine');
+  });
+
+  test('check names every problem and ends with 2, as text and as JSON', async () => {
+    const file = join(folder, 'bad.yaml');
+    await writeFile(file, 'imds:\n  pollIntervall: 1s\nlog: { level: 5 }\n', { mode: 0o600 });
+    const text = await runBundle(['config', 'check', '--config', file]);
+    expect(text).toMatchObject({ code: 2, stdout: '' });
+    expect(text.stderr).toContain(
+      `${file}:2:3: imds.pollIntervall: is not a known key; did you mean "pollInterval"?`,
+    );
+    expect(text.stderr).toContain(`${file}:3:15: log.level: 5 is not`);
+    const json = await runBundle(['config', 'check', '--config', file, '--json']);
+    expect(json).toMatchObject({ code: 2, stderr: '' });
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      valid: false,
+      problems: [{ key: 'imds.pollIntervall' }, { key: 'log.level' }],
+    });
+  });
+
+  test('run stops at an insecure file with 2', async () => {
+    const file = join(folder, 'open.yaml');
+    await writeFile(file, 'log: {}\n');
+    await chmod(file, 0o666);
+    const { code, stderr } = await runBundle(['run', '--config', file]);
+    expect(code).toBe(2);
+    expect(stderr).toContain('mode 0666');
+    expect(stderr).toContain(`chmod go-w ${file}`);
+  });
+
+  test('show gives each value with where it comes from', async () => {
+    const file = join(folder, 'show.yaml');
+    await writeFile(file, 'imds: { pollInterval: 2s }\n', { mode: 0o600 });
+    const { stdout } = await runBundle(['config', 'show', '--config', file, '--json'], {
+      env: { EVICTD_LOG_LEVEL: 'debug' },
+    });
+    const { values } = z.object({ values: z.array(z.unknown()) }).parse(JSON.parse(stdout));
+    expect(values).toContainEqual({ key: 'imds.pollInterval', value: '2s', origin: `${file}:1:23` });
+    expect(values).toContainEqual({
+      key: 'log.level',
+      value: 'debug',
+      origin: 'environment EVICTD_LOG_LEVEL',
+    });
+    expect(values).toContainEqual({ key: 'window.notice', value: '30s', origin: 'default' });
+  });
+
+  test('schema prints a JSON Schema', async () => {
+    const { code, stdout } = await runBundle(['config', 'schema']);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ type: 'object', additionalProperties: false });
+  });
+});
