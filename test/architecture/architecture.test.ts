@@ -11,7 +11,7 @@ import {
   checkLeftovers,
   checkTests,
 } from './habits.ts';
-import { checkCycles, checkImportTable, MAY_IMPORT } from './import-table.ts';
+import { checkCycles, checkImportTable, checkStart, MAY_IMPORT } from './import-table.ts';
 import { readSources } from './source.ts';
 
 const src = await readSources('src/**/*.ts');
@@ -38,6 +38,10 @@ describe('the source', () => {
 
   test('has no circles of imports', () => {
     expect(checkCycles(src)).toEqual([]);
+  });
+
+  test('loads no package at the start but the one for the command line', () => {
+    expect(checkStart(src, 'src/main.ts', ['commander'])).toEqual([]);
   });
 
   test('takes clock, timers, environment and output from where they belong', () => {

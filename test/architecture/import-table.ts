@@ -71,6 +71,35 @@ export function checkCycles(sources: readonly Source[]): readonly string[] {
   return cycles;
 }
 
+/**
+ * Packages that are loaded as soon as the program starts: the way is `import` statements only, since what a command
+ * imports inside of `run` is loaded when it is called. Answers each with the chain of files that leads to it.
+ */
+export function checkStart(
+  sources: readonly Source[],
+  entry: string,
+  allowed: readonly string[],
+): readonly string[] {
+  const byPath = new Map(sources.map((source) => [source.path, source]));
+  const seen = new Set<string>();
+  const problems: string[] = [];
+  const visit = (path: string, trail: readonly string[]) => {
+    const source = byPath.get(path);
+    if (source === undefined || seen.has(path)) return;
+    seen.add(path);
+    for (const { specifier, target, isTypeOnly, isDynamic } of importsOf(source)) {
+      if (isTypeOnly || isDynamic) continue;
+      if (target !== undefined) visit(target, [...trail, path]);
+      else if (!specifier.startsWith('node:') && !allowed.includes(specifier)) {
+        const chain = [...trail, path, specifier].join(' → ');
+        problems.push(`${chain}: loaded at every start; import it inside of the command's run()`);
+      }
+    }
+  };
+  visit(entry, []);
+  return problems;
+}
+
 /** `src/core/event.ts` → `core`; `src/main.ts` → `main`. */
 function folderOf(path: string): string {
   const [, first = ''] = path.split('/');

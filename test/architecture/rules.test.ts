@@ -8,7 +8,7 @@ import {
   checkLeftovers,
   checkTests,
 } from './habits.ts';
-import { checkCycles, checkImportTable } from './import-table.ts';
+import { checkCycles, checkImportTable, checkStart } from './import-table.ts';
 import { blankOut, importsOf, sourceOf } from './source.ts';
 
 function targets(text: string, path = 'src/imds/client.ts') {
@@ -120,6 +120,25 @@ describe('the import table', () => {
       sourceOf('src/core/c.ts', ''),
     ]);
     expect(problems).toEqual([]);
+  });
+});
+
+describe('the start', () => {
+  const entry = sourceOf('src/main.ts', `import { a } from './cli/a.ts';`);
+
+  test('may not load a package on the way of import statements', () => {
+    const command = sourceOf('src/cli/a.ts', `import { type B } from 'pino';`);
+    expect(checkStart([entry, command], 'src/main.ts', [])).toEqual([
+      expect.stringContaining('src/main.ts → src/cli/a.ts → pino'),
+    ]);
+  });
+
+  test('may load what is only asked for later, and types', () => {
+    const command = sourceOf(
+      'src/cli/a.ts',
+      `import type { B } from 'pino';\nconst c = () => import('zod');`,
+    );
+    expect(checkStart([entry, command], 'src/main.ts', [])).toEqual([]);
   });
 });
 
