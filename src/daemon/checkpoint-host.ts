@@ -7,14 +7,15 @@ import type { CheckpointPort, SetProgress } from '../core/ports.ts';
 export interface OpenCheckpoints {
   readonly port: CheckpointPort;
   writeReport(eventId: string, body: Uint8Array, signal: AbortSignal): Promise<void>;
-  close(): void;
+  /** Resolves when nothing is under way any more. */
+  close(): Promise<void>;
 }
 
 /** Checkpoints from the first moment on: what is asked for before the store is open waits for it. */
 export interface CheckpointHost extends CheckpointPort {
   writeReport(eventId: string, body: Uint8Array, signal: AbortSignal): Promise<void>;
   status(): { readonly ready: boolean; readonly error: string | undefined };
-  stop(): void;
+  stop(): Promise<void>;
 }
 
 const RETRY_FIRST_MS = 1000;
@@ -90,9 +91,9 @@ export function startCheckpointHost(
     estimate: () => opened?.port.estimate() ?? { bytesLeft: 0, bytesPerSecond: undefined },
     progress: () => opened?.port.progress() ?? options.sets.map(emptyProgress),
     status: () => ({ ready: opened !== undefined, error: problem?.message }),
-    stop() {
+    async stop() {
       stopping.abort();
-      opened?.close();
+      await opened?.close();
     },
   };
 }

@@ -35,13 +35,13 @@ export async function checkpointWithoutDaemon(
     const instance = (bound: AbortSignal) => knownWithin((within) => identity.instance(within), bound);
     const opened = await openCheckpoints(
       { config, checkpoint, bootId, instance },
-      { clock: systemClock },
+      { clock: systemClock, onNote: () => undefined },
       signal,
     );
     try {
       return await checkpointNow(config, opened.port, set, signal);
     } finally {
-      opened.close();
+      await opened.close();
     }
   } finally {
     identity.stop();

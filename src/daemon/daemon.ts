@@ -134,7 +134,9 @@ async function shutDown(
   using bound = boundedSignal(clock, STOP_MS);
   const late = new Promise<void>((resolve) => bound.signal.addEventListener('abort', () => resolve()));
   // What doesn't end within that time ends with the process.
-  await Promise.race([late, Promise.all([poller.stop(), operations.stop(), control?.close()])]);
-  checkpoints?.stop();
+  const over = Promise.all([poller.stop(), operations.stop(), control?.close()]).then(() =>
+    checkpoints?.stop(),
+  );
+  await Promise.race([late, over]);
   await client.close();
 }

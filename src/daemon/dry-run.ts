@@ -36,7 +36,7 @@ export function createDryCheckpoints(
     estimate: () => ({ bytesLeft: 0, bytesPerSecond: undefined }),
     progress: () => sets.map(({ name }) => emptyProgress(name)),
     status: () => ({ ready: true, error: undefined }),
-    stop() {},
+    async stop() {},
   };
 }
 

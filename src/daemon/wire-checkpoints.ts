@@ -1,6 +1,8 @@
+import { boundedSignal } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { createCheckpointer } from '../checkpoint/checkpointer.ts';
+import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
 import type { BlobStore } from '../checkpoint/store.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
 import type { Instance } from '../imds/instance.ts';
@@ -16,6 +18,10 @@ export interface Place {
   readonly prefix: string;
   readonly key: string;
 }
+
+/** Below the idle limit of the service's front end and of most NATs (4 minutes on Azure). */
+const WARM_EVERY_MS = 60_000;
+const WARM_MS = 10_000;
 
 export interface CheckpointSources {
   readonly config: Config;
@@ -46,7 +52,16 @@ export function wireCheckpoints(
     { sets: checkpoint.sets.map(({ name }) => name) },
     {
       clock,
-      open: (signal) => openCheckpoints(sources, { clock }, signal),
+      open: (signal) =>
+        openCheckpoints(
+          sources,
+          {
+            clock,
+            onNote: (set, { code, message }) =>
+              log.warn('checkpoints take longer for once, continuing', { set, code, detail: message }),
+          },
+          signal,
+        ),
       onProblem: ({ code, message, remedy }) =>
         log.error('checkpoints can not be stored, trying again', { code, detail: message, remedy }),
       onReady: () => log.info('checkpoint store is ready', { url: checkpoint.store.url }),
@@ -57,7 +72,7 @@ export function wireCheckpoints(
 /** Opens store and engine. Rejects with the EvictdErrors of the store, and those of a key that can't be made. */
 export async function openCheckpoints(
   sources: CheckpointSources,
-  { clock }: { readonly clock: Clock },
+  { clock, onNote }: { readonly clock: Clock; readonly onNote: (set: string, error: EvictdError) => void },
   signal: AbortSignal,
 ): Promise<OpenCheckpoints> {
   const { config, checkpoint, bootId } = sources;
@@ -76,18 +91,37 @@ export async function openCheckpoints(
         writer: { vmName: instance.name, vmId: instance.vmId, bootId },
         indexDirectory: config.state.dir,
       },
-      { store, clock },
+      { store, clock, onNote },
     );
+    const warmth = keepWarm(store, clock);
     return {
       port,
-      writeReport: (eventId, body, reportSignal) =>
-        writeReport(store, { prefix, key }, eventId, body, reportSignal),
-      close: () => store.stop(),
+      writeReport: (eventId, body, bound) => writeReport(store, { prefix, key }, eventId, body, bound),
+      async close() {
+        warmth[Symbol.dispose]();
+        await port.close();
+        store.stop();
+      },
     };
   } catch (error) {
     store.stop();
     throw error;
   }
+}
+
+/** A first request after a long pause would have to look up the name and shake hands, inside the window. */
+function keepWarm(store: AzureBlobStore, clock: Clock): Disposable {
+  let timer = clock.timer(WARM_EVERY_MS, warm);
+  function warm(): void {
+    timer = clock.timer(WARM_EVERY_MS, warm);
+    const bound = boundedSignal(clock, WARM_MS);
+    // Its failure says nothing that the next real request won't say with more weight.
+    store
+      .keepWarm(bound.signal)
+      .catch(() => undefined)
+      .finally(() => bound[Symbol.dispose]());
+  }
+  return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
 }
 
 /** `PREFIX/KEY/reports/EVENT-ID.json`; the newest of an event stands. */
