@@ -4,7 +4,7 @@ import { EvictdError, messageOf } from '../base/errors.ts';
 import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
 import type { KeyFacts } from '../daemon/key.ts';
-import { type Invocation, type OptionSpec } from './command.ts';
+import type { Invocation, OptionSpec } from './command.ts';
 import { textOption } from './options.ts';
 
 export const KEY_OPTION: OptionSpec = {
