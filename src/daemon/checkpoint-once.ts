@@ -1,8 +1,13 @@
+import { hostname } from 'node:os';
+
+import { boundedSignal } from '../base/abort.ts';
 import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import type { Config } from '../config/schema.ts';
+import type { Instance } from '../imds/instance.ts';
 import { readBootId } from '../journal/journal.ts';
-import { startIdentity } from './identity.ts';
+import { type Identity, instanceNamed, startIdentity } from './identity.ts';
+import { needsInstance } from './key.ts';
 import { configuredVmName } from './policy.ts';
 import { openCheckpoints } from './wire-checkpoints.ts';
 import { type CheckpointAnswer, checkpointNow } from './wire-control.ts';
@@ -32,7 +37,7 @@ export async function checkpointWithoutDaemon(
     },
   );
   try {
-    const instance = (bound: AbortSignal) => knownWithin((within) => identity.instance(within), bound);
+    const instance = (bound: AbortSignal) => knownWithin(identity, needsInstance(checkpoint.key), bound);
     const opened = await openCheckpoints(
       { config, checkpoint, bootId, instance },
       { clock: systemClock, onNote: () => undefined },
@@ -49,16 +54,18 @@ export async function checkpointWithoutDaemon(
 }
 
 const IDENTITY_MS = 30_000;
+/** A key without placeholders needs no instance document; only the manifest then names the host in place of the VM. */
+const DISPENSABLE_MS = 3000;
 
-async function knownWithin<T>(ask: (signal: AbortSignal) => Promise<T>, signal: AbortSignal): Promise<T> {
-  const bound = AbortSignal.any([signal, AbortSignal.timeout(IDENTITY_MS)]);
+async function knownWithin(identity: Identity, isNeeded: boolean, signal: AbortSignal): Promise<Instance> {
+  using bound = boundedSignal(systemClock, isNeeded ? IDENTITY_MS : DISPENSABLE_MS, signal);
   try {
-    return await ask(bound);
+    return await identity.instance(bound.signal);
   } catch (error) {
     if (signal.aborted) throw error;
+    if (!isNeeded) return instanceNamed(hostname());
     throw new EvictdError('no-identity', 'the metadata service does not say who this VM is', {
-      remedy:
-        'set vm.name and a checkpoint.key without placeholders, or run where the metadata service answers',
+      remedy: 'set a checkpoint.key without placeholders, or run where the metadata service answers',
       cause: error,
     });
   }

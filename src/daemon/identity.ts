@@ -68,7 +68,7 @@ export function startIdentity(
         return await abandonOn(bound.signal, found);
       } catch (error) {
         if (signal.aborted) throw error;
-        return nothingBut(options.vmName);
+        return instanceNamed(options.vmName);
       }
     },
     stop() {
@@ -78,6 +78,7 @@ export function startIdentity(
   };
 }
 
-function nothingBut(name: string): Instance {
+/** All that is known without the instance document. */
+export function instanceNamed(name: string): Instance {
   return { name, vmId: '', scaleSet: '', location: '', zone: '', tags: {}, priority: '', evictionPolicy: '' };
 }

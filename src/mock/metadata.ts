@@ -47,7 +47,8 @@ export function refuseImproper(world: World, request: MetadataRequest): MockAnsw
 export function classify(request: MetadataRequest): PathClass | undefined {
   const { pathname } = request.url;
   if (pathname === EVENTS_PATH) return request.method === 'POST' ? 'ack' : 'events';
-  if (pathname === TOKEN_PATH) return 'token';
+  // The Azure SDK ends the path with a slash when it is pointed at another host.
+  if (pathname === TOKEN_PATH || pathname === `${TOKEN_PATH}/`) return 'token';
   return pathname === INSTANCE_PATH || pathname.startsWith(`${INSTANCE_PATH}/`) ? 'instance' : undefined;
 }
 
