@@ -27,7 +27,7 @@ import { foldersAndLinks, writeManifest } from './write-manifest.ts';
 export interface CheckpointSet {
   readonly tracker: SetTracker;
   readonly activity: SetActivity;
-  /** Scans and sends what the store lacks; `stop` is asked at each block and ends it early. */
+  /** Scans and sends what the store lacks, except files that change meanwhile; `stop` is asked at each block and ends it early. */
   stage(stop: () => boolean, signal: AbortSignal): Promise<void>;
   commit(reason: CheckpointReason, signal: AbortSignal): Promise<Committed>;
   /** Writes the file index, where one is kept. */
@@ -115,7 +115,7 @@ export function createCheckpointSet(
       const begun = await begin(signal);
       const versions: Versions = new Map();
       const scan = await look(begun, versions, signal);
-      await sendChanged(begun, scan, versions, { stop, readsMax: 1 }, signal);
+      await sendChanged(begun, scan, versions, { stop, readsMax: 1, changing: 'leave' }, signal);
     },
     async commit(reason, signal) {
       const begun = await begin(signal);
@@ -183,6 +183,7 @@ async function settle(begun: Begun, context: CommitContext, signal: AbortSignal)
   const mode: SendMode = {
     stop: () => false,
     readsMax: READS_MAX,
+    changing: 'fail',
     put: (blob, id, body, inner) => putWhole(context, blob, [id], body, inner),
   };
   for (let round = 0; round < ROUNDS_MAX && scan !== undefined; round++) {
@@ -249,7 +250,12 @@ async function commitOrRestage(
   } catch (error) {
     if (!(error instanceof EvictdError) || error.code !== 'missing-block') throw error;
     forgetBlocks(blob);
-    const again = await sendFile(begun.send, file, { stop: () => false, readsMax: 1 }, signal);
+    const again = await sendFile(
+      begun.send,
+      file,
+      { stop: () => false, readsMax: 1, changing: 'fail' },
+      signal,
+    );
     if (again === undefined || !sameStat(again.stat, file.stat))
       throw fileChanging(begun.set.path, file.path);
     return commitFile(context, file, again, blob, signal);

@@ -79,7 +79,13 @@ export function createCheckpointer(
   };
 
   return {
-    stage: async (set, signal) => lineOf(set).stage(signal),
+    async stage(set, signal) {
+      try {
+        await lineOf(set).stage(signal);
+      } catch (error) {
+        throw explained(error, signal);
+      }
+    },
     async commit(request, signal) {
       try {
         return await lineOf(request.set).commit(request, signal);
@@ -198,12 +204,16 @@ async function saveIndex(
 }
 
 function failed(error: unknown, signal: AbortSignal): CommitResult {
-  // Whatever broke after the abort broke because of it.
-  const first: unknown = signal.aborted ? signal.reason : error;
-  const aborted = signal.aborted ? 'aborted' : 'file-failed';
-  const code = first instanceof EvictdError ? first.code : aborted;
-  const remedy = first instanceof EvictdError && first.remedy !== undefined ? `; ${first.remedy}` : '';
-  return { kind: 'failed', code, detail: messageOf(first) + remedy, retryable: !HOPELESS.has(code) };
+  const { code, message, remedy } = explained(error, signal);
+  const detail = remedy === undefined ? message : `${message}; ${remedy}`;
+  return { kind: 'failed', code, detail, retryable: !HOPELESS.has(code) };
+}
+
+/** Whatever broke after the abort broke because of it. */
+function explained(error: unknown, signal: AbortSignal): EvictdError {
+  const cause: unknown = signal.aborted ? signal.reason : error;
+  if (cause instanceof EvictdError) return cause;
+  return new EvictdError(signal.aborted ? 'aborted' : 'file-failed', messageOf(cause), { cause });
 }
 
 function sum(numbers: readonly number[]): number {

@@ -62,13 +62,11 @@ export function createRateMeter(clock: Clock): RateMeter {
   let sampleBytes = 0;
   let rate: number | undefined;
 
-  const fold = () => {
-    if (sampleMs < SAMPLE_MS_MIN || sampleBytes === 0) return;
-    const current = (sampleBytes / sampleMs) * 1000;
+  const current = () => {
+    if (sampleMs === 0 || sampleBytes === 0) return rate;
+    const sample = (sampleBytes / sampleMs) * 1000;
     const weight = 1 - Math.exp(-sampleMs / MEMORY_MS);
-    rate = rate === undefined ? current : rate + (current - rate) * weight;
-    sampleMs = 0;
-    sampleBytes = 0;
+    return rate === undefined ? sample : rate + (sample - rate) * weight;
   };
 
   return {
@@ -79,15 +77,19 @@ export function createRateMeter(clock: Clock): RateMeter {
       return (sent) => {
         const at = clock.monotonicMs();
         inFlight--;
+        // A sample is closed when time has moved on: requests that end together belong to the same one.
+        if (at > busySince && sampleMs >= SAMPLE_MS_MIN && sampleBytes > 0) {
+          rate = current();
+          sampleMs = 0;
+          sampleBytes = 0;
+        }
         sampleMs += at - busySince;
         busySince = at;
         if (sent) sampleBytes += bytes;
-        fold();
       };
     },
     get bytesPerSecond() {
-      if (rate !== undefined) return rate;
-      return sampleMs > 0 && sampleBytes > 0 ? (sampleBytes / sampleMs) * 1000 : undefined;
+      return current();
     },
   };
 }

@@ -48,6 +48,8 @@ export interface SendMode {
   readonly stop: () => boolean;
   /** How often a file that changes while it is read is read. */
   readonly readsMax: number;
+  /** What then: `leave` it for later, or `fail`. */
+  readonly changing: 'leave' | 'fail';
   /** Where given, a file of one block goes by it in one request instead of being staged. */
   readonly put?: (blob: StoredBlob, id: string, body: Uint8Array, signal: AbortSignal) => Promise<void>;
 }
@@ -65,7 +67,7 @@ const ASK_BYTES_MIN = 128 * 1024;
 const TICK_MS = 20;
 
 /**
- * Sends the blocks of a file that the store lacks. Undefined when stopped, or when the file is gone.
+ * Sends the blocks of a file that the store lacks. Undefined when stopped, when the file is gone, or left.
  * Throws `file-changing` (it changed each time it was read), `file-unreadable`, or what the store rejects with.
  */
 export async function sendFile(
@@ -84,6 +86,7 @@ export async function sendFile(
     if (outcome === 'stopped') return undefined;
     if (outcome !== 'changed') return outcome;
   }
+  if (mode.changing === 'leave') return undefined;
   throw fileChanging(context.root, file.path);
 }
 

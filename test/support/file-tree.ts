@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import {
   chmod,
   lstat,
@@ -77,7 +78,7 @@ export async function readTree(root: string): Promise<Record<string, string>> {
       } else if (stats.isSymbolicLink()) {
         tree[key] = `link ${await readlink(full)}`;
       } else {
-        tree[key] = `file ${facts} ${(await readFile(full)).toString('base64')}`;
+        tree[key] = `file ${facts} ${shown(await readFile(full))}`;
       }
     }
   };
@@ -90,4 +91,16 @@ export async function changeFile(path: string, content: string | Buffer): Promis
   const { ctimeNs } = await lstat(path, { bigint: true });
   do await writeFile(path, content);
   while ((await lstat(path, { bigint: true })).ctimeNs === ctimeNs);
+}
+
+function shown(content: Buffer): string {
+  const head = content.subarray(0, 40).toString('latin1');
+  return content.length <= 40 ? head : `${head}… ${content.length} ${hash('sha256', content)}`;
+}
+
+/** Content whose blocks all differ, whatever their size. */
+export function pattern(bytes: number, seed = 1): Buffer {
+  const buffer = Buffer.alloc(bytes, seed);
+  for (let at = 0; at + 4 <= bytes; at += 4096) buffer.writeUInt32LE((at ^ seed) >>> 0, at);
+  return buffer;
 }

@@ -252,3 +252,7 @@ function throwIfAborted(signal: AbortSignal): void {
 export function storeError(code: StoreErrorCode, message: string): EvictdError {
   return new EvictdError(code, message);
 }
+
+export function countCalls(client: MemoryClient, operation: StoreCall['operation'], within = ''): number {
+  return client.calls.filter((call) => call.operation === operation && call.name.includes(within)).length;
+}

@@ -1,0 +1,94 @@
+import { readFile, truncate, writeFile } from 'node:fs/promises';
+
+import { expect, test } from 'vitest';
+
+import { openFileIndex, type IndexEntry } from '../../src/checkpoint/file-index.ts';
+import { testFolder } from '../support/file-tree.ts';
+
+const BLOCK = `${'A'.repeat(43)}=`;
+const SECOND_NS = 1_000_000_000n;
+
+function entry(changes: Partial<IndexEntry['stat']> = {}, readAtMs = 2_000_000): IndexEntry {
+  const stat = {
+    size: 5,
+    mtimeNs: 1000n * SECOND_NS,
+    ctimeNs: 1000n * SECOND_NS,
+    ino: 2n ** 63n,
+    dev: 1n,
+    ...changes,
+  };
+  return { stat, readAtMs, blockSize: 4096, blocks: [BLOCK] };
+}
+
+async function open(file: string, root = '/set') {
+  const problems: string[] = [];
+  const index = await openFileIndex({ file, root }, (error) => problems.push(error.code));
+  return { index, problems };
+}
+
+test('an entry counts only while size, times, inode and device are the same', async () => {
+  const { index } = await open('/nowhere/index');
+  const one = entry();
+  index.set('a', one);
+  expect(index.unchanged('a', one.stat)).toEqual(one);
+  expect(index.unchanged('b', one.stat)).toBeUndefined();
+  for (const change of [{ size: 6 }, { mtimeNs: 1n }, { ctimeNs: 1n }, { ino: 1n }, { dev: 2n }]) {
+    expect(index.unchanged('a', { ...one.stat, ...change })).toBeUndefined();
+  }
+});
+
+test('a file that was written within 100 ms before it was read, or later, is not trusted', async () => {
+  const { index } = await open('/nowhere/index');
+  for (const [readAtMs, trusted] of [
+    [1_000_050, false],
+    [1_000_100, true],
+    [999_000, false],
+  ] as const) {
+    const one = entry({}, readAtMs);
+    index.set('a', one);
+    expect(index.unchanged('a', one.stat) !== undefined).toBe(trusted);
+  }
+});
+
+test('it comes back from its file as it was, odd names included', async () => {
+  await using folder = await testFolder();
+  const file = `${folder.path}/deep/index`;
+  const { index } = await open(file);
+  const paths = ['a', 'line\nbreak', 'bytes\udcff', '__proto__'];
+  for (const path of paths) index.set(path, entry());
+  index.set('gone', entry());
+  index.keepOnly(new Set(paths));
+  await index.save();
+  const again = await open(file);
+  expect(again.problems).toEqual([]);
+  for (const path of paths) expect(again.index.unchanged(path, entry().stat)).toEqual(entry());
+  expect(again.index.blockSize('gone')).toBeUndefined();
+  // Another folder's index says nothing about this one.
+  const other = await open(file, '/other');
+  expect(other.index.blockSize('a')).toBeUndefined();
+});
+
+test.each([
+  ['cut off', async (file: string) => truncate(file, 150)],
+  [
+    'without its last line',
+    async (file: string) => {
+      const lines = (await readFile(file, 'utf8')).split('\n');
+      await writeFile(file, `${lines.slice(0, -2).join('\n')}\n`);
+    },
+  ],
+  ['of another version', async (file: string) => writeFile(file, '{"version":9}\n')],
+  ['empty', async (file: string) => writeFile(file, '')],
+  ['binary', async (file: string) => writeFile(file, Buffer.alloc(1000, 0xff))],
+])('a file that is %s is reported and not used', async (_what, damage) => {
+  await using folder = await testFolder();
+  const file = `${folder.path}/index`;
+  const { index } = await open(file);
+  index.set('a', entry());
+  index.set('b', entry());
+  await index.save();
+  await damage(file);
+  const again = await open(file);
+  expect(again.problems).toEqual(['index-unusable']);
+  expect(again.index.blockSize('a')).toBeUndefined();
+});

@@ -1,0 +1,58 @@
+import { expect, test } from 'vitest';
+
+import type { Clock } from '../../src/base/clock.ts';
+import { createRateMeter, createTracker } from '../../src/checkpoint/progress.ts';
+
+function handClock() {
+  let now = 0;
+  const clock: Clock = {
+    monotonicMs: () => now,
+    wallMs: () => now,
+    timer: () => ({ [Symbol.dispose]: () => undefined }),
+  };
+  return { clock, pass: (ms: number) => (now += ms) };
+}
+
+test('the rate counts bytes per second of sending, not of pauses, and follows a change', () => {
+  const { clock, pass } = handClock();
+  const meter = createRateMeter(clock);
+  expect(meter.bytesPerSecond).toBeUndefined();
+  const send = (bytes: number, ms: number) => {
+    const end = meter.begin(bytes);
+    pass(ms);
+    end(true);
+  };
+  send(1000, 1000);
+  pass(60_000);
+  send(1000, 1000);
+  expect(meter.bytesPerSecond).toBeCloseTo(1000);
+  for (let times = 0; times < 30; times++) send(2000, 1000);
+  expect(meter.bytesPerSecond).toBeGreaterThan(1900);
+});
+
+test('requests side by side add up, failed ones cost time and carry nothing', () => {
+  const { clock, pass } = handClock();
+  const meter = createRateMeter(clock);
+  const ends = [meter.begin(500), meter.begin(500), meter.begin(500)];
+  pass(500);
+  for (const [index, end] of ends.entries()) end(index !== 2);
+  expect(meter.bytesPerSecond).toBeCloseTo(2000);
+});
+
+test('a tracker knows what of the last scan is stored', () => {
+  const tracker = createTracker();
+  tracker.scanned([
+    { path: 'a', size: 10 },
+    { path: 'b', size: 5 },
+  ]);
+  tracker.store('a', 4);
+  tracker.store('a', 8);
+  tracker.store('b', 50);
+  tracker.store('unknown', 7);
+  expect(tracker).toMatchObject({ files: 2, bytes: 15, bytesStored: 13 });
+  // Read again from its start.
+  tracker.store('a', 4);
+  expect(tracker.bytesStored).toBe(9);
+  tracker.scanned([{ path: 'c', size: 1 }]);
+  expect(tracker).toMatchObject({ files: 1, bytes: 1, bytesStored: 0 });
+});

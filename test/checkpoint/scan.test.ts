@@ -1,0 +1,93 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { symlink, writeFile } from 'node:fs/promises';
+
+import { describe, expect, test } from 'vitest';
+
+import { scanSet } from '../../src/checkpoint/scan.ts';
+import { never } from '../support/checkpoints.ts';
+import { testFolder, writeTree, type TreeEntry } from '../support/file-tree.ts';
+
+async function scan(path: string, include = ['**'], exclude: string[] = []) {
+  return scanSet({ name: 'job', path, include, exclude, priority: 50 }, never());
+}
+
+const file: TreeEntry = { kind: 'file', content: '' };
+
+describe('include and exclude', () => {
+  const tree = {
+    'a.tmp': file,
+    'a.pt': file,
+    'run/b.tmp': file,
+    'run/b.pt': file,
+    'run/cache/c.pt': file,
+    'cache/d.pt': file,
+    '.hidden/e.pt': file,
+    'line\nbreak.pt': file,
+  };
+  test.each([
+    [['**'], [], Object.keys(tree)],
+    [['**'], ['*.tmp'], Object.keys(tree).filter((path) => !path.endsWith('.tmp'))],
+    [['*.pt'], ['cache'], ['a.pt', 'run/b.pt', '.hidden/e.pt', 'line\nbreak.pt']],
+    [['**'], ['/cache/', '*.tmp'], ['a.pt', 'run/b.pt', 'run/cache/c.pt', '.hidden/e.pt', 'line\nbreak.pt']],
+    [['run'], [], ['run/b.tmp', 'run/b.pt', 'run/cache/c.pt']],
+    [['run/*.pt'], [], ['run/b.pt']],
+    [['run/**/*.pt'], ['run/cache/**'], ['run/b.pt']],
+    [[], [], []],
+  ])('%j without %j', async (include, exclude, expected) => {
+    await using folder = await testFolder();
+    await writeTree(folder.path, tree);
+    const { files } = await scan(folder.path, include, exclude);
+    expect(files.map(({ path }) => path)).toEqual(expected.toSorted((one, other) => (one < other ? -1 : 1)));
+  });
+
+  test('folders above something included come along, others do not', async () => {
+    await using folder = await testFolder();
+    await writeTree(folder.path, tree);
+    const { directories } = await scan(folder.path, ['c.pt']);
+    expect(directories.map(({ path }) => path)).toEqual(['run', 'run/cache']);
+  });
+});
+
+test('links are kept as links, whether they lead inside, outside, in circles or nowhere', async () => {
+  await using outside = await testFolder();
+  await using folder = await testFolder();
+  await writeFile(`${outside.path}/secret`, 'x');
+  await writeTree(folder.path, { 'dir/f': file });
+  await symlink(outside.path, `${folder.path}/out`);
+  await symlink('.', `${folder.path}/dir/self`);
+  await symlink('nowhere', `${folder.path}/broken`);
+  const { files, symlinks } = await scan(folder.path);
+  expect(files.map(({ path }) => path)).toEqual(['dir/f']);
+  expect(symlinks.map(({ path, target }) => [path, target])).toEqual([
+    ['broken', 'nowhere'],
+    ['dir/self', '.'],
+    ['out', outside.path],
+  ]);
+});
+
+test('sockets are left out and counted', async () => {
+  await using folder = await testFolder();
+  const server = createServer().listen(`${folder.path}/socket`);
+  await once(server, 'listening');
+  const { files, specials } = await scan(folder.path);
+  server.close();
+  expect(files).toEqual([]);
+  expect(specials).toBe(1);
+});
+
+test('a folder that is a file, or missing, is set-path-missing; a link to a folder is followed', async () => {
+  await using folder = await testFolder();
+  await writeTree(folder.path, { f: file, 'real/g': file });
+  await expect(scan(`${folder.path}/f`)).rejects.toMatchObject({ code: 'set-path-missing' });
+  await expect(scan(`${folder.path}/gone`)).rejects.toMatchObject({ code: 'set-path-missing' });
+  await symlink('real', `${folder.path}/link`);
+  expect((await scan(`${folder.path}/link`)).files.map(({ path }) => path)).toEqual(['g']);
+});
+
+test('an abort ends the scan', async () => {
+  await using folder = await testFolder();
+  await writeTree(folder.path, { f: file });
+  const set = { name: 'job', path: folder.path, include: ['**'], exclude: [], priority: 50 };
+  await expect(scanSet(set, AbortSignal.abort(new Error('stop')))).rejects.toThrow('stop');
+});
