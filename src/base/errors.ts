@@ -17,7 +17,11 @@ export class EvictdError extends Error {
 
 /** The errno name (`ENOENT`, `ECONNRESET`, …) of a system error, also when it is wrapped as a cause. */
 export function errnoOf(error: unknown): string | undefined {
-  for (let current = error, depth = 0; current instanceof Error && depth < 5; current = current.cause, depth++) {
+  for (
+    let current = error, depth = 0;
+    current instanceof Error && depth < 5;
+    current = current.cause, depth++
+  ) {
     if ('code' in current && typeof current.code === 'string') return current.code;
   }
   return undefined;

@@ -13,7 +13,12 @@ export function parseSize(text: string): number {
   return Math.round(parseWithUnit(text, SIZES, 'size', '64KiB, 8MiB, 1GiB'));
 }
 
-function parseWithUnit(text: string, units: Readonly<Record<string, number>>, what: string, examples: string): number {
+function parseWithUnit(
+  text: string,
+  units: Readonly<Record<string, number>>,
+  what: string,
+  examples: string,
+): number {
   const match = /^(\d+(?:\.\d+)?)([A-Za-z]+)$/.exec(text);
   const factor = match?.[2] !== undefined && Object.hasOwn(units, match[2]) ? units[match[2]] : undefined;
   if (match === null || factor === undefined) {

@@ -48,11 +48,12 @@ export const Hook = z
     required: flag('Its failure means that the event is not acknowledged.').default(true),
     run: z
       .array(z.string().meta({ description: 'Argument.', 'x-allowed': 'text' }))
-      .refine((argv) => isCleanAbsolutePath(argv[0] ?? ''), 'not starting with an absolute path')
+      .refine((argv) => isProgram(argv[0] ?? ''), 'not starting with a program')
       .optional()
       .meta({
         description: 'Program and arguments, started without a shell.',
-        'x-allowed': 'a list: the absolute path of a program, then its arguments',
+        'x-allowed':
+          'a list: a program (its absolute path, or a name that is looked up in PATH), then its arguments',
         'x-example': ['/usr/local/bin/stop-workers', '--now'],
       }),
     user: text({
@@ -109,3 +110,8 @@ export const Hook = z
   })
   .meta({ description: 'One drain hook. Exactly one of run, systemd and http says what it does.' });
 export type Hook = z.output<typeof Hook>;
+
+/** A path relative to wherever the daemon was started would be a surprise; a bare name is not. */
+function isProgram(program: string): boolean {
+  return program.includes('/') ? isCleanAbsolutePath(program) : program !== '';
+}

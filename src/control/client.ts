@@ -1,6 +1,12 @@
 import { request } from 'node:http';
 
+import * as z from 'zod';
+
 import { EvictdError, isErrno, messageOf } from '../base/errors.ts';
+
+const ErrorAnswer = z.object({
+  error: z.object({ code: z.string(), message: z.string(), remedy: z.string().optional() }),
+});
 
 const ANSWER_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -21,20 +27,14 @@ export async function askDaemon(
     throw new EvictdError('bad-answer', `${socket}: the answer is not JSON: ${text.slice(0, 100)}`);
   }
   if (status === 200) return answer;
-  const error = typeof answer === 'object' && answer !== null && 'error' in answer ? answer.error : undefined;
-  throw errorOf(error, status);
+  throw errorOf(answer, status);
 }
 
-function errorOf(error: unknown, status: number): EvictdError {
-  const { code, message, remedy } = (typeof error === 'object' && error !== null ? error : {}) as Record<
-    string,
-    unknown
-  >; // read as unknown
-  return new EvictdError(
-    typeof code === 'string' ? code : 'bad-answer',
-    typeof message === 'string' ? message : `the daemon answered ${status}`,
-    typeof remedy === 'string' ? { remedy } : {},
-  );
+function errorOf(answer: unknown, status: number): EvictdError {
+  const parsed = ErrorAnswer.safeParse(answer);
+  if (!parsed.success) return new EvictdError('bad-answer', `the daemon answered ${status}`);
+  const { code, message, remedy } = parsed.data.error;
+  return new EvictdError(code, message, remedy === undefined ? {} : { remedy });
 }
 
 function exchange(

@@ -150,6 +150,7 @@ function setOf(body: unknown): string | undefined {
 async function readJson(request: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = [];
   let bytes = 0;
+  // Without an encoding set, the stream's chunks are buffers.
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
     if (bytes > REQUEST_BYTES_MAX) {

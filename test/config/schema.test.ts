@@ -126,7 +126,8 @@ describe('refused with key, value and what is allowed', () => {
     ['hooks: [{ run: [/bin/a] }]', /hooks\[0\]\.name: is missing/],
     ['hooks: [{ name: a }]', /hooks\[0\]: a map is without any of run, systemd and http/],
     ['hooks: [{ name: a, run: [/b], http: { url: "http://a" } }]', /with run and http, but takes only one/],
-    ['hooks: [{ name: a, run: [stop] }]', /hooks\[0\]\.run: a list is not starting with an absolute path/],
+    ['hooks: [{ name: a, run: [./stop] }]', /hooks\[0\]\.run: a list is not starting with a program/],
+    ['hooks: [{ name: a, run: [""] }]', /hooks\[0\]\.run: a list is not starting with a program/],
     ['hooks: [{ name: a, run: [] }]', /hooks\[0\]\.run: a list is not starting with/],
     ['hooks: [{ name: a, run: stop }]', /hooks\[0\]\.run: "stop" is not a list/],
     [
