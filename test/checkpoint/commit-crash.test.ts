@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 
 import { committed, commitJob, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
 import { changeFile, readTree, testFolder, writeTree } from '../support/file-tree.ts';
-import { createMemoryService, dieAt } from '../support/memory-store.ts';
+import { createMemoryService, dieAt, storeError } from '../support/memory-store.ts';
 
 const MIB = 1024 ** 2;
 
@@ -98,6 +98,27 @@ describe.each(['before', 'after'] as const)(
     }, 60_000);
   },
 );
+
+test('a blob left newer than the newest manifest is brought back in line, also when its file went back', async () => {
+  await using from = await testFolder();
+  await writeTree(from.path, { a: { kind: 'file', content: 'old' } });
+  const service = createMemoryService();
+  await committed(testCheckpointer(service.connect(), from.path));
+  await changeFile(`${from.path}/a`, 'new');
+  const dying = service.connect({
+    before(call) {
+      if (call.operation === 'snapshot') throw storeError('network', 'the process is dead');
+    },
+  });
+  expect(await commitJob(testCheckpointer(dying, from.path))).toMatchObject({ kind: 'failed' });
+  await changeFile(`${from.path}/a`, 'old');
+  const store = service.connect();
+  await committed(testCheckpointer(store, from.path));
+  const { signal } = new AbortController();
+  expect(Buffer.from(await store.read('p/vm-1/job/files/a', { bytesMax: 10 }, signal)).toString()).toBe(
+    'old',
+  );
+});
 
 describe('an answer that gets lost, although the service did what was asked', () => {
   test.each(['put', 'commitBlocks', 'snapshot'] as const)(

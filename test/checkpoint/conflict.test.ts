@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 
 import { committed, commitJob, never, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
 import { changeFile, readTree, testFolder, writeTree } from '../support/file-tree.ts';
-import { createMemoryService } from '../support/memory-store.ts';
+import { createMemoryService, type StoreCall } from '../support/memory-store.ts';
 
 test('of two writers of one key, the second gets a conflict that names the first, and keeps it', async () => {
   await using one = await testFolder();
@@ -28,31 +28,34 @@ test('of two writers of one key, the second gets a conflict that names the first
 });
 
 test('writers that commit at the same moment: exactly one has the checkpoint, unmixed', async () => {
-  for (let round = 0; round < 10; round++) {
-    await using one = await testFolder();
-    await using other = await testFolder();
-    await using to = await testFolder();
-    const files = Array.from({ length: 20 }, (_, index) => `f${index}`);
-    const tree = (content: string) =>
-      Object.fromEntries(files.map((name) => [name, { kind: 'file', content } as const]));
-    await writeTree(one.path, tree('one'));
-    await writeTree(other.path, tree('other'));
-    const service = createMemoryService();
-    const writers = [
-      { path: one.path, checkpointer: testCheckpointer(service.connect(), one.path) },
-      { path: other.path, checkpointer: testCheckpointer(service.connect(), other.path) },
-    ];
-    for (const { checkpointer } of writers) await checkpointer.stage('job', never());
-    const results = await Promise.all(writers.map(({ checkpointer }) => commitJob(checkpointer)));
-    expect(results.map(({ kind }) => kind).toSorted()).toEqual(['committed', 'failed']);
-    expect(results.find(({ kind }) => kind === 'failed')).toMatchObject({
-      code: 'conflict',
-      retryable: false,
-    });
-    const winner = writers[results.findIndex(({ kind }) => kind === 'committed')];
-    await restoreJob(service.connect(), to.path);
-    expect(await readTree(to.path)).toEqual(await readTree(winner?.path ?? ''));
-  }
+  await using one = await testFolder();
+  await using other = await testFolder();
+  await using to = await testFolder();
+  const names = Array.from({ length: 20 }, (_, index) => `f${index + 10}`);
+  const tree = (content: string) =>
+    Object.fromEntries(names.map((name) => [name, { kind: 'file', content } as const]));
+  await writeTree(one.path, tree('one'));
+  await writeTree(other.path, tree('other'));
+  const service = createMemoryService();
+  // Each is slow where the other is quick: without a claim each would win half of the files, and both would fail.
+  const slowAt = (digit: string) => ({
+    async before({ name }: StoreCall) {
+      for (let turns = 0; turns < 50 && name.includes(`/files/f${digit}`); turns++) {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    },
+  });
+  const writers = [
+    { path: one.path, checkpointer: testCheckpointer(service.connect(slowAt('1')), one.path) },
+    { path: other.path, checkpointer: testCheckpointer(service.connect(slowAt('2')), other.path) },
+  ];
+  for (const { checkpointer } of writers) await checkpointer.stage('job', never());
+  const results = await Promise.all(writers.map(({ checkpointer }) => commitJob(checkpointer)));
+  const kinds = results.map(({ kind }) => kind);
+  expect(kinds.filter((kind) => kind === 'committed')).toHaveLength(1);
+  expect(results[kinds.indexOf('failed')]).toMatchObject({ code: 'conflict', retryable: false });
+  await restoreJob(service.connect(), to.path);
+  expect(await readTree(to.path)).toEqual(await readTree(writers[kinds.indexOf('committed')]?.path ?? ''));
 });
 
 test('a writer that was overtaken between two of its commits has a conflict', async () => {
