@@ -1,3 +1,4 @@
+import { AssertionFailed } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { createGroup, forEachLimit } from '../base/concurrency.ts';
 import { EvictdError } from '../base/errors.ts';
@@ -6,13 +7,13 @@ import { blobNameOf, setPrefix } from './blob-name.ts';
 import { claimSet } from './claim.ts';
 import { commitFile, putWhole } from './commit-file.ts';
 import type { CommitContext, Writer } from './commit-file.ts';
-import { fileChanging } from './file-error.ts';
+import { fileChanging, filesChanging } from './file-error.ts';
 import { indexFileName, openFileIndex } from './file-index.ts';
 import type { FileIndex } from './file-index.ts';
 import { nextCheckpointId } from './manifest.ts';
 import { createTracker } from './progress.ts';
 import type { SetTracker } from './progress.ts';
-import type { ManifestFile } from './schema.ts';
+import type { Manifest, ManifestFile } from './schema.ts';
 import { sameStat, scanSet } from './scan.ts';
 import type { Scan, ScannedFile, SetOptions } from './scan.ts';
 import { knownVersion, sendFile } from './send-file.ts';
@@ -127,20 +128,25 @@ export function createCheckpointSet(
         writer,
         id: nextCheckpointId(base.parent),
       });
-      const { scan, versions } = await settle(begun, context(), signal);
+      const { scan, versions, changing } = await settle(begun, context(), signal);
+      if (changing.length > 0) note(filesChanging(set.path, changing));
       const entries = await commitFiles(begun, context(), scan, versions, signal);
-      const bytes = entries.reduce((sum, { size }) => sum + size, 0);
-      const bytesSent = activity.bytesSent - bytesSentAtCommit;
-      const totals = { files: entries.length, bytes, bytesSent };
+      const totals = totalsOf(entries, activity.bytesSent - bytesSentAtCommit);
       const createdAt = new Date(clock.wallMs()).toISOString();
-      const content = { key: options.key, set: set.name, createdAt, reason, writer, totals, files: entries };
-      const id = await writeManifest(context, base, { ...content, ...foldersAndLinks(scan) }, signal);
+      const head = { key: options.key, set: set.name, createdAt, reason, writer, totals };
+      const files = { filesChanging: changing.length, files: entries };
+      const id = await writeManifest(context, base, { ...head, ...files, ...foldersAndLinks(scan) }, signal);
       begun.send.index.keepOnly(new Set(entries.map(({ path }) => path)));
       bytesSentAtCommit = activity.bytesSent;
       return { id, ...totals };
     },
     saveIndex: async () => index?.save(),
   };
+}
+
+function totalsOf(entries: readonly ManifestFile[], bytesSent: number): Manifest['totals'] {
+  const bytes = entries.reduce((sum, { size }) => sum + size, 0);
+  return { files: entries.length, bytes, bytesSent };
 }
 
 interface Begun {
@@ -169,6 +175,8 @@ async function look(begun: Begun, versions: Versions, signal: AbortSignal): Prom
 /**
  * Sends all files, then looks at them again until none has changed since it was sent:
  * what gets committed is what was on disk at that last look.
+ * A workload that doesn't hold still must not prevent the checkpoint: then each file is taken as it was at one moment,
+ * not all of them at the same one, and the files that went on changing are answered as `changing`.
  */
 async function settle(begun: Begun, context: CommitContext, signal: AbortSignal) {
   const versions: Versions = new Map();
@@ -189,10 +197,15 @@ async function settle(begun: Begun, context: CommitContext, signal: AbortSignal)
   for (let round = 0; round < ROUNDS_MAX && scan !== undefined; round++) {
     await sendChanged(begun, scan, versions, mode, signal);
     scan = await look(begun, versions, signal);
-    if (firstChanged(scan, versions) === undefined) return { scan, versions };
+    if (scan.files.every((file) => isCurrent(file, versions))) return { scan, versions, changing: [] };
   }
-  const changed = scan === undefined ? undefined : firstChanged(scan, versions);
-  throw fileChanging(begun.set.path, changed?.path ?? '');
+  if (scan === undefined) throw new AssertionFailed('a set was settled without having been looked at');
+  const added = scan.files.filter(({ path }) => !versions.has(path));
+  await sendChanged(begun, { ...scan, files: added }, versions, mode, signal);
+  // What has no version even now is gone again.
+  const files = scan.files.filter(({ path }) => versions.has(path));
+  const changing = files.filter((file) => !isCurrent(file, versions)).map(({ path }) => path);
+  return { scan: { ...scan, files }, versions, changing };
 }
 
 async function sendChanged(
@@ -207,10 +220,6 @@ async function sendChanged(
     const version = await sendFile(begun.send, file, mode, inner);
     if (version !== undefined) versions.set(file.path, version);
   });
-}
-
-function firstChanged(scan: Scan, versions: Versions): ScannedFile | undefined {
-  return scan.files.find((file) => !isCurrent(file, versions));
 }
 
 function isCurrent(file: ScannedFile, versions: Versions): boolean {

@@ -26,3 +26,14 @@ export function fileChanging(root: string, path: string): EvictdError {
       'stop its writer by a before-checkpoint hook, or replace the file atomically (write beside it, rename)',
   });
 }
+
+/** Not an error of the checkpoint: it is there, but its files are not all of the same moment. */
+export function filesChanging(root: string, paths: readonly string[]): EvictdError {
+  const named = paths.slice(0, 3).map(quotePath).join(', ');
+  const more = paths.length > 3 ? ` and ${paths.length - 3} more` : '';
+  return new EvictdError(
+    'files-changing',
+    `${named}${more} in ${root} went on changing: the checkpoint has each as it was at a moment of its own`,
+    { remedy: 'stop the writer by a before-checkpoint hook, if the files have to fit together' },
+  );
+}

@@ -72,6 +72,8 @@ export const Manifest = z.object({
     process: z.string().max(64),
   }),
   totals: z.object({ files: Size, bytes: Size, bytesSent: Size }),
+  /** Files that were being written to: whole, but each of a moment of its own. */
+  filesChanging: Size,
   files: z.array(ManifestFile).max(ENTRIES_MAX),
   directories: z.array(ManifestDirectory).max(ENTRIES_MAX),
   symlinks: z.array(ManifestSymlink).max(ENTRIES_MAX),

@@ -1,18 +1,14 @@
-import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
-import { sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { createGroup } from '../base/concurrency.ts';
 import type { TaskGroup } from '../base/concurrency.ts';
-import { isErrno } from '../base/errors.ts';
 import { blockIdOf, sameBlocks } from './block-id.ts';
 import { blockCount, blockLength, blockSizeOf } from './block-size.ts';
-import { fileChanging, fileError } from './file-error.ts';
+import { fileChanging } from './file-error.ts';
 import type { FileIndex } from './file-index.ts';
-import { fsPath } from './path-name.ts';
-import { sameStat, statOf } from './scan.ts';
+import { isUnchanged, openFile, readFully, settleTimes } from './open-file.ts';
+import { statOf } from './scan.ts';
 import type { FileStat, ScannedFile } from './scan.ts';
 import type { BlobStore } from './store.ts';
 import { learnBlocks } from './stored-blobs.ts';
@@ -61,12 +57,6 @@ export interface SendMode {
 const ASK_BYTES_MIN = 128 * 1024;
 
 /**
- * Coarse kernel clocks stamp a file every 4 to 10 ms: a second write within that time leaves no trace in its times.
- * A file that was written so recently is read a moment later.
- */
-const TICK_MS = 20;
-
-/**
  * Sends the blocks of a file that the store lacks. Undefined when stopped, when the file is gone, or left.
  * Throws `file-changing` (it changed each time it was read), `file-unreadable`, or what the store rejects with.
  */
@@ -78,16 +68,27 @@ export async function sendFile(
 ): Promise<FileVersion | undefined> {
   const known = knownVersion(context, file);
   if (known !== undefined) return known;
+  let earlier: FileVersion | undefined;
   for (let reads = 0; reads < mode.readsMax; reads++) {
-    await using handle = await openFile(context, file.path);
+    await using handle = await openFile(context.root, file.path);
     if (handle === undefined) return undefined;
     context.onFileRead();
-    const outcome = await sendOpenFile(context, file.path, handle, mode, signal);
+    const outcome = await sendOpenFile(context, file.path, handle, mode, earlier?.stat.size, signal);
     if (outcome === 'stopped') return undefined;
-    if (outcome !== 'changed') return outcome;
+    if (outcome === 'changed') continue;
+    if (!outcome.moving || isSameAs(outcome.version, earlier)) return outcome.version;
+    earlier = outcome.version;
   }
   if (mode.changing === 'leave') return undefined;
   throw fileChanging(context.root, file.path);
+}
+
+/**
+ * Written to while it was read, but two readings one after the other found the same: then that was its content at the
+ * moment between them. So a log that only grows can be had, up to the length that it had at the first reading.
+ */
+function isSameAs(version: FileVersion, earlier: FileVersion | undefined): boolean {
+  return earlier?.stat.size === version.stat.size && sameBlocks(earlier.blocks, version.blocks);
 }
 
 /** The version of a file that needn't be read: unchanged, and the store has all of it. */
@@ -101,30 +102,22 @@ export function knownVersion(context: SendContext, file: ScannedFile): FileVersi
   return { path: file.path, stat: file.stat, blockSize, blocks };
 }
 
-async function openFile(context: SendContext, path: string): Promise<FileHandle | undefined> {
-  try {
-    // Not through a link that took its place, and not waiting for the other end of a pipe.
-    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    return await open(fsPath(context.root, path), flags);
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO')) return undefined;
-    throw fileError(error, path);
-  }
-}
-
-type Outcome = FileVersion | 'changed' | 'stopped';
+/** `moving`: it was written to while it was read. */
+type Outcome = { readonly version: FileVersion; readonly moving: boolean } | 'changed' | 'stopped';
 
 async function sendOpenFile(
   context: SendContext,
   path: string,
   handle: FileHandle,
   mode: SendMode,
+  sizeMax: number | undefined,
   signal: AbortSignal,
 ): Promise<Outcome> {
   const first = await handle.stat({ bigint: true });
   if (!first.isFile()) return 'changed';
-  const stat = statOf(first);
-  await settleTimes(context.clock, stat, signal);
+  const found = statOf(first);
+  await settleTimes(context.clock, found, signal);
+  const stat = { ...found, size: Math.min(found.size, sizeMax ?? found.size) };
   const readAtMs = context.clock.wallMs();
   const blob = context.blobOf(path);
   const blockSize = blockSizeOf(stat.size, context.index.blockSize(path) ?? blob.blockSize);
@@ -137,19 +130,22 @@ async function sendOpenFile(
     blockSize,
     known: context.index.unchanged(path, stat)?.blocks,
     stored: 0,
+    isWhole: false,
   };
   const group = createGroup(signal);
   let blocks: readonly string[] | 'changed' | 'stopped' = 'stopped';
+  let moving = false;
   try {
     blocks = await sendBlocks(work, mode, group);
+    // All is read now; what happens to the file while the rest is sent is the next look's business.
+    moving = stat.size < found.size || !(work.isWhole || (await isUnchanged(handle, found)));
   } catch (error) {
     group.abort(error);
   }
   await group.settled();
   if (blocks === 'changed' || blocks === 'stopped') return blocks;
-  if (!(await isUnchanged(handle, stat))) return 'changed';
-  context.index.set(path, { stat, readAtMs, blockSize, blocks });
-  return { path, stat, blockSize, blocks };
+  if (!moving) context.index.set(path, { stat, readAtMs, blockSize, blocks });
+  return { version: { path, stat, blockSize, blocks }, moving };
 }
 
 interface FileWork {
@@ -162,6 +158,8 @@ interface FileWork {
   /** Its block ids, when only the store is what lacks them. */
   readonly known: readonly string[] | undefined;
   stored: number;
+  /** All of it was read and found unchanged, before it was sent. */
+  isWhole: boolean;
 }
 
 /** Reads block after block and leaves the sending to the group. */
@@ -183,7 +181,8 @@ async function sendBlocks(work: FileWork, mode: SendMode, group: TaskGroup) {
     let handedOver = false;
     let state: 'clean' | 'spoiled' = 'clean';
     try {
-      if (!(await readFully(work, buffer.bytes, index * blockSize))) return 'changed';
+      if (!(await readFully(work.handle, work.path, buffer.bytes, index * blockSize))) return 'changed';
+      context.onRead(length);
       const id = blockIdOf(buffer.bytes);
       if (known !== undefined && known !== id) return 'changed';
       blocks.push(id);
@@ -192,8 +191,8 @@ async function sendBlocks(work: FileWork, mode: SendMode, group: TaskGroup) {
       } else if (underWay.has(id)) {
         // The same content again in this file: one block in the store stands for both.
         noteStored(work, length);
-      } else if (count === 1 && mode.put !== undefined) {
-        if (!(await isUnchanged(work.handle, stat))) return 'changed';
+      } else if (count === 1 && mode.put !== undefined && (await isUnchanged(work.handle, stat))) {
+        work.isWhole = true;
         state = 'spoiled';
         await sendWhole(work, mode.put, id, buffer.bytes, group.signal);
         state = 'clean';
@@ -256,30 +255,4 @@ async function stageBlock(
 function noteStored(work: FileWork, bytes: number): void {
   work.stored += bytes;
   work.context.onStored(work.path, work.stored);
-}
-
-/** False when the file is shorter than it was. */
-async function readFully(work: FileWork, bytes: Buffer, position: number): Promise<boolean> {
-  for (let at = 0; at < bytes.length;) {
-    let bytesRead: number;
-    try {
-      ({ bytesRead } = await work.handle.read(bytes, at, bytes.length - at, position + at));
-    } catch (error) {
-      throw fileError(error, work.path);
-    }
-    if (bytesRead === 0) return false;
-    at += bytesRead;
-  }
-  work.context.onRead(bytes.length);
-  return true;
-}
-
-async function isUnchanged(handle: FileHandle, stat: FileStat): Promise<boolean> {
-  return sameStat(statOf(await handle.stat({ bigint: true })), stat);
-}
-
-async function settleTimes(clock: Clock, stat: FileStat, signal: AbortSignal): Promise<void> {
-  const ageMs = clock.wallMs() - Number(stat.ctimeNs) / 1e6;
-  // A time in the future says that the clock was stepped; waiting for it would have no bound.
-  if (ageMs >= 0 && ageMs < TICK_MS) await sleep(clock, TICK_MS - ageMs, signal);
 }

@@ -15,7 +15,12 @@ export interface BlobStore {
   /** Put Block. `id` is base64; the same id may be sent again and means the same content. */
   stageBlock(name: string, id: string, body: Uint8Array, signal: AbortSignal): Promise<void>;
   /** Put Block List: makes `ids` the blob's content. Rejects `conflict` when `condition` doesn't hold, `missing-block`. */
-  commitBlocks(name: string, ids: readonly string[], write: WriteOptions, signal: AbortSignal): Promise<Written>;
+  commitBlocks(
+    name: string,
+    ids: readonly string[],
+    write: WriteOptions,
+    signal: AbortSignal,
+  ): Promise<Written>;
   /** Put Blob: a small blob in one request. Drops the blob's staged blocks. Rejects `conflict`. */
   put(name: string, body: Uint8Array, write: WriteOptions, signal: AbortSignal): Promise<Written>;
   /** Snapshot Blob of exactly the version `etag`; answers the snapshot's id. Rejects `conflict`. */

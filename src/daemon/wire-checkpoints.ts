@@ -57,8 +57,8 @@ export function wireCheckpoints(
           sources,
           {
             clock,
-            onNote: (set, { code, message }) =>
-              log.warn('checkpoints take longer for once, continuing', { set, code, detail: message }),
+            onNote: (set, { code, message, remedy }) =>
+              log.warn('checkpoint with a reservation, continuing', { set, code, detail: message, remedy }),
           },
           signal,
         ),

@@ -1,7 +1,8 @@
-import { appendFile, chmod, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 
 import { expect, test } from 'vitest';
 
+import { TRANSFER_LIMITS } from '../../src/checkpoint/transfer.ts';
 import { committed, commitJob, never, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
 import { changeFile, pattern, readTree, testFolder, writeTree } from '../support/file-tree.ts';
 import { countCalls, createMemoryService } from '../support/memory-store.ts';
@@ -107,21 +108,70 @@ test('a file that changes after it was sent, but before the commit, is sent agai
   expect(await readTree(to.path)).toEqual(await readTree(from.path));
 });
 
-test('a file that never stops changing fails the checkpoint by name, and the one before stays', async () => {
+test('files that never stop changing are saved as each was at one moment, and that is said', async () => {
+  await using from = await testFolder();
+  await using to = await testFolder();
+  await writeTree(from.path, {
+    'busy.log': { kind: 'file', content: 'x0' },
+    still: { kind: 'file', content: 's' },
+  });
+  const service = createMemoryService();
+  let writes = 0;
+  const store = service.connect({
+    async before(call) {
+      if (!call.name.endsWith('/files/busy.log')) return;
+      await changeFile(`${from.path}/busy.log`, `x${++writes}`);
+      await writeFile(`${from.path}/new-${writes}`, `${writes}`);
+    },
+  });
+  const notes: string[] = [];
+  const onNote = (_: string, error: Error) => notes.push(error.message);
+  expect(await committed(testCheckpointer(store, from.path, { onNote }))).toMatchObject({
+    kind: 'committed',
+  });
+  expect(notes).toEqual([expect.stringContaining('"busy.log"')]);
+  await restoreJob(service.connect(), to.path);
+  expect(await readFile(`${to.path}/busy.log`, 'utf8')).toMatch(/^x\d$/);
+  expect(await readFile(`${to.path}/new-1`, 'utf8')).toBe('1');
+});
+
+/** One block at a time, so that a file is still being read while its first blocks are sent. */
+const NARROW = { ...TRANSFER_LIMITS, requestsMax: 1, bytesMax: 4 * MIB };
+
+test('a log that grows all the time is saved up to a length that it had', async () => {
+  await using from = await testFolder();
+  await using to = await testFolder();
+  const content = pattern(13 * MIB);
+  await writeTree(from.path, { log: { kind: 'file', content } });
+  const store = createMemoryService().connect({
+    async before(call) {
+      if (call.operation === 'stageBlock') await appendFile(`${from.path}/log`, 'one more line\n');
+    },
+  });
+  await committed(testCheckpointer(store, from.path, { limits: NARROW }));
+  await restoreJob(store, to.path);
+  const restored = await readFile(`${to.path}/log`);
+  const whole = await readFile(`${from.path}/log`);
+  expect(restored.length).toBeGreaterThanOrEqual(content.length);
+  expect(restored.equals(whole.subarray(0, restored.length))).toBe(true);
+});
+
+test('a file that is rewritten each time it is read fails the checkpoint by name, and the one before stays', async () => {
   await using from = await testFolder();
   await using to = await testFolder();
   await writeTree(from.path, { 'busy.log': { kind: 'file', content: 'x' } });
   const service = createMemoryService();
   await committed(testCheckpointer(service.connect(), from.path));
   const before = await readTree(from.path);
-  let writes = 0;
+  let writes = 1;
   const store = service.connect({
     async before(call) {
-      if (call.name.endsWith('/files/busy.log')) await changeFile(`${from.path}/busy.log`, `x${++writes}`);
+      if (call.operation === 'stageBlock')
+        await changeFile(`${from.path}/busy.log`, pattern(13 * MIB, ++writes));
     },
   });
-  await changeFile(`${from.path}/busy.log`, 'y');
-  const result = await commitJob(testCheckpointer(store, from.path));
+  await changeFile(`${from.path}/busy.log`, pattern(13 * MIB, 1));
+  const result = await commitJob(testCheckpointer(store, from.path, { limits: NARROW }));
   expect(result).toMatchObject({ kind: 'failed', code: 'file-changing', retryable: true });
   expect(result.kind === 'failed' && result.detail).toContain('busy.log');
   await restoreJob(service.connect(), to.path);

@@ -2,6 +2,7 @@ import { systemClock, type Clock } from '../../src/base/clock.ts';
 import { createCheckpointer, type Checkpointer } from '../../src/checkpoint/checkpointer.ts';
 import { restore, type RestoreResult } from '../../src/checkpoint/restore.ts';
 import type { SetOptions } from '../../src/checkpoint/scan.ts';
+import type { TransferLimits } from '../../src/checkpoint/transfer.ts';
 import type { BlobStore } from '../../src/checkpoint/store.ts';
 import type { CommitResult } from '../../src/core/ports.ts';
 
@@ -16,6 +17,7 @@ export interface TestCheckpointerOptions {
   readonly indexDirectory?: string;
   readonly set?: Partial<SetOptions>;
   readonly onNote?: (set: string, error: Error) => void;
+  readonly limits?: TransferLimits;
 }
 
 /** A checkpointer as a process of its own would have it, for one set called `job`. */
@@ -24,7 +26,7 @@ export function testCheckpointer(
   path: string,
   options: TestCheckpointerOptions = {},
 ): Checkpointer {
-  const { vmName = 'vm-1', clock = laterClock, indexDirectory, onNote } = options;
+  const { vmName = 'vm-1', clock = laterClock, indexDirectory, onNote, limits } = options;
   return createCheckpointer(
     {
       prefix: PLACE.prefix,
@@ -32,6 +34,7 @@ export function testCheckpointer(
       sets: [{ name: PLACE.set, path, include: ['**'], exclude: [], priority: 50, ...options.set }],
       writer: { vmName, vmId: `id-of-${vmName}`, bootId: 'boot' },
       ...(indexDirectory !== undefined && { indexDirectory }),
+      ...(limits !== undefined && { limits }),
     },
     { store, clock, ...(onNote !== undefined && { onNote }) },
   );

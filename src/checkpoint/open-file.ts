@@ -1,0 +1,61 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+
+import { sleep } from '../base/abort.ts';
+import type { Clock } from '../base/clock.ts';
+import { isErrno } from '../base/errors.ts';
+import { fileError } from './file-error.ts';
+import { fsPath } from './path-name.ts';
+import { sameStat, statOf } from './scan.ts';
+import type { FileStat } from './scan.ts';
+
+/**
+ * Coarse kernel clocks stamp a file every 4 to 10 ms: a second write within that time leaves no trace in its times.
+ * A file that was written so recently is read a moment later.
+ */
+const TICK_MS = 20;
+
+/** Undefined when it isn't there any more, or is no regular file now. Rejects `file-unreadable`. */
+export async function openFile(root: string, path: string): Promise<FileHandle | undefined> {
+  try {
+    // Not through a link that took its place, and not waiting for the other end of a pipe.
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+    return await open(fsPath(root, path), flags);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO')) return undefined;
+    throw fileError(error, path);
+  }
+}
+
+/** False when the file is shorter than it was. */
+export async function readFully(
+  handle: FileHandle,
+  path: string,
+  bytes: Buffer,
+  position: number,
+): Promise<boolean> {
+  for (let at = 0; at < bytes.length;) {
+    let bytesRead: number;
+    try {
+      ({ bytesRead } = await handle.read(bytes, at, bytes.length - at, position + at));
+    } catch (error) {
+      throw fileError(error, path);
+    }
+    if (bytesRead === 0) return false;
+    at += bytesRead;
+  }
+  return true;
+}
+
+/** Nothing was written to it since `stat`, as far as its times tell. */
+export async function isUnchanged(handle: FileHandle, stat: FileStat): Promise<boolean> {
+  return sameStat(statOf(await handle.stat({ bigint: true })), stat);
+}
+
+/** Waits until a write from now on would show in the file's times. */
+export async function settleTimes(clock: Clock, stat: FileStat, signal: AbortSignal): Promise<void> {
+  const ageMs = clock.wallMs() - Number(stat.ctimeNs) / 1e6;
+  // A time in the future says that the clock was stepped; waiting for it would have no bound.
+  if (ageMs >= 0 && ageMs < TICK_MS) await sleep(clock, TICK_MS - ageMs, signal);
+}
