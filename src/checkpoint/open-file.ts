@@ -15,6 +15,7 @@ import type { FileStat } from './scan.ts';
  * A file that was written so recently is read a moment later.
  */
 const TICK_MS = 20;
+const LOOKS_MAX = 5;
 
 /** Undefined when it isn't there any more, or is no regular file now. Rejects `file-unreadable`. */
 export async function openFile(root: string, path: string): Promise<FileHandle | undefined> {
@@ -53,9 +54,22 @@ export async function isUnchanged(handle: FileHandle, stat: FileStat): Promise<b
   return sameStat(statOf(await handle.stat({ bigint: true })), stat);
 }
 
-/** Waits until a write from now on would show in the file's times. */
-export async function settleTimes(clock: Clock, stat: FileStat, signal: AbortSignal): Promise<void> {
-  const ageMs = clock.wallMs() - Number(stat.ctimeNs) / 1e6;
-  // A time in the future says that the clock was stepped; waiting for it would have no bound.
-  if (ageMs >= 0 && ageMs < TICK_MS) await sleep(clock, TICK_MS - ageMs, signal);
+/**
+ * The file as it is when a write from then on would show in its times; undefined when it is no regular file.
+ * One that is written to all the time is answered as it is after `LOOKS_MAX` looks.
+ */
+export async function settledStat(
+  handle: FileHandle,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<FileStat | undefined> {
+  for (let looks = 1; ; looks++) {
+    const stats = await handle.stat({ bigint: true });
+    if (!stats.isFile()) return undefined;
+    const stat = statOf(stats);
+    const ageMs = clock.wallMs() - Number(stat.ctimeNs) / 1e6;
+    // A time in the future says that the clock was stepped; waiting for it would have no bound.
+    if (ageMs < 0 || ageMs >= TICK_MS || looks === LOOKS_MAX) return stat;
+    await sleep(clock, TICK_MS - ageMs, signal);
+  }
 }

@@ -7,8 +7,7 @@ import { blockIdOf, sameBlocks } from './block-id.ts';
 import { blockCount, blockLength, blockSizeOf } from './block-size.ts';
 import { fileChanging } from './file-error.ts';
 import type { FileIndex } from './file-index.ts';
-import { isUnchanged, openFile, readFully, settleTimes } from './open-file.ts';
-import { statOf } from './scan.ts';
+import { isUnchanged, openFile, readFully, settledStat } from './open-file.ts';
 import type { FileStat, ScannedFile } from './scan.ts';
 import type { BlobStore } from './store.ts';
 import { learnBlocks } from './stored-blobs.ts';
@@ -113,10 +112,8 @@ async function sendOpenFile(
   sizeMax: number | undefined,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  const first = await handle.stat({ bigint: true });
-  if (!first.isFile()) return 'changed';
-  const found = statOf(first);
-  await settleTimes(context.clock, found, signal);
+  const found = await settledStat(handle, context.clock, signal);
+  if (found === undefined) return 'changed';
   const stat = { ...found, size: Math.min(found.size, sizeMax ?? found.size) };
   const readAtMs = context.clock.wallMs();
   const blob = context.blobOf(path);
