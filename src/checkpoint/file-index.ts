@@ -1,7 +1,8 @@
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import type { WallMs } from '../base/clock.ts';
+import { replaceFile } from '../base/durable-file.ts';
 import { EvictdError, isErrno } from '../base/errors.ts';
 import { IndexHeader, IndexLine } from './schema.ts';
 import { sameStat } from './scan.ts';
@@ -138,26 +139,19 @@ async function writeEntries(
   entries: ReadonlyMap<string, IndexEntry>,
 ): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const temporary = `${file}.tmp`;
-  try {
-    {
-      await using handle = await open(temporary, 'w', 0o600);
-      const header: IndexHeader = { version: 1, root, entries: entries.size };
-      let text = `${JSON.stringify(header)}\n`;
-      for (const [path, { stat, readAtMs, blockSize, blocks }] of entries) {
-        text += `${JSON.stringify({ path, ...lineStat(stat), readAtMs, blockSize, blocks })}\n`;
-        if (text.length < WRITE_CHARACTERS) continue;
-        await handle.appendFile(text);
-        text = '';
-      }
-      await handle.appendFile(text);
-      await handle.sync();
-    }
-    await rename(temporary, file);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
+  await replaceFile(file, linesOf(root, entries));
+}
+
+function* linesOf(root: string, entries: ReadonlyMap<string, IndexEntry>): Iterable<string> {
+  const header: IndexHeader = { version: 1, root, entries: entries.size };
+  let text = `${JSON.stringify(header)}\n`;
+  for (const [path, { stat, readAtMs, blockSize, blocks }] of entries) {
+    text += `${JSON.stringify({ path, ...lineStat(stat), readAtMs, blockSize, blocks })}\n`;
+    if (text.length < WRITE_CHARACTERS) continue;
+    yield text;
+    text = '';
   }
+  yield text;
 }
 
 function lineStat({ size, mtimeNs, ctimeNs, ino, dev }: FileStat) {

@@ -2,7 +2,8 @@ import { EvictdError } from '../base/errors.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
 import type { CheckpointAnswer } from '../daemon/wire-control.ts';
 import { type Command, EXIT, type Invocation } from './command.ts';
-import { CONFIG_OPTION, JSON_OPTION, textOption } from './options.ts';
+import { loadConfigFor } from './load-config.ts';
+import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
 
 /** A checkpoint may be large, but a daemon that says nothing for so long is stuck. */
 const ANSWER_MS = 60 * 60_000;
@@ -15,7 +16,7 @@ export const checkpointCommand: Command = {
   options: [
     CONFIG_OPTION,
     { name: 'set', value: 'NAME', description: 'only this set (default: all)' },
-    { name: 'imds', value: 'URL', description: 'base URL of the metadata service' },
+    IMDS_OPTION,
     JSON_OPTION,
   ],
   async run(invocation) {
@@ -36,14 +37,8 @@ export const checkpointCommand: Command = {
 };
 
 async function takeCheckpoint({ options, env, signal }: Invocation): Promise<CheckpointAnswer> {
-  const { loadConfig } = await import('../config/load.ts');
   const { askDaemon } = await import('../control/client.ts');
-  const imds = textOption(options, 'imds');
-  const { config } = loadConfig({
-    file: textOption(options, 'config'),
-    env,
-    overrides: imds === undefined ? [] : [{ flag: '--imds', path: ['imds', 'endpoint'], value: imds }],
-  });
+  const { config } = await loadConfigFor({ options, env });
   const set = textOption(options, 'set');
   try {
     const answer = await askDaemon(config.control.socket, 'POST', '/v1/checkpoint', {

@@ -1,5 +1,6 @@
 import { type Command, EXIT } from './command.ts';
-import { CONFIG_OPTION, textOption } from './options.ts';
+import { loadConfigFor } from './load-config.ts';
+import { CONFIG_OPTION, IMDS_OPTION } from './options.ts';
 
 export const runCommand: Command = {
   name: 'run',
@@ -13,20 +14,10 @@ export const runCommand: Command = {
       name: 'dry-run',
       description: 'only log what would be done: no hook, no upload, no ack, no state kept',
     },
-    {
-      name: 'imds',
-      value: 'URL',
-      description: 'base URL of the metadata service, for example of evictd mock-imds',
-    },
+    IMDS_OPTION,
   ],
   async run({ options, env, signal }) {
-    const { loadConfig } = await import('../config/load.ts');
-    const imds = textOption(options, 'imds');
-    const { config, files, warnings } = loadConfig({
-      file: textOption(options, 'config'),
-      env,
-      overrides: imds === undefined ? [] : [{ flag: '--imds', path: ['imds', 'endpoint'], value: imds }],
-    });
+    const { config, files, warnings } = await loadConfigFor({ options, env });
     const { createLog } = await import('../observe/log.ts');
     const { isJournal, stdoutSink } = await import('../observe/log-sink.ts');
     const { tailing } = await import('../daemon/log-tail.ts');

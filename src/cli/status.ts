@@ -1,7 +1,8 @@
 import type { Status } from '../daemon/status.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
 import { type Command, EXIT } from './command.ts';
-import { CONFIG_OPTION, JSON_OPTION, textOption } from './options.ts';
+import { loadConfigFor } from './load-config.ts';
+import { CONFIG_OPTION, JSON_OPTION } from './options.ts';
 
 const ANSWER_MS = 5000;
 
@@ -10,9 +11,8 @@ export const statusCommand: Command = {
   summary: "show the running daemon's view",
   options: [CONFIG_OPTION, JSON_OPTION],
   async run({ options, env, out, signal }) {
-    const { loadConfig } = await import('../config/load.ts');
     const { askDaemon } = await import('../control/client.ts');
-    const { config } = loadConfig({ file: textOption(options, 'config'), env });
+    const { config } = await loadConfigFor({ options, env });
     const answer = await askDaemon(config.control.socket, 'GET', '/v1/status', {
       timeoutMs: ANSWER_MS,
       signal,

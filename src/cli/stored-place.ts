@@ -5,6 +5,7 @@ import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
 import type { KeyFacts } from '../daemon/key.ts';
 import type { Invocation, OptionSpec } from './command.ts';
+import { loadConfigFor } from './load-config.ts';
 import { textOption } from './options.ts';
 
 export const KEY_OPTION: OptionSpec = {
@@ -32,14 +33,8 @@ const INSTANCE_WAIT_MS = 180_000;
  */
 export async function openStoredPlace(invocation: Invocation, clock: Clock): Promise<StoredPlace> {
   const { options, env, err, signal } = invocation;
-  const { loadConfig } = await import('../config/load.ts');
   const { openStore } = await import('../daemon/wire-store.ts');
-  const imds = textOption(options, 'imds');
-  const { config } = loadConfig({
-    file: textOption(options, 'config'),
-    env,
-    overrides: imds === undefined ? [] : [{ flag: '--imds', path: ['imds', 'endpoint'], value: imds }],
-  });
+  const { config } = await loadConfigFor({ options, env });
   const { checkpoint } = config;
   if (checkpoint === undefined) {
     throw new EvictdError('no-store', 'the configuration has no checkpoint section, so there is no store', {

@@ -3,8 +3,8 @@ import path from 'node:path';
 
 import * as z from 'zod';
 
+import { replaceFile } from '../base/durable-file.ts';
 import type { Instance } from '../imds/instance.ts';
-import { replaceFile } from '../journal/journal.ts';
 
 const Cached = z.strictObject({
   bootId: z.string(),
@@ -35,7 +35,7 @@ export async function readCachedInstance(stateDir: string, bootId: string): Prom
 }
 
 export async function cacheInstance(stateDir: string, bootId: string, instance: Instance): Promise<void> {
-  await replaceFile(fileIn(stateDir), `${JSON.stringify({ bootId, instance })}\n`);
+  await replaceFile(fileIn(stateDir), [`${JSON.stringify({ bootId, instance })}\n`]);
 }
 
 function fileIn(stateDir: string): string {

@@ -1,6 +1,7 @@
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 
+import { replaceFile } from '../base/durable-file.ts';
 import { EvictdError, errnoOf, isErrno, messageOf } from '../base/errors.ts';
 import type { State } from '../core/state.ts';
 import { JOURNAL_VERSION, JournalFile, fromKept, toKept } from './schema.ts';
@@ -40,7 +41,7 @@ export function createJournal(options: { readonly dir: string; readonly bootId: 
       const record = { version: JOURNAL_VERSION, bootId: options.bootId, state: toKept(state) };
       const text = `${JSON.stringify(record)}\n`;
       if (text === written) return;
-      await replaceFile(file, text);
+      await replaceFile(file, [text]);
       written = text;
     },
   };
@@ -115,26 +116,6 @@ async function prepareFolder(dir: string): Promise<void> {
         cause: error,
       },
     );
-  }
-}
-
-/** Replaces a file durably: a crash at any point leaves the old content or the new one. */
-export async function replaceFile(file: string, text: string): Promise<void> {
-  const temporary = `${file}.new`;
-  const handle = await open(temporary, 'w', 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, file);
-  // Without it the rename itself may be lost in a power cut.
-  const folder = await open(path.dirname(file), 'r');
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }
 
