@@ -60,6 +60,36 @@ export function grantMs(
   return Math.min(left, Math.max(GRANT_MS_MIN, hook.timeoutMs * share));
 }
 
+/**
+ * When the hooks that run have to end now that the window is shorter; undefined: they fit as they are.
+ * What is left of their time and the timeouts of all later groups are cut alike, as at a start.
+ */
+export function shorterHooksEndAt(
+  policy: Policy,
+  drain: Drain,
+  moment: { at: MonotonicMs; upload: UploadEstimate | undefined },
+): MonotonicMs | undefined {
+  const { at } = moment;
+  const ends = drain.hooks.flatMap((hook) => (isRunningInWindow(hook) ? [hook.run.endsAt] : []));
+  if (ends.length === 0) return undefined;
+  // As if they were about to start, with what is left of their time.
+  const hooks = drain.hooks.map((hook) =>
+    isRunningInWindow(hook)
+      ? { ...hook, timeoutMs: Math.max(0, hook.run.endsAt - at), run: { kind: 'pending' } as const }
+      : hook,
+  );
+  const [longest] = hooks
+    .filter((_, index) => drain.hooks[index]?.run.kind === 'running')
+    .sort((a, b) => b.timeoutMs - a.timeoutMs);
+  const grant = longest === undefined ? undefined : grantMs(policy, { ...drain, hooks }, longest, moment);
+  const endAt = at + (grant ?? 0);
+  return endAt < Math.max(...ends) ? endAt : undefined;
+}
+
+export function isRunningInWindow(hook: HookRun): hook is HookRun & { run: { kind: 'running' } } {
+  return hook.run.kind === 'running' && hook.stage !== 'on-resume';
+}
+
 /** When the checkpoint stage makes room for the `after-checkpoint` hooks even if sets still fail. */
 export function checkpointSoftEndAt(policy: Policy, drain: Drain, startedAt: MonotonicMs): MonotonicMs {
   const end = workEndAt(policy, drain);

@@ -1,6 +1,6 @@
 import type { MonotonicMs } from '../base/clock.ts';
 import { unreachable } from '../base/assert.ts';
-import { checkpointSoftEndAt, workEndAt } from './budget.ts';
+import { checkpointSoftEndAt, isRunningInWindow, shorterHooksEndAt, workEndAt } from './budget.ts';
 import {
   advanceSets,
   setWakeTimes,
@@ -53,13 +53,14 @@ export function stageSets({ policy }: Context, drain: Drain): Effect[] {
 export function tightenDrain(context: Context, drain: Drain, deadlineAt: MonotonicMs): Step<Drain> {
   if (deadlineAt >= drain.deadlineAt) return step(drain);
   const tightened = { ...drain, deadlineAt };
-  const endsAt = workEndAt(context.policy, tightened);
+  const hooksEndAt = shorterHooksEndAt(context.policy, tightened, context.now);
   const hooks = drain.hooks.map((hook) =>
-    hook.run.kind === 'running' && hook.stage !== 'on-resume'
-      ? { ...hook, run: { ...hook.run, endsAt: Math.min(hook.run.endsAt, endsAt) } }
+    isRunningInWindow(hook) && hooksEndAt !== undefined
+      ? { ...hook, run: { ...hook.run, endsAt: Math.min(hook.run.endsAt, hooksEndAt) } }
       : hook,
   );
-  return step({ ...tightened, hooks }, { kind: 'tighten', drainId: drain.id, endsAt });
+  const uploadsEndAt = workEndAt(context.policy, tightened);
+  return step({ ...tightened, hooks }, { kind: 'tighten', drainId: drain.id, hooksEndAt, uploadsEndAt });
 }
 
 /**

@@ -62,7 +62,13 @@ export type Effect =
     }
   | { readonly kind: 'cancel-hooks'; readonly drainId: string }
   /** Hooks and uploads that run were given more time than there is now. */
-  | { readonly kind: 'tighten'; readonly drainId: string; readonly endsAt: MonotonicMs }
+  | {
+      readonly kind: 'tighten';
+      readonly drainId: string;
+      /** Undefined: the hooks end early enough as it is. */
+      readonly hooksEndAt: MonotonicMs | undefined;
+      readonly uploadsEndAt: MonotonicMs;
+    }
   /** Send what can be sent while the hooks still run. */
   | {
       readonly kind: 'stage-sets';

@@ -15,7 +15,7 @@ export interface Operations {
     limitMs: number,
     work: (signal: AbortSignal) => Promise<void>,
   ): void;
-  tighten(drainId: string, endsAt: MonotonicMs): void;
+  tighten(drainId: string, kind: OperationKind, endsAt: MonotonicMs): void;
   cancel(drainId: string, kind: OperationKind): void;
   /** Ends everything and resolves when all of it is over. */
   stop(): Promise<void>;
@@ -32,8 +32,8 @@ interface Running {
 export function createOperations(clock: Clock, onBug: (error: unknown) => void): Operations {
   const running = new Set<Running>();
 
-  function of(drainId: string, kind?: OperationKind): Running[] {
-    return [...running].filter((one) => one.drainId === drainId && (kind === undefined || one.kind === kind));
+  function of(drainId: string, kind: OperationKind): Running[] {
+    return [...running].filter((one) => one.drainId === drainId && one.kind === kind);
   }
 
   return {
@@ -50,8 +50,8 @@ export function createOperations(clock: Clock, onBug: (error: unknown) => void):
       const one: Running = { drainId, kind, abort, settled, tightened: undefined };
       running.add(one);
     },
-    tighten(drainId, endsAt) {
-      for (const one of of(drainId)) {
+    tighten(drainId, kind, endsAt) {
+      for (const one of of(drainId, kind)) {
         one.tightened?.[Symbol.dispose]();
         one.tightened = clock.timer(endsAt - clock.monotonicMs(), () => one.abort.abort());
       }

@@ -41,7 +41,7 @@ export function createExecutors(dependencies: PerformDependencies): Executors {
   return {
     'run-hook': (effect) => runHook(dependencies, effect),
     'cancel-hooks': ({ drainId }) => operations.cancel(drainId, 'hook'),
-    tighten: ({ drainId, endsAt }) => operations.tighten(drainId, endsAt),
+    tighten: (effect) => tighten(dependencies, effect),
     'stage-sets': ({ drainId, sets, endsAt }) => {
       for (const set of sets) {
         operations.run(drainId, 'upload', endsAt - clock.monotonicMs(), (signal) =>
@@ -73,11 +73,24 @@ export function createExecutors(dependencies: PerformDependencies): Executors {
       acknowledge(dependencies, eventId, attempt, endsAt).catch(dependencies.loop().crash);
     },
     note: (effect) => {
-      log[effect.level](NOTE_MESSAGES[effect.code], { code: effect.code, ...effect.fields });
+      log[effect.level](NOTE_MESSAGES[effect.code], { ...effect.fields, code: effect.code });
       dependencies.onNote(effect);
     },
     exit: () => dependencies.onExit(),
   };
+}
+
+/** From the SIGTERM of a hook that is cut short to its SIGKILL, as the runner has it at a timeout. */
+const HOOK_GRACE_MS = 1000;
+
+function tighten(
+  { clock, operations }: PerformDependencies,
+  { drainId, hooksEndAt, uploadsEndAt }: Extract<Effect, { kind: 'tighten' }>,
+): void {
+  operations.tighten(drainId, 'upload', uploadsEndAt);
+  if (hooksEndAt === undefined) return;
+  const graceMs = Math.min(HOOK_GRACE_MS, (hooksEndAt - clock.monotonicMs()) / 4);
+  operations.tighten(drainId, 'hook', hooksEndAt - graceMs);
 }
 
 /** A checkpoint outside a drain has time, but not for ever. */
