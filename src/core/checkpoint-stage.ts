@@ -1,3 +1,4 @@
+import { unreachable } from '../base/assert.ts';
 import type { MonotonicMs } from '../base/clock.ts';
 import { backoffMs } from './backoff.ts';
 import { workEndAt } from './budget.ts';
@@ -113,9 +114,27 @@ function nextRun(context: Context, drain: Drain, set: SetRun, result: CommitResu
 
 function endSet(set: SetRun, run: SetRunState, effects: Effect[]): SetRun {
   const level = run.kind === 'committed' ? 'info' : run.kind === 'retrying' ? 'warn' : 'error';
-  const { kind, ...rest } = run;
-  effects.push(note(level, 'set-ended', { set: set.name, attempt: set.attempt, result: kind, ...rest }));
+  const told = { set: set.name, attempt: set.attempt, result: run.kind, ...factsOf(run) };
+  effects.push(note(level, 'set-ended', told));
   return { ...set, run };
+}
+
+/** For people: without monotonic times, and the failure's code under a name that isn't the note's own. */
+function factsOf(run: SetRunState): Record<string, unknown> {
+  switch (run.kind) {
+    case 'committed': {
+      const { id, files, bytes, bytesSent } = run;
+      return { id, files, bytes, bytesSent };
+    }
+    case 'retrying':
+    case 'failed':
+      return { failure: run.code, detail: run.detail };
+    case 'pending':
+    case 'committing':
+      return {};
+    default:
+      return unreachable(run);
+  }
 }
 
 /** Nothing more is started for an event that is gone; what runs is let finish. */
