@@ -1,0 +1,76 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import { type Azurite, startAzurite } from '../support/azurite.ts';
+import { type ProxiedRequest, createBlobProxy } from '../support/blob-proxy.ts';
+import { readTree } from '../support/file-tree.ts';
+import { createSpotVm } from '../support/spot-vm.ts';
+import { writeJob } from './crash-rig.ts';
+
+let azurite: Azurite;
+beforeAll(async () => {
+  azurite = await startAzurite();
+});
+afterAll(async () => {
+  await azurite?.stop();
+});
+
+describe('two VMs with one checkpoint.key', () => {
+  /** Two VMs on one store; each has its own files, and so much that a mixture would show. */
+  async function createPair() {
+    const proxy = await createBlobProxy(azurite.containerUrl());
+    const store = { url: proxy.url, auth: { kind: 'azurite' as const } };
+    const create = async (name: string, version: number) => {
+      const vm = await createSpotVm({ store, key: 'shared', scenario: { vm: { name } } });
+      await writeJob(vm.job, version);
+      return vm;
+    };
+    const [one, two] = [await create('fleet_1', 1), await create('fleet_2', 2)];
+    return {
+      one,
+      two,
+      proxy,
+      async [Symbol.asyncDispose]() {
+        await Promise.all([one[Symbol.asyncDispose](), two[Symbol.asyncDispose]()]);
+        await proxy.close();
+      },
+    };
+  }
+
+  test('at the same time: one gets a conflict that names the other, and nothing is mixed', async () => {
+    await using pair = await createPair();
+    const { one, two, proxy } = pair;
+    // The first has looked at the store and wants to write; the second does all of its checkpoint meanwhile.
+    const claims = (request: ProxiedRequest) =>
+      request.path.endsWith('/writer.json') && request.headers['x-ms-meta-evictd_vm_name'] === 'fleet_1';
+    proxy.fail({ fault: { kind: 'status', status: 503 }, match: claims, times: Infinity });
+    await using _daemon = await one.daemon();
+    const late = one.command('checkpoint');
+    await proxy.arrived(claims);
+    expect(await two.command('checkpoint')).toMatchObject({ code: 0 });
+    proxy.reset();
+    const { code, output } = await late;
+    expect(code).toBe(1);
+    expect(output.split('\n')).toEqual([
+      expect.stringMatching(/^evictd: job: another writer .*fleet_2.*conflict/),
+    ]);
+    expect(await two.restored()).toEqual(await readTree(two.job));
+  });
+
+  test('one after the other: who comes back to it has one conflict in its drain, and does not acknowledge', async () => {
+    await using pair = await createPair();
+    const { one, two } = pair;
+    const daemon = await one.daemon();
+    expect(await one.command('checkpoint')).toMatchObject({ code: 0 });
+    // As a replacement does: it goes on from what it finds.
+    expect(await two.command('checkpoint')).toMatchObject({ code: 0 });
+    await writeJob(one.job, 3);
+    one.preempt();
+    await daemon.line('drain-ended', { outcome: 'failure' });
+    await daemon.line('ack-withheld', { reason: 'unsuccessful' });
+    const ends = daemon.log.filter((line) => line.code === 'set-ended');
+    expect(ends).toMatchObject([{ level: 'error', result: 'failed', failure: 'conflict', set: 'job' }]);
+    expect(ends[0]?.['detail']).toContain('fleet_2');
+    expect(one.imds.acks()).toEqual([]);
+    expect(await two.restored()).toEqual(await readTree(two.job));
+  });
+});

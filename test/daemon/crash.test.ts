@@ -1,0 +1,200 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import { listProcesses } from '../../src/hooks/process-group.ts';
+import { type Azurite, startAzurite } from '../support/azurite.ts';
+import { type BlobProxy, type Fault, type ProxiedRequest, operations } from '../support/blob-proxy.ts';
+import type { EvictdProcess } from '../support/evictd-process.ts';
+import { until } from '../support/spot-vm.ts';
+import { BLOCKS, type CrashRig, createRig } from './crash-rig.ts';
+
+let azurite: Azurite;
+beforeAll(async () => {
+  azurite = await startAzurite();
+});
+afterAll(async () => {
+  await azurite?.stop();
+});
+
+const ofModel = (request: ProxiedRequest) => request.path.endsWith('/model.bin');
+const blockOf = (request: ProxiedRequest) => request.query.get('blockid') ?? '';
+const stagesModel = (request: ProxiedRequest) => ofModel(request) && operations.stageBlock(request);
+const isManifest = (request: ProxiedRequest) =>
+  operations.put(request) && /\/checkpoints\/\d+\.json$/.test(request.path);
+const isReport = (request: ProxiedRequest) => operations.put(request) && request.path.includes('/reports/');
+
+/** Blocks of the model that the target has got since the proxy's last reset. */
+function blocksThatArrived(proxy: BlobProxy, fault: Fault['kind']): string[] {
+  const reached = (status: number | undefined) =>
+    status === 201 || (status === undefined && fault !== 'hang');
+  return proxy.requests.filter((one) => stagesModel(one) && reached(one.status)).map(blockOf);
+}
+
+/** Starts the daemon again and waits until it has ended the drain; checks what has to hold whenever it was killed. */
+async function expectToFinish({ vm, after }: CrashRig, eventId: string): Promise<EvictdProcess> {
+  const daemon = await vm.daemon();
+  await vm.imds.waitForAck(eventId, AbortSignal.timeout(20_000));
+  await daemon.line('drain-ended', { outcome: 'success' });
+  await daemon.stop();
+  expect(await vm.restored()).toEqual(after);
+  expect(vm.imds.acks()).toMatchObject([{ eventId, known: true }]);
+  return daemon;
+}
+
+/** A zombie is dead: in a container nobody may reap it. */
+function isAlive(pid: number): boolean {
+  return listProcesses().some((entry) => entry.pid === pid);
+}
+
+interface Instant {
+  readonly when: string;
+  readonly match: (request: ProxiedRequest) => boolean;
+  /** `hang`: the store has not heard of the request; `hang-answer`: it has done it, but the daemon doesn't know. */
+  readonly fault: 'hang' | 'hang-answer';
+  /** Of so many matching requests the last one and those after it are hit. */
+  readonly nth?: number;
+  /** Blocks of the model that the restarted daemon sends. */
+  readonly blocksLeft: number;
+  /** Is the new checkpoint complete already? */
+  readonly complete?: true;
+}
+
+const INSTANTS: readonly Instant[] = [
+  { when: 'before the first block is staged', match: stagesModel, fault: 'hang', blocksLeft: BLOCKS },
+  { when: 'in the middle of staging', match: stagesModel, fault: 'hang', nth: 2, blocksLeft: 2 },
+  {
+    when: 'when all is staged and nothing committed',
+    match: operations.commit,
+    fault: 'hang',
+    blocksLeft: 0,
+  },
+  {
+    when: 'when a block list is committed and not snapshot',
+    match: (request) => ofModel(request) && operations.snapshot(request),
+    fault: 'hang',
+    blocksLeft: 0,
+  },
+  {
+    when: 'when a snapshot is made and its answer not seen',
+    match: (request) => ofModel(request) && operations.snapshot(request),
+    fault: 'hang-answer',
+    blocksLeft: 0,
+  },
+  { when: 'before the manifest', match: isManifest, fault: 'hang', blocksLeft: 0 },
+  {
+    when: 'when the manifest is written and its answer not seen',
+    match: isManifest,
+    fault: 'hang-answer',
+    blocksLeft: 0,
+    complete: true,
+  },
+  {
+    when: 'between the manifest and the acknowledgement',
+    match: isReport,
+    fault: 'hang',
+    blocksLeft: 0,
+    complete: true,
+  },
+];
+
+describe('killed with -9', () => {
+  test.for(INSTANTS)('$when: nothing is lost, sent twice or run twice', async (instant) => {
+    await using rig = await createRig(azurite);
+    const { vm, proxy } = rig;
+    let seen = 0;
+    const isHit = (request: ProxiedRequest) => instant.match(request) && ++seen >= (instant.nth ?? 1);
+    proxy.fail({ fault: { kind: instant.fault }, match: isHit, times: Infinity });
+    const daemon = await vm.daemon();
+    const eventId = vm.preempt();
+    await daemon.line('hook-ended', { hook: 'early', kind: 'succeeded' });
+    await proxy.arrived(instant.match, instant.nth);
+    // Those before it have had their answers.
+    const earlier = stagesModel === instant.match ? (instant.nth ?? 1) - 1 : BLOCKS;
+    await until('answers to blocks', () => blocksThatArrived(proxy, instant.fault).length >= earlier);
+    await daemon.kill();
+
+    const arrived = blocksThatArrived(proxy, instant.fault);
+    proxy.reset();
+    expect(await vm.restored()).toEqual(instant.complete === true ? rig.after : rig.before);
+    if (instant.complete === true) expect(await vm.restored('00000001')).toEqual(rig.before);
+    expect(vm.imds.acks()).toEqual([]);
+
+    proxy.reset();
+    await expectToFinish(rig, eventId);
+    const sent = proxy.requests.filter(stagesModel).map(blockOf);
+    expect(sent).toHaveLength(instant.blocksLeft);
+    expect(new Set([...arrived, ...sent]).size).toBe(BLOCKS);
+    expect(await vm.hookStarts()).toEqual(['early 1', 'late 1']);
+  });
+});
+
+describe('killed with -9 in other moments', () => {
+  test('while a hook runs: its rest is ended, it runs again as attempt 2, ended ones do not', async () => {
+    // The first attempt would never end, and outlives the daemon.
+    const script = 'echo "process $$"; [ "$EVICTD_ATTEMPT" = 1 ] && exec sleep 600; true';
+    await using rig = await createRig(azurite, {
+      hooks: [
+        { name: 'early', order: 10, script: '' },
+        { name: 'slow', order: 20, script },
+        { name: 'late', stage: 'after-checkpoint', script: '' },
+      ],
+    });
+    const { vm } = rig;
+    const daemon = await vm.daemon();
+    const eventId = vm.preempt();
+    const { text } = await daemon.line('hook output', { hook: 'slow' });
+    await daemon.kill();
+    const first = Number(String(text).replace('process ', ''));
+    expect(isAlive(first)).toBe(true);
+    expect(await vm.restored()).toEqual(rig.before);
+    await expectToFinish(rig, eventId);
+    expect(isAlive(first)).toBe(false);
+    expect(await vm.hookStarts()).toEqual(['early 1', 'slow 1', 'slow 2', 'late 1']);
+  });
+
+  test('when the acknowledgement is accepted and its answer not seen: no second one is sent', async () => {
+    await using rig = await createRig(azurite);
+    const { vm } = rig;
+    const daemon = await vm.daemon();
+    // Called by the mock before it answers.
+    using _ = vm.imds.subscribe((activity) => {
+      if (activity.kind === 'ack') void daemon.kill();
+    });
+    const eventId = vm.preempt();
+    await daemon.ended;
+    await vm.imds.waitFor(() => vm.imds.state().events[0]?.status === 'Started', AbortSignal.timeout(5000));
+    expect(await vm.restored()).toEqual(rig.after);
+    await expectToFinish(rig, eventId);
+    expect(vm.imds.requests().filter(({ method }) => method === 'POST')).toHaveLength(1);
+    expect(await vm.hookStarts()).toEqual(['early 1', 'late 1']);
+  });
+
+  test('when the acknowledgement never arrived: it is sent by the restarted daemon', async () => {
+    await using rig = await createRig(azurite);
+    const { vm } = rig;
+    const daemon = await vm.daemon();
+    vm.imds.fault({ kind: 'hang', on: 'ack', count: 1 });
+    const eventId = vm.preempt();
+    const isPost = () => vm.imds.requests().some(({ method }) => method === 'POST');
+    await vm.imds.waitFor(isPost, AbortSignal.timeout(10_000));
+    await daemon.kill();
+    expect(vm.imds.acks()).toEqual([]);
+    await expectToFinish(rig, eventId);
+    expect(await vm.hookStarts()).toEqual(['early 1', 'late 1']);
+  });
+
+  test('again and again: the drain still ends once', async () => {
+    await using rig = await createRig(azurite);
+    const { vm, proxy } = rig;
+    const eventId = vm.preempt();
+    for (const match of [stagesModel, operations.commit, isManifest]) {
+      proxy.reset();
+      proxy.fail({ fault: { kind: 'hang' }, match, times: Infinity });
+      const daemon = await vm.start();
+      await proxy.arrived(match);
+      await daemon.kill();
+    }
+    proxy.reset();
+    await expectToFinish(rig, eventId);
+    expect((await vm.hookStarts()).filter((start) => start.startsWith('late'))).toEqual(['late 1']);
+  });
+});
