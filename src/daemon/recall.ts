@@ -1,4 +1,5 @@
-import { messageOf } from '../base/errors.ts';
+import { unreachable } from '../base/assert.ts';
+import { EvictdError, messageOf } from '../base/errors.ts';
 import { INITIAL_STATE, type State } from '../core/state.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Log } from '../observe/log.ts';
@@ -15,28 +16,31 @@ const NOTHING: Recalled = { state: INITIAL_STATE, news: undefined };
 export async function recall(journal: Journal | undefined, log: Log): Promise<Recalled> {
   if (journal === undefined) return NOTHING;
   try {
-    const found = await journal.load();
-    switch (found.kind) {
-      case 'nothing':
-        return NOTHING;
-      case 'same-boot':
-        return { state: found.state, news: { kind: 'restarted' } };
-      case 'earlier-boot':
-        return { state: found.state, news: { kind: 'rebooted' } };
-      case 'unreadable':
-        log.error('journal unreadable, set aside, continuing with an empty one', {
-          file: journal.file,
-          reason: found.reason,
-          setAside: found.setAside ?? 'could not be moved',
-          remedy: 'nothing to do; look into the file if a drain was under way',
-        });
-        return NOTHING;
-    }
+    await journal.checkFolder();
   } catch (error) {
+    const remedy = error instanceof EvictdError ? error.remedy : undefined;
     log.error('state can not be kept, continuing: a restart in a drain would not know of it', {
       detail: messageOf(error),
-      remedy: 'make state.dir a folder that the daemon may write',
+      remedy,
     });
-    return NOTHING;
+  }
+  const found = await journal.load();
+  switch (found.kind) {
+    case 'nothing':
+      return NOTHING;
+    case 'same-boot':
+      return { state: found.state, news: { kind: 'restarted' } };
+    case 'earlier-boot':
+      return { state: found.state, news: { kind: 'rebooted' } };
+    case 'unreadable':
+      log.error('journal unreadable, set aside, continuing with an empty one', {
+        file: journal.file,
+        reason: found.reason,
+        setAside: found.setAside ?? 'could not be moved',
+        remedy: 'nothing to do; look into the file if a drain was under way',
+      });
+      return NOTHING;
+    default:
+      return unreachable(found);
   }
 }

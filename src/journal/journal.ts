@@ -3,6 +3,7 @@ import path from 'node:path';
 
 import { replaceFile } from '../base/durable-file.ts';
 import { EvictdError, errnoOf, isErrno, messageOf } from '../base/errors.ts';
+import { formatSize } from '../base/units.ts';
 import type { State } from '../core/state.ts';
 import { JOURNAL_VERSION, JournalFile, fromKept, toKept } from './schema.ts';
 
@@ -18,9 +19,14 @@ export type Found =
 
 export interface Journal {
   readonly file: string;
-  /** Never rejects for what the file contains. Rejects `state-unwritable` when the folder can't be used. */
+  /** Makes the folder if need be. Rejects `state-unwritable` when it can't be written. */
+  checkFolder(): Promise<void>;
+  /** Never rejects. Also from a folder that has become read-only: what it remembers still counts. */
   load(): Promise<Found>;
-  /** Durable when it resolves. Writes nothing when nothing changed. Calls must not overlap. */
+  /**
+   * Durable when it resolves; rejects with the system's error. Writes nothing when nothing changed. Calls may
+   * overlap, as they do while a disk hangs: they share one write after the other, and only the newest state counts.
+   */
   write(state: State): Promise<void>;
 }
 
@@ -33,27 +39,42 @@ const BYTES_MAX = 16 * 1024 * 1024;
  */
 export function createJournal(options: { readonly dir: string; readonly bootId: string }): Journal {
   const file = path.join(options.dir, 'journal.json');
+  // INVARIANT: at most one replacement of the file is under way; two at once would share the temporary file.
   let written: string | undefined;
+  let wanted: string | undefined;
+  let writing: Promise<void> | undefined;
+
+  async function writeNewest(): Promise<void> {
+    try {
+      for (let text = wanted; text !== undefined && text !== written; text = wanted) {
+        await replaceFile(file, [text]);
+        written = text;
+      }
+    } finally {
+      writing = undefined;
+    }
+  }
+
   return {
     file,
+    checkFolder: () => prepareFolder(options.dir),
     load: () => load(file, options.bootId),
     async write(state) {
       const record = { version: JOURNAL_VERSION, bootId: options.bootId, state: toKept(state) };
-      const text = `${JSON.stringify(record)}\n`;
-      if (text === written) return;
-      await replaceFile(file, [text]);
-      written = text;
+      wanted = `${JSON.stringify(record)}\n`;
+      if (writing === undefined && wanted === written) return;
+      writing ??= writeNewest();
+      await writing;
     },
   };
 }
 
 async function load(file: string, bootId: string): Promise<Found> {
-  await prepareFolder(path.dirname(file));
   let text: string;
   try {
     text = await readBounded(file);
   } catch (error) {
-    if (isErrno(error, 'ENOENT')) return { kind: 'nothing' };
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return { kind: 'nothing' };
     return setAside(file, messageOf(error));
   }
   const parsed = parse(text);
@@ -82,7 +103,12 @@ async function readBounded(file: string): Promise<string> {
   const handle = await open(file, 'r');
   try {
     const { size } = await handle.stat();
-    if (size > BYTES_MAX) throw new EvictdError('journal-too-large', `${size} bytes`);
+    if (size > BYTES_MAX) {
+      throw new EvictdError(
+        'journal-too-large',
+        `it has ${formatSize(size)}, more than the ${formatSize(BYTES_MAX)} that it ever needs`,
+      );
+    }
     return await handle.readFile('utf8');
   } finally {
     await handle.close();
