@@ -25,6 +25,8 @@ export interface ControlServer {
 const REQUEST_BYTES_MAX = 64 * 1024;
 const CONNECTIONS_MAX = 64;
 const SOCKET_MODE = 0o660;
+/** Clients that are slow to ask must not keep others out for long. Node looks at it only every so often. */
+const TIMEOUTS = { headersTimeout: 2000, requestTimeout: 5000, connectionsCheckingInterval: 500 };
 
 /**
  * HTTP/JSON on a Unix socket: `GET /v1/status`, `POST /v1/checkpoint` with `{"set": NAME}` or `{}`.
@@ -35,15 +37,15 @@ export async function startControlServer(
   options: ControlOptions,
   handlers: ControlHandlers,
 ): Promise<ControlServer> {
-  const server = createServer((request, response) => {
+  const server = createServer(TIMEOUTS, (request, response) => {
     answer(request, response, handlers).catch((error: unknown) => {
       sendError(response, 500, new EvictdError('internal', messageOf(error)));
     });
   });
   server.maxConnections = CONNECTIONS_MAX;
-  server.requestTimeout = 10_000;
-  server.headersTimeout = 5000;
   await listen(server, options);
+  // A connection that can't be accepted (no file descriptor left) is its client's trouble, who sees it end.
+  server.on('error', () => undefined);
   return {
     close: () =>
       new Promise((resolve) => {
@@ -59,7 +61,10 @@ async function listen(server: Server, { socket, group }: ControlOptions): Promis
     await removeStale(socket);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen(socket, resolve);
+      server.listen(socket, () => {
+        server.off('error', reject);
+        resolve();
+      });
     });
     await chmod(socket, SOCKET_MODE);
     const gid = await groupId(group);
@@ -151,9 +156,13 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   // Without an encoding set, the stream's chunks are buffers.
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  // Leaving the loop must not take the connection with it, or the client would never read why. Without an encoding the
+  // chunks are Buffers.
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     bytes += chunk.length;
     if (bytes > REQUEST_BYTES_MAX) {
+      // What is still sent is read away, until the request's timeout.
+      request.resume();
       throw new EvictdError('bad-request', `the body is larger than ${REQUEST_BYTES_MAX} bytes`);
     }
     chunks.push(chunk);

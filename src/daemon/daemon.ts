@@ -1,5 +1,6 @@
 import { boundedSignal, sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
+import { EvictdError } from '../base/errors.ts';
 import { buildInfo } from '../base/version.ts';
 import { type ControlServer, startControlServer } from '../control/server.ts';
 import { type Poller, startPoller } from '../imds/poller.ts';
@@ -10,13 +11,18 @@ import { statusOf } from './status.ts';
 import { controlHandlers } from './wire-control.ts';
 
 const HOOKS_REFRESH_MS = 5000;
-/** A poll that was not even sent for so long means that the schedule stands still. */
+/** How much later than planned a poll may go out before the schedule counts as standing still. */
 const SILENT_MS = 15_000;
 const STOP_MS = 5000;
 
+interface Running {
+  readonly parts: Assembly;
+  readonly poller: Poller;
+}
+
 /**
  * The daemon, until the signal asks it to stop and the drain that may be under way is over. READY is told once the
- * journal is read, the first poll is out and the control socket is open: the first answer may take two minutes.
+ * control socket is open, the journal is read and the first poll is out: the first answer may take two minutes.
  * Rejects `already-running` and `control-unusable`; every other trouble is said and survived.
  */
 export async function runDaemon(
@@ -24,42 +30,59 @@ export async function runDaemon(
   dependencies: DaemonDependencies,
   signal: AbortSignal,
 ): Promise<void> {
-  const { clock, log } = dependencies;
-  const { dryRun, env, config } = options;
+  let running: Running | undefined;
+  // Before anything else: a second daemon that read the journal first would go on with the drain of the living one.
+  const control = options.dryRun ? undefined : await openControl(options, dependencies, () => running);
   const notifier = createServiceNotifier(
-    { env: dryRun ? {} : env },
+    { env: options.dryRun ? {} : options.env },
     {
-      clock,
-      onFailure: ({ message }) => log.warn('systemd can not be told, continuing', { detail: message }),
+      clock: dependencies.clock,
+      onFailure: ({ message }) =>
+        dependencies.log.warn('systemd can not be told, continuing', { detail: message }),
     },
   );
-  const parts = await assemble(options, dependencies, notifier);
-  const poller = startPolling(options, dependencies, parts);
+  try {
+    const parts = await assemble(options, dependencies, notifier);
+    running = { parts, poller: startPolling(options, dependencies, parts) };
+    await live(options, dependencies, running, notifier, signal);
+  } finally {
+    await shutDown(dependencies.clock, running, control, notifier);
+    dependencies.log.info('evictd stopped');
+  }
+}
+
+async function live(
+  { dryRun, config }: DaemonOptions,
+  { clock, log }: DaemonDependencies,
+  { parts, poller }: Running,
+  notifier: ServiceNotifier,
+  signal: AbortSignal,
+): Promise<void> {
   const stopping = new AbortController();
   const onSignal = () => {
-    log.info('asked to stop', { draining: parts.loop.state().drain !== undefined });
+    const phase = parts.loop.state().drain?.phase;
+    const isOver = phase === undefined || phase === 'waiting';
+    log.info(isOver ? 'asked to stop' : 'asked to stop, finishing the drain first', { phase });
     void notifier.stopping();
     parts.loop.send({ kind: 'stop-requested' });
   };
-  let control: ControlServer | undefined;
+  log.info(dryRun ? 'evictd started as a dry run' : 'evictd started', {
+    version: buildInfo().version,
+    imds: config.imds.endpoint,
+    hooks: parts.hooks.policy().hooks.map(({ name }) => name),
+    sets: parts.hooks.policy().sets.map(({ name }) => name),
+  });
+  void notifier.ready(statusLine(parts.loop.state()));
+  const { pollInterval, requestTimeout } = config.imds;
+  const silentMs = pollInterval + requestTimeout + SILENT_MS;
+  notifier.startWatchdog({ isHealthy: () => isHealthy(clock, parts, poller, silentMs) });
+  if (signal.aborted) onSignal();
+  else signal.addEventListener('abort', onSignal, { once: true });
   try {
-    control = dryRun ? undefined : await openControl(options, dependencies, parts, poller);
-    log.info(dryRun ? 'evictd started as a dry run' : 'evictd started', {
-      version: buildInfo().version,
-      imds: config.imds.endpoint,
-      hooks: parts.hooks.policy().hooks.map(({ name }) => name),
-      sets: parts.hooks.policy().sets.map(({ name }) => name),
-    });
-    void notifier.ready(statusLine(parts.loop.state()));
-    notifier.startWatchdog({ isHealthy: () => isHealthy(clock, parts, poller) });
-    if (signal.aborted) onSignal();
-    else signal.addEventListener('abort', onSignal, { once: true });
     await Promise.race([parts.exited, keepHooksFresh(clock, parts, stopping.signal)]);
   } finally {
     signal.removeEventListener('abort', onSignal);
     stopping.abort();
-    await shutDown(clock, parts, poller, control, notifier);
-    log.info('evictd stopped');
   }
 }
 
@@ -85,22 +108,29 @@ function startPolling({ config }: DaemonOptions, { clock }: DaemonDependencies, 
 function openControl(
   { config, dryRun }: DaemonOptions,
   { clock }: DaemonDependencies,
-  { loop, checkpoints, pollLog }: Assembly,
-  poller: Poller,
+  running: () => Running | undefined,
 ): Promise<ControlServer> {
-  const status = () =>
-    statusOf({
+  const known = () => {
+    const now = running();
+    if (now !== undefined) return now;
+    throw new EvictdError('starting', 'evictd is just starting', { remedy: 'ask again in a moment' });
+  };
+  const status = () => {
+    const { parts, poller } = known();
+    return statusOf({
       now: clock.monotonicMs(),
       wallNow: clock.wallMs(),
-      state: loop.state(),
+      state: parts.loop.state(),
       evictdVersion: buildInfo().version,
       dryRun,
       poll: poller.health(),
-      lastError: pollLog.lastError(),
-      progress: checkpoints?.progress() ?? [],
-      upload: checkpoints?.estimate(),
-      store: checkpoints?.status(),
+      lastError: parts.pollLog.lastError(),
+      progress: parts.checkpoints?.progress() ?? [],
+      upload: parts.checkpoints?.estimate(),
+      store: parts.checkpoints?.status(),
     });
+  };
+  const checkpoints = () => known().parts.checkpoints;
   return startControlServer(
     { socket: config.control.socket, group: 'evictd' },
     controlHandlers(config, { status, checkpoints }),
@@ -108,9 +138,9 @@ function openControl(
 }
 
 /** Fed to the watchdog: polls are being sent, and what comes in is decided on. */
-function isHealthy(clock: Clock, { loop }: Assembly, poller: Poller): boolean {
+function isHealthy(clock: Clock, { loop }: Assembly, poller: Poller, silentMs: number): boolean {
   const { lastSentAt } = poller.health();
-  return loop.isTurning() && lastSentAt !== undefined && clock.monotonicMs() - lastSentAt < SILENT_MS;
+  return loop.isTurning() && lastSentAt !== undefined && clock.monotonicMs() - lastSentAt < silentMs;
 }
 
 /** Hooks may be dropped into hooksDir while the daemon runs; a drain keeps those it began with. Never resolves. */
@@ -123,18 +153,22 @@ async function keepHooksFresh(clock: Clock, { hooks, loop }: Assembly, signal: A
 
 async function shutDown(
   clock: Clock,
-  { loop, identity, operations, checkpoints, client }: Assembly,
-  poller: Poller,
+  running: Running | undefined,
   control: ControlServer | undefined,
   notifier: ServiceNotifier,
 ): Promise<void> {
+  notifier.stop();
+  if (running === undefined) {
+    await control?.close();
+    return;
+  }
+  const { loop, identity, operations, checkpoints, client } = running.parts;
   loop.stop();
   identity.stop();
-  notifier.stop();
   using bound = boundedSignal(clock, STOP_MS);
   const late = new Promise<void>((resolve) => bound.signal.addEventListener('abort', () => resolve()));
   // What doesn't end within that time ends with the process.
-  const over = Promise.all([poller.stop(), operations.stop(), control?.close()]).then(() =>
+  const over = Promise.all([running.poller.stop(), operations.stop(), control?.close()]).then(() =>
     checkpoints?.stop(),
   );
   await Promise.race([late, over]);

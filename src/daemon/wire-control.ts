@@ -38,11 +38,11 @@ export function controlHandlers(
   config: Config,
   sources: {
     readonly status: () => unknown;
-    readonly checkpoints: CheckpointPort | undefined;
+    readonly checkpoints: () => CheckpointPort | undefined;
   },
 ): ControlHandlers {
   return {
     status: sources.status,
-    checkpoint: (set, signal) => checkpointNow(config, sources.checkpoints, set, signal),
+    checkpoint: async (set, signal) => checkpointNow(config, sources.checkpoints(), set, signal),
   };
 }
