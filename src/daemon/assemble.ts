@@ -14,7 +14,7 @@ import { type Loop, startLoop } from './loop.ts';
 import { type Operations, createOperations } from './operations.ts';
 import { createExecutors, perform } from './perform.ts';
 import { configuredVmName } from './policy.ts';
-import { type PollLog, createPollLog } from './poll-log.ts';
+import { type PollLog, createIdentityLog, createPollLog } from './poll-log.ts';
 import { recall } from './recall.ts';
 import { statusLine } from './status-line.ts';
 import { wireCheckpoints } from './wire-checkpoints.ts';
@@ -68,7 +68,7 @@ export async function assemble(
     {
       clock,
       onName: (name) => loop.send({ kind: 'identified', vmName: name }),
-      onFailure: (error) => pollLog.onFailure(error),
+      onFailure: createIdentityLog(log, clock),
       onCacheFailed: (error) =>
         log.warn('instance document not kept, continuing', { detail: messageOf(error) }),
     },
@@ -91,6 +91,7 @@ export async function assemble(
     policy: () => hooks.policy(),
     persist: async (state) => journal?.write(state),
     onPersistFailed: (error) => log.error('state not kept, continuing', { detail: messageOf(error) }),
+    onPersistWorks: () => log.info('state is kept again'),
     perform: (effect) => perform(executors, effect),
     upload: () => checkpoints?.estimate(),
     onCrash: exit.reject,

@@ -11,7 +11,8 @@ import type { State } from '../core/state.ts';
 // - Only `turn` changes the state, and it never runs twice at once.
 // - The state is persisted before the effects that came with it are performed; effects keep their order.
 // - `send` never decides: callbacks and executors enqueue, the loop runs at its own pace.
-// - A journal that can't be written delays a turn by at most PERSIST_MS and never stops it.
+// - A journal that can't be written delays a turn by at most PERSIST_MS and never stops it; while it stays that way,
+//   each further turn by at most PERSIST_AGAIN_MS, so that a disk that hangs doesn't use up the window.
 
 /** An input without the moment, which the loop adds when it takes the input up. */
 export type News = Input extends infer I ? (I extends Input ? Omit<I, keyof Moment> : never) : never;
@@ -35,12 +36,15 @@ export interface LoopDependencies {
   /** Starts the effect and returns; results come back through `send`. */
   readonly perform: (effect: Effect) => void;
   readonly upload: () => UploadEstimate | undefined;
+  /** Called once when it begins to fail; `onPersistWorks` when it works again. */
   readonly onPersistFailed: (error: unknown) => void;
+  readonly onPersistWorks: () => void;
   readonly onCrash: (error: unknown) => void;
 }
 
 /** Longer than any healthy disk takes; a drain can't wait for a broken one. */
 const PERSIST_MS = 1000;
+const PERSIST_AGAIN_MS = 50;
 const STUCK_MS = 10_000;
 /** Far above what polls, hooks and sets can produce between two turns. */
 const QUEUE_MAX = 10_000;
@@ -48,6 +52,7 @@ const QUEUE_MAX = 10_000;
 /** The one place where things are decided: takes what happened, remembers, then does. */
 export function startLoop(initial: State, dependencies: LoopDependencies): Loop {
   const { clock } = dependencies;
+  const persist = createPersister(dependencies);
   let state = initial;
   let queue: { readonly news: News; readonly queuedAt: number }[] = [];
   let turning = false;
@@ -68,22 +73,13 @@ export function startLoop(initial: State, dependencies: LoopDependencies): Loop 
         state = decision.state;
         effects.push(...decision.effects);
       }
-      await persist();
+      await persist(state);
       if (stopped) return;
       for (const effect of effects) dependencies.perform(effect);
       lastTurnAt = clock.monotonicMs();
     }
     turning = false;
     armTimer();
-  }
-
-  async function persist(): Promise<void> {
-    using bound = boundedSignal(clock, PERSIST_MS);
-    try {
-      await abandonOn(bound.signal, dependencies.persist(state));
-    } catch (error) {
-      dependencies.onPersistFailed(error);
-    }
   }
 
   function armTimer(): void {
@@ -111,6 +107,22 @@ export function startLoop(initial: State, dependencies: LoopDependencies): Loop 
       stopped = true;
       timer?.[Symbol.dispose]();
     },
+  };
+}
+
+/** Keeps the state, within its bound; a failure is told once, and so is its end. */
+function createPersister(dependencies: LoopDependencies): (state: State) => Promise<void> {
+  let fails = false;
+  return async (state) => {
+    using bound = boundedSignal(dependencies.clock, fails ? PERSIST_AGAIN_MS : PERSIST_MS);
+    try {
+      await abandonOn(bound.signal, dependencies.persist(state));
+      if (fails) dependencies.onPersistWorks();
+      fails = false;
+    } catch (error) {
+      if (!fails) dependencies.onPersistFailed(error);
+      fails = true;
+    }
   };
 }
 

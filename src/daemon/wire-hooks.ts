@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts';
-import { messageOf } from '../base/errors.ts';
+import { EvictdError, messageOf } from '../base/errors.ts';
 import type { Config } from '../config/schema.ts';
 import type { HookRunner } from '../core/ports.ts';
 import type { Policy } from '../core/policy.ts';
@@ -33,26 +33,20 @@ export async function wireHooks(
   let policy = policyOf(config, []);
 
   async function refresh(): Promise<void> {
-    let text: string;
-    try {
-      directory = await listHooksDirectory(config.hooksDir);
-      text = JSON.stringify(directory);
-    } catch (error) {
-      directory = { hooks: [], ignored: [] };
-      text = messageOf(error);
-    }
-    if (text === seen) return;
-    const fields = {
-      hooksDir: config.hooksDir,
-      hooks: directory.hooks.map(({ name }) => name),
-      ignored: directory.ignored,
-    };
-    if (directory.hooks.length === 0 && !text.startsWith('{'))
-      log.error('hooksDir refused, continuing without it', { detail: text });
-    else if (directory.hooks.length > 0 || directory.ignored.length > 0 || seen !== '')
-      log.info('hooksDir read', fields);
-    seen = text;
+    const found = await look(config.hooksDir);
+    directory = found.directory;
     policy = policyOf(config, directory.hooks);
+    const text = JSON.stringify(found);
+    if (text === seen) return;
+    const isFirst = seen === '';
+    seen = text;
+    const { hooks, ignored } = directory;
+    if (found.refused !== undefined) {
+      log.error('hooksDir refused, continuing without it', found.refused);
+    } else if (hooks.length > 0 || ignored.length > 0 || !isFirst) {
+      const names = hooks.map(({ name }) => name);
+      log.info('hooksDir read', { hooksDir: config.hooksDir, hooks: names, ignored });
+    }
   }
 
   await refresh();
@@ -75,6 +69,18 @@ export async function wireHooks(
             runnerOf([...commandHooks(config), ...directory.hooks]).run(request, signal),
         },
   };
+}
+
+async function look(hooksDir: string): Promise<{
+  readonly directory: HooksDirectory;
+  readonly refused?: { readonly detail: string; readonly remedy: string | undefined };
+}> {
+  try {
+    return { directory: await listHooksDirectory(hooksDir) };
+  } catch (error) {
+    const remedy = error instanceof EvictdError ? error.remedy : undefined;
+    return { directory: { hooks: [], ignored: [] }, refused: { detail: messageOf(error), remedy } };
+  }
 }
 
 function commandHooks(config: Config): CommandHook[] {
