@@ -23,47 +23,92 @@ const RETRY_CAP_MS = 30_000;
 /** Opening talks to the identity endpoint and the store; a try that hangs is given up. */
 const OPEN_MS = 60_000;
 
+export interface CheckpointHostDependencies {
+  readonly clock: Clock;
+  readonly open: (signal: AbortSignal) => Promise<OpenCheckpoints>;
+  /** Hears each new reason once. */
+  readonly onProblem: (error: EvictdError) => void;
+  readonly onReady: () => void;
+}
+
 /**
  * Opens the checkpoints in the background and keeps trying: a VM whose identity or container comes late is served
- * as soon as it is there. `onProblem` hears each new reason once.
+ * as soon as it is there.
  */
 export function startCheckpointHost(
   options: { readonly sets: readonly string[] },
-  dependencies: {
-    readonly clock: Clock;
-    readonly open: (signal: AbortSignal) => Promise<OpenCheckpoints>;
-    readonly onProblem: (error: EvictdError) => void;
-    readonly onReady: () => void;
-  },
+  dependencies: CheckpointHostDependencies,
 ): CheckpointHost {
-  const { clock } = dependencies;
+  const opening = startOpening(dependencies);
+  const opened = () => opening.opened();
+  return {
+    async stage(set, signal) {
+      await (await opening.ready(signal)).port.stage(set, signal);
+    },
+    async commit(request, signal) {
+      try {
+        const { port } = await (request.reason === 'command'
+          ? opening.readyOrNot(signal)
+          : opening.ready(signal));
+        return await port.commit(request, signal);
+      } catch (error) {
+        const { code, message, remedy } = storeError(error);
+        const detail = remedy === undefined ? message : `${message}; ${remedy}`;
+        return { kind: 'failed', code, detail, retryable: true };
+      }
+    },
+    async writeReport(eventId, body, signal) {
+      await (await opening.ready(signal)).writeReport(eventId, body, signal);
+    },
+    estimate: () => opened()?.port.estimate() ?? { bytesLeft: 0, bytesPerSecond: undefined },
+    progress: () => opened()?.port.progress() ?? options.sets.map(emptyProgress),
+    status: () => ({ ready: opened() !== undefined, error: opening.problem()?.message }),
+    async stop() {
+      opening.stop();
+      await opened()?.close();
+    },
+  };
+}
+
+interface Opening {
+  opened(): OpenCheckpoints | undefined;
+  /** Why it isn't open yet. */
+  problem(): EvictdError | undefined;
+  /** Waits until it is open; rejects with the newest problem, or the signal's reason. */
+  ready(signal: AbortSignal): Promise<OpenCheckpoints>;
+  /** For somebody at a terminal: why the store can't be used is an answer, waiting for better times is none. */
+  readyOrNot(signal: AbortSignal): Promise<OpenCheckpoints>;
+  stop(): void;
+}
+
+function startOpening({ clock, open, onProblem, onReady }: CheckpointHostDependencies): Opening {
   const stopping = new AbortController();
   let opened: OpenCheckpoints | undefined;
   let problem: EvictdError | undefined;
+  const tried = Promise.withResolvers<void>();
   const ready = keepTrying();
+  // It rejects only when the host is stopped, and then nobody waits for it any more.
+  ready.catch(() => undefined);
 
   async function keepTrying(): Promise<OpenCheckpoints> {
     for (let delayMs = RETRY_FIRST_MS; ; delayMs = Math.min(delayMs * 2, RETRY_CAP_MS)) {
       try {
         using bound = boundedSignal(clock, OPEN_MS, stopping.signal);
-        opened = await abandonOn(bound.signal, dependencies.open(bound.signal));
+        opened = await abandonOn(bound.signal, open(bound.signal));
         problem = undefined;
-        dependencies.onReady();
+        tried.resolve();
+        onReady();
         return opened;
       } catch (error) {
         if (stopping.signal.aborted) throw error;
-        const found =
-          error instanceof EvictdError
-            ? error
-            : new EvictdError('store-unusable', messageOf(error), { cause: error });
-        if (found.message !== problem?.message) dependencies.onProblem(found);
+        const found = storeError(error);
+        if (found.message !== problem?.message) onProblem(found);
         problem = found;
+        tried.resolve();
       }
       await sleep(clock, delayMs, stopping.signal);
     }
   }
-  // It rejects only when the host is stopped, and then nobody waits for it any more.
-  ready.catch(() => undefined);
 
   async function whenReady(signal: AbortSignal): Promise<OpenCheckpoints> {
     try {
@@ -74,28 +119,21 @@ export function startCheckpointHost(
   }
 
   return {
-    async stage(set, signal) {
-      await (await whenReady(signal)).port.stage(set, signal);
+    opened: () => opened,
+    problem: () => problem,
+    ready: whenReady,
+    async readyOrNot(signal) {
+      await abandonOn(signal, tried.promise);
+      if (opened === undefined && problem !== undefined) throw problem;
+      return whenReady(signal);
     },
-    async commit(request, signal) {
-      try {
-        return await (await whenReady(signal)).port.commit(request, signal);
-      } catch (error) {
-        const code = error instanceof EvictdError ? error.code : 'store-unusable';
-        return { kind: 'failed', code, detail: messageOf(error), retryable: true };
-      }
-    },
-    async writeReport(eventId, body, signal) {
-      await (await whenReady(signal)).writeReport(eventId, body, signal);
-    },
-    estimate: () => opened?.port.estimate() ?? { bytesLeft: 0, bytesPerSecond: undefined },
-    progress: () => opened?.port.progress() ?? options.sets.map(emptyProgress),
-    status: () => ({ ready: opened !== undefined, error: problem?.message }),
-    async stop() {
-      stopping.abort();
-      await opened?.close();
-    },
+    stop: () => stopping.abort(),
   };
+}
+
+function storeError(error: unknown): EvictdError {
+  if (error instanceof EvictdError) return error;
+  return new EvictdError('store-unusable', messageOf(error), { cause: error });
 }
 
 /** Of a set that nothing is known of yet. */
