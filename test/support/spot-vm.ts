@@ -22,6 +22,8 @@ const FIXTURES = fileURLToPath(new URL('../fixtures/hooks/', import.meta.url));
 export interface SpotVmOptions {
   /** `checkpoint.store`; none: a VM with hooks only. */
   readonly store?: NonNullable<ConfigFile['checkpoint']>['store'];
+  /** PEM to trust for it. */
+  readonly ca?: string | undefined;
   readonly key?: string;
   readonly hooks?: readonly HookScript[];
   /** Over the rest of the config. */
@@ -137,11 +139,15 @@ async function writeHooks(folder: string, hooks: readonly HookScript[]) {
 
 /** In this process, as it is quicker; that `evictd restore` does the same is tested elsewhere. */
 async function restoreJob(
-  { store }: SpotVmOptions,
+  { store, ca }: SpotVmOptions,
   place: { readonly key: string; readonly target: string; readonly at?: string },
 ): Promise<void> {
   if (store === undefined) throw new Error('this VM has no store');
-  const azure = await createAzureBlobStore({ url: store.url, auth: { kind: 'azurite' } });
+  const azure = await createAzureBlobStore({
+    url: store.url,
+    auth: { kind: 'azurite' },
+    ...(ca !== undefined && { ca }),
+  });
   const { prefix } = azure.target;
   const signal = AbortSignal.timeout(20_000);
   try {
