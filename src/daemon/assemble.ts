@@ -80,6 +80,7 @@ export async function assemble(
     loop: () => loop,
     operations,
     hooks: hooks.runner,
+    policy: () => hooks.policy(),
     checkpoints,
     acknowledge: dryRun ? dryAcknowledge(log) : (eventId, signal) => client.acknowledge(eventId, signal),
     reportContext: () => ({ state: loop.state(), evictdVersion: buildInfo().version, logLines: logLines() }),

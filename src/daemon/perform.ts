@@ -2,7 +2,10 @@ import { boundedSignal } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import type { Effect } from '../core/effect.ts';
+import type { ScheduledEvent } from '../core/event.ts';
+import { type Policy, hookApplies } from '../core/policy.ts';
 import type { AckResult, CheckpointReason, CommitResult, HookRunner } from '../core/ports.ts';
+import type { Watched } from '../core/state.ts';
 import type { Log } from '../observe/log.ts';
 import type { CheckpointHost } from './checkpoint-host.ts';
 import type { Loop } from './loop.ts';
@@ -21,6 +24,7 @@ export interface PerformDependencies {
   readonly loop: () => Loop;
   readonly operations: Operations;
   readonly hooks: HookRunner;
+  readonly policy: () => Policy;
   /** Undefined without a `checkpoint` section. */
   readonly checkpoints: CheckpointHost | undefined;
   readonly acknowledge: (eventId: string, signal: AbortSignal) => Promise<AckResult>;
@@ -99,17 +103,30 @@ const CHECKPOINT_MS = 30 * 60_000;
 function runHook(dependencies: PerformDependencies, effect: Extract<Effect, { kind: 'run-hook' }>): void {
   const { clock, operations } = dependencies;
   const { drainId, name, stage, attempt, timeoutMs, deadlineAt } = effect;
-  const drain = dependencies.loop().state().drain;
+  const { drain, watched } = dependencies.loop().state();
   if (drain?.id !== drainId) return;
+  const event = eventFor(name, dependencies.policy(), drain.event, watched);
   const windowLeftMs = deadlineAt === undefined ? undefined : deadlineAt - clock.monotonicMs();
   // The runner ends the hook at its timeout; the signal is only for what comes earlier.
   operations.run(drainId, 'hook', timeoutMs * 2, async (signal) => {
     const result = await dependencies.hooks.run(
-      { name, event: drain.event, stage, attempt, timeoutMs, windowLeftMs, drill: false },
+      { name, event, stage, attempt, timeoutMs, windowLeftMs, drill: false },
       signal,
     );
     dependencies.loop().send({ kind: 'hook-ended', drainId, name, attempt, result });
   });
+}
+
+/** One drain may serve several events; a hook that is meant for only some of them is told of one of these. */
+function eventFor(
+  name: string,
+  policy: Policy,
+  first: ScheduledEvent,
+  watched: readonly Watched[],
+): ScheduledEvent {
+  const hook = policy.hooks.find((one) => one.name === name);
+  const events = [first, ...watched.map(({ event }) => event)];
+  return (hook === undefined ? undefined : events.find((event) => hookApplies(policy, hook, event))) ?? first;
 }
 
 async function stage(

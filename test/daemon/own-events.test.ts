@@ -80,6 +80,8 @@ describe.concurrent('events of this VM and of others', () => {
     const starts = (await machine.hookLog()).filter((line) => line.includes(' start '));
     expect(starts.map((line) => line.split(' ')[0])).toEqual(expect.arrayContaining(['stop', 'only']));
     expect(starts).toHaveLength(2);
+    // Each is told of the event that it was configured for.
+    expect(starts.map((line) => line.split(' ')[2]).sort()).toEqual(['type=Preempt', 'type=Terminate']);
   });
 
   it('says once that it ignores an unknown type, over many polls', async () => {
