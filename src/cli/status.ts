@@ -33,7 +33,7 @@ export function describeStatus(status: Status): string {
       'event',
       `${type} ${id} (${state}${leftMs === undefined ? '' : `, ${left(leftMs)}`}, ack ${ack})`,
     ]),
-    ...(drain === undefined ? [] : [['drain', `${drain.outcome ?? 'under way'}, ${left(drain.leftMs)}`]]),
+    ...(drain === undefined ? [] : [['drain', describeDrain(drain)]]),
     ...(drain?.hooks ?? []).map(({ name, stage, state, attempt }) => [
       'hook',
       `${name} (${stage}): ${state}${attempt > 1 ? `, attempt ${attempt}` : ''}`,
@@ -47,6 +47,10 @@ export function describeStatus(status: Status): string {
       : [['a notice now', `would have to move ${formatSize(upload.bytesLeft)}`]]),
   ];
   return lines.map(([label, text]) => `${(label ?? '').padEnd(13)}${text ?? ''}\n`).join('');
+}
+
+function describeDrain({ outcome, leftMs }: NonNullable<Status['drain']>): string {
+  return `${outcome ?? 'under way'}${leftMs === undefined ? '' : `, ${left(leftMs)}`}`;
 }
 
 function describePoll({ lastGoodAgoMs, consecutiveFailures, lastError }: Status['poll']): string {

@@ -205,13 +205,14 @@ export function outcomeOf(drain: Drain): DrainOutcome {
 
 function enter(context: Context, drain: Drain, phase: DrainPhase): Step<Drain> {
   const { at } = context.now;
+  // No window any more; and after a reboot these times would be those of another clock.
+  const times =
+    phase === 'resuming'
+      ? {}
+      : { sinceNoticeMs: Math.round(at - drain.startedAt), leftMs: Math.round(drain.deadlineAt - at) };
   return step(
     { ...drain, phase, timeline: [...drain.timeline, { phase, at }].slice(-32) },
-    note('info', 'phase', {
-      phase,
-      sinceNoticeMs: Math.round(at - drain.startedAt),
-      leftMs: Math.round(drain.deadlineAt - at),
-    }),
+    note('info', 'phase', { phase, ...times }),
   );
 }
 

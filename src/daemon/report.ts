@@ -40,7 +40,10 @@ export function reportOf(drain: Drain, context: ReportContext): DrainReport {
     noticedAt: new Date(drain.startedWall).toISOString(),
     windowMs: since(drain.deadlineAt),
     outcome: drain.outcome ?? 'unfinished',
-    timeline: drain.timeline.map(({ phase, at }) => ({ phase, atMs: since(at) })),
+    // After a reboot the clock began anew: what came then has no time on this line.
+    timeline: drain.timeline
+      .filter(({ at }) => at >= drain.startedAt)
+      .map(({ phase, at }) => ({ phase, atMs: since(at) })),
     hooks: drain.hooks.map(({ name, stage, required, attempt, run }) => ({
       name,
       stage,

@@ -26,7 +26,8 @@ export interface Status {
   readonly drain:
     | {
         readonly eventId: string;
-        readonly leftMs: number;
+        /** Undefined once the event is gone and the drain is being undone. */
+        readonly leftMs: number | undefined;
         readonly outcome: string | undefined;
         readonly hooks: readonly {
           readonly name: string;
@@ -83,7 +84,7 @@ export function statusOf(sources: StatusSources): Status {
         ? undefined
         : {
             eventId: drain.event.id,
-            leftMs: Math.round(drain.deadlineAt - now),
+            leftMs: drain.phase === 'resuming' ? undefined : Math.round(drain.deadlineAt - now),
             outcome: drain.outcome,
             hooks: drain.hooks.map(({ name, stage, run, attempt }) => ({
               name,

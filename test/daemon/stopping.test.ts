@@ -3,6 +3,7 @@ import { join } from 'node:path';
 
 import { describe, expect, it } from 'vitest';
 
+import { describeStatus } from '../../src/cli/status.ts';
 import { createMachine } from '../support/daemon.ts';
 import { startEvictd } from '../support/evictd-process.ts';
 import { isMessage, isNote } from '../support/log-lines.ts';
@@ -137,6 +138,14 @@ describe.concurrent('started with the journal of an earlier process', () => {
     await writeFile(file, journal.replace(/"bootId":"[^"]*"/, '"bootId":"another"'));
     await using daemon = await machine.start({ imds: imds.url, config });
     await daemon.waitForLog(isNote('drain-closed-by-reboot', { eventId: id }));
+    const resuming = await daemon.waitForLog(isNote('phase', { phase: 'resuming' }));
+    // Times of the earlier boot would be taken for times of this one.
+    expect(resuming).not.toHaveProperty('leftMs');
+    const status = await daemon.status();
+    expect(status).toMatchObject({ phase: 'resuming', drain: { eventId: id, outcome: 'success' } });
+    expect(status.drain).not.toHaveProperty('leftMs');
+    expect(describeStatus(status)).toMatch(/^drain +success\nhook /m);
+    await machine.release('go');
     await daemon.waitForLog(isNote('watching-again'));
     const starts = (await machine.hookLog()).filter((line) => line.includes(' start '));
     expect(starts.map((line) => line.split(' ')[0])).toEqual(['stop', 'resume']);
