@@ -156,13 +156,9 @@ async function readJson(request: IncomingMessage): Promise<unknown> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   // Without an encoding set, the stream's chunks are buffers.
-  // Leaving the loop must not take the connection with it, or the client would never read why. Without an encoding the
-  // chunks are Buffers.
-  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+  for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
     if (bytes > REQUEST_BYTES_MAX) {
-      // What is still sent is read away, until the request's timeout.
-      request.resume();
       throw new EvictdError('bad-request', `the body is larger than ${REQUEST_BYTES_MAX} bytes`);
     }
     chunks.push(chunk);
