@@ -1,0 +1,48 @@
+// Measures what a user waits for, and prints it: node test/bench/bench.ts [--json FILE] [--notices N]
+import { writeFile } from 'node:fs/promises';
+import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+
+import { setup as buildWhenStale } from '../support/global-setup.ts';
+import { type NoticeToHook, measureNoticeToHook } from './notice-to-hook.ts';
+import { type Summary, table } from './statistics.ts';
+
+const NOTICES = 100;
+
+async function main(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: { json: { type: 'string' }, notices: { type: 'string', default: String(NOTICES) } },
+  });
+  await buildWhenStale();
+  const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version };
+  console.log(`${machine.cores} × ${machine.cpu}, Node ${machine.node}`);
+  const result = await measureNoticeToHook(Number(values.notices));
+  printNoticeToHook(result);
+  if (values.json === undefined) return;
+  await writeFile(values.json, `${JSON.stringify({ version: 1, machine, benchmarks: [result] }, null, 2)}\n`);
+}
+
+function printNoticeToHook({ notices, steps, bare, targetMs, met }: NoticeToHook): void {
+  console.log(`\nNotice → hook, ${notices} notices in one process; ms\n`);
+  console.log(table(HEADER, rowsOf(steps)));
+  console.log(`\nThe same program started by a process that does nothing else\n`);
+  console.log(table(HEADER, rowsOf(bare)));
+  const inside = steps['answer → spawned'];
+  const own = bare['spawn()'];
+  if (inside === undefined || own === undefined) throw new Error('nothing was measured');
+  const ratio = (inside.median / own.median).toFixed(1);
+  console.log(`\nanswer → spawned: ${ratio} × a bare spawn() (medians)`);
+  console.log(`target: p99 under ${targetMs} ms: ${met ? 'met' : 'MISSED'} with ${inside.p99.toFixed(1)} ms`);
+}
+
+const HEADER = ['', 'first', 'median', 'p99', 'max'];
+
+function rowsOf(summaries: Readonly<Record<string, Summary>>): string[][] {
+  return Object.entries(summaries).map(([name, { first, median, p99, max }]) => [
+    name,
+    ...[first, median, p99, max].map((ms) => ms.toFixed(2)),
+  ]);
+}
+
+await main(process.argv.slice(2));
