@@ -24,7 +24,7 @@ export interface Machine extends AsyncDisposable {
   hook(name: string, body?: string): Promise<string>;
   /** What the hooks noted: `NAME start|end`, then `KEY=VALUE` of EVICTD_… in lower case. */
   hookLog(): Promise<string[]>;
-  /** For hooks that wait with `until NAME`. */
+  /** For hooks that wait with `until_ NAME`. */
   release(name: string): Promise<void>;
   /** Starts the daemon in this process and resolves once it says that it has started. */
   start(options: StartOptions): Promise<TestDaemon>;
@@ -103,8 +103,9 @@ export async function createMachine(): Promise<Machine> {
 function hookScript(name: string, body: string, folder: string, log: string): string {
   const note =
     'type=$EVICTD_EVENT_TYPE stage=$EVICTD_STAGE attempt=$EVICTD_ATTEMPT left=${EVICTD_SECONDS_LEFT-none}';
+  // It ends with the test's folder: the hooks of a daemon that was killed outlive it.
   return `#!/bin/sh
-until_() { while [ ! -e "${folder}/$1" ]; do sleep 0.02; done; }
+until_() { while [ -d "${folder}" ] && [ ! -e "${folder}/$1" ]; do sleep 0.02; done; }
 echo "${name} start ${note}" >> "${log}"
 ${body}
 echo "${name} end" >> "${log}"
