@@ -6,7 +6,6 @@ import { createScheduledEventsClient } from '../imds/scheduled-events.ts';
 import type { ScheduledEventsClient } from '../imds/scheduled-events.ts';
 import { createJournal, readBootId } from '../journal/journal.ts';
 import type { Log } from '../observe/log.ts';
-import type { ServiceNotifier } from '../observe/systemd.ts';
 import type { CheckpointHost } from './checkpoint-host.ts';
 import { dryAcknowledge } from './dry-run.ts';
 import { type Identity, startIdentity } from './identity.ts';
@@ -16,7 +15,7 @@ import { createExecutors, perform } from './perform.ts';
 import { configuredVmName } from './policy.ts';
 import { type PollLog, createIdentityLog, createPollLog } from './poll-log.ts';
 import { recall } from './recall.ts';
-import { statusLine } from './status-line.ts';
+import type { StatusTeller } from './status-line.ts';
 import { wireCheckpoints } from './wire-checkpoints.ts';
 import { type HookSources, wireHooks } from './wire-hooks.ts';
 
@@ -50,7 +49,7 @@ export interface Assembly {
 export async function assemble(
   { config, dryRun, env }: DaemonOptions,
   { clock, log, logLines }: DaemonDependencies,
-  notifier: ServiceNotifier,
+  teller: StatusTeller,
 ): Promise<Assembly> {
   const exit = Promise.withResolvers<void>();
   const bootId = await readBootId();
@@ -84,7 +83,7 @@ export async function assemble(
     checkpoints,
     acknowledge: dryRun ? dryAcknowledge(log) : (eventId, signal) => client.acknowledge(eventId, signal),
     reportContext: () => ({ state: loop.state(), evictdVersion: buildInfo().version, logLines: logLines() }),
-    onNote: () => void notifier.status(statusLine(loop.state())),
+    onNote: () => teller.tell(() => loop.state()),
     onExit: exit.resolve,
   });
   const loop: Loop = startLoop(recalled.state, {

@@ -6,7 +6,7 @@ import { type ControlServer, startControlServer } from '../control/server.ts';
 import { type Poller, startPoller } from '../imds/poller.ts';
 import { type ServiceNotifier, createServiceNotifier } from '../observe/systemd.ts';
 import { type Assembly, type DaemonDependencies, type DaemonOptions, assemble } from './assemble.ts';
-import { statusLine } from './status-line.ts';
+import { createStatusTeller, statusLine } from './status-line.ts';
 import { statusOf } from './status.ts';
 import { controlHandlers } from './wire-control.ts';
 
@@ -41,8 +41,12 @@ export async function runDaemon(
         dependencies.log.warn('systemd can not be told, continuing', { detail: message }),
     },
   );
+  using teller = createStatusTeller({
+    clock: dependencies.clock,
+    show: (line) => void notifier.status(line),
+  });
   try {
-    const parts = await assemble(options, dependencies, notifier);
+    const parts = await assemble(options, dependencies, teller);
     running = { parts, poller: startPolling(options, dependencies, parts) };
     await live(options, dependencies, running, notifier, signal);
   } finally {

@@ -1,4 +1,4 @@
-import { boundedSignal } from '../base/abort.ts';
+import { boundedSignal, sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import type { Effect } from '../core/effect.ts';
@@ -49,7 +49,7 @@ export function createExecutors(dependencies: PerformDependencies): Executors {
     'stage-sets': ({ drainId, sets, endsAt }) => {
       for (const set of sets) {
         operations.run(drainId, 'upload', endsAt - clock.monotonicMs(), (signal) =>
-          stage(dependencies, set, signal),
+          stage(dependencies, drainId, set, signal),
         );
       }
     },
@@ -129,12 +129,20 @@ function eventFor(
   return (hook === undefined ? undefined : events.find((event) => hookApplies(policy, hook, event))) ?? first;
 }
 
+/** Reading and hashing files would hold up the start of the hooks by more than this, and they stop the workload. */
+const HOOKS_FIRST_MS = 25;
+
 async function stage(
-  { checkpoints, log }: PerformDependencies,
+  { clock, checkpoints, log, loop }: PerformDependencies,
+  drainId: string,
   set: string,
   signal: AbortSignal,
 ): Promise<void> {
   try {
+    await sleep(clock, HOOKS_FIRST_MS, signal);
+    const { drain } = loop().state();
+    // From then on the commit does it all.
+    if (drain?.id !== drainId || drain.phase !== 'before-checkpoint') return;
     await checkpoints?.stage(set, signal);
   } catch (error) {
     // Nothing is lost: the commit stages what is missing, and its failure is what counts.
