@@ -7,6 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 import { z } from 'zod';
 
+import { startAzurite } from '../support/azurite.ts';
+import { pattern } from '../support/file-tree.ts';
 import { createSpotVm, until } from '../support/spot-vm.ts';
 import { type Summary, summarize } from './statistics.ts';
 
@@ -14,6 +16,8 @@ const PROBE = fileURLToPath(new URL('probe.ts', import.meta.url));
 // bash has the time in a variable, so that its first command needs no further process.
 const HOOK = '#!/bin/bash\necho "$EPOCHREALTIME" >> "${0%/*}/stamps"\n';
 const TARGET_MS = 20;
+/** A VM is up for minutes at least before it is evicted; its start is not what is measured. */
+const SETTLE_MS = 3000;
 
 const Marks = z.object({
   answer: z.number(),
@@ -24,9 +28,14 @@ const Marks = z.object({
 });
 type Marks = z.infer<typeof Marks>;
 
-export interface NoticeToHook {
-  readonly name: 'notice → hook';
+export interface NoticeOptions {
   readonly notices: number;
+  /** A checkpoint set whose files have all changed is staged at the same time. */
+  readonly withSet: boolean;
+}
+
+export interface NoticeToHook extends NoticeOptions {
+  readonly name: 'notice → hook';
   /** In the order in which they follow each other; the last two are sums. */
   readonly steps: Readonly<Record<string, Summary>>;
   /** The same program, started by a process that does nothing else. */
@@ -40,12 +49,13 @@ export interface NoticeToHook {
  * From the moment at which one daemon process has read the answer that announces an event to its hook's first command:
  * the built program, its journal on disk, the mock service over loopback, one event after the other.
  */
-export async function measureNoticeToHook(notices: number): Promise<NoticeToHook> {
+export async function measureNoticeToHook(options: NoticeOptions): Promise<NoticeToHook> {
+  const { notices } = options;
   const folder = await mkdtemp(join(tmpdir(), 'evictd-bench-'));
   const hook = join(folder, 'hook');
   await writeFile(hook, HOOK, { mode: 0o755 });
   try {
-    const offsets = await drainAgainAndAgain(folder, hook, notices);
+    const offsets = await drainAgainAndAgain(folder, hook, options);
     const marks = await readLines(join(folder, 'marks'), parseMarks);
     const stamps = await readStamps(folder, offsets);
     if (marks.length !== notices || stamps.length !== notices)
@@ -53,7 +63,7 @@ export async function measureNoticeToHook(notices: number): Promise<NoticeToHook
     const steps = summarizeAll(marks.map((one, round) => stepsOf(one, stamps[round] ?? Number.NaN)));
     const bare = summarizeAll(await spawnBare(folder, hook, notices));
     const met = (steps[INSIDE]?.p99 ?? Infinity) < TARGET_MS;
-    return { name: 'notice → hook', notices, steps, bare, targetMs: TARGET_MS, met };
+    return { name: 'notice → hook', ...options, steps, bare, targetMs: TARGET_MS, met };
   } finally {
     await rm(folder, { recursive: true });
   }
@@ -74,16 +84,34 @@ function stepsOf({ answer, journal, journaled, spawn, spawned }: Marks, stamp: n
 }
 
 /** Answers the wall clock minus the monotonic one, in ms, for each round: the first may be slewed meanwhile. */
-async function drainAgainAndAgain(folder: string, hook: string, notices: number): Promise<number[]> {
+async function drainAgainAndAgain(
+  folder: string,
+  hook: string,
+  { notices, withSet }: NoticeOptions,
+): Promise<number[]> {
+  await using stack = new AsyncDisposableStack();
+  const azurite = withSet ? stack.use(await startAzurite()) : undefined;
+  const auth = { kind: 'azurite' as const };
   await using vm = await createSpotVm({
+    ...(azurite !== undefined && { store: { url: azurite.containerUrl(), auth } }),
     hooks: [{ name: 'stamp', run: [hook] }],
     // Gone as soon as it is acknowledged, so that the next one can come.
     scenario: { service: { startAfterAck: '0s', startedFor: '0s' } },
-    env: { NODE_OPTIONS: `--import=${PROBE}`, BENCH_PROBE_FILE: join(folder, 'marks') },
+    env: {
+      // As under systemd: telling it starts a program each time, whether or not anybody listens.
+      NOTIFY_SOCKET: join(folder, 'nobody.sock'),
+      NODE_OPTIONS: `--import=${PROBE}`,
+      BENCH_PROBE_FILE: join(folder, 'marks'),
+      BENCH_PROBE_HOOK: hook,
+    },
   });
   const daemon = await vm.daemon();
+  await new Promise((resolve) => {
+    setTimeout(resolve, SETTLE_MS);
+  });
   const offsets: number[] = [];
   for (let round = 1; round <= notices; round++) {
+    if (withSet) await changeFiles(vm.job, round);
     vm.preempt();
     const over = () => daemon.log.filter(({ code }) => code === 'watching-again').length >= round;
     await until(`end of drain ${round}`, over);
@@ -91,6 +119,13 @@ async function drainAgainAndAgain(folder: string, hook: string, notices: number)
   }
   await daemon.stop();
   return offsets;
+}
+
+async function changeFiles(job: string, round: number): Promise<void> {
+  await writeFile(join(job, 'model'), pattern(16 * 1024 ** 2, round));
+  for (let file = 0; file < 100; file++) {
+    await writeFile(join(job, `shard-${file}`), pattern(16 * 1024, round * 1000 + file));
+  }
 }
 
 /** The same program with the same pipes; its own first command too. */

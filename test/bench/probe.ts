@@ -1,6 +1,6 @@
 /**
  * Loaded into the measured daemon before its own code (`--import`): notes when things happen that nothing outside can
- * see, on CLOCK_MONOTONIC, and writes them to the file of BENCH_PROBE_FILE once a child process was started.
+ * see, on CLOCK_MONOTONIC, and appends them to BENCH_PROBE_FILE each time that the program BENCH_PROBE_HOOK was started.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import fs from 'node:fs';
@@ -8,6 +8,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import path from 'node:path';
 
 const file = process.env['BENCH_PROBE_FILE'] ?? '';
+const hook = process.env['BENCH_PROBE_HOOK'] ?? '';
 /** A drain has some ten marks; what was noted before the last answer is of no interest. */
 const MARKS_MAX = 1000;
 let marks: [name: string, atNs: string][] = [];
@@ -25,8 +26,12 @@ subscribe('undici:request:trailers', (message) => {
   mark('answer');
 });
 
-subscribe('tracing:child_process.spawn:start', () => mark('spawn'));
-subscribe('tracing:child_process.spawn:end', () => {
+subscribe('tracing:child_process.spawn:start', (message) => {
+  // The shapes that Node documents for its tracing channels.
+  if ((message as { options: { file: string } }).options.file === hook) mark('spawn');
+});
+subscribe('tracing:child_process.spawn:end', (message) => {
+  if ((message as { process: { spawnfile: string } }).process.spawnfile !== hook) return;
   mark('spawned');
   const noted = marks;
   setImmediate(() => fs.appendFileSync(file, `${JSON.stringify(noted)}\n`));
