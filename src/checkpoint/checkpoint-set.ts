@@ -202,10 +202,13 @@ async function settle(begun: Begun, context: CommitContext, signal: AbortSignal)
   if (scan === undefined) throw new AssertionFailed('a set was settled without having been looked at');
   const added = scan.files.filter(({ path }) => !versions.has(path));
   await sendChanged(begun, { ...scan, files: added }, versions, mode, signal);
-  // What has no version even now is gone again.
-  const files = scan.files.filter(({ path }) => versions.has(path));
+  // What has no version even now is gone again; its other names may still be there.
+  const orphans = scan.hardLinks.filter(({ target }) => !versions.has(target));
+  await sendChanged(begun, { ...scan, files: orphans }, versions, mode, signal);
+  const files = [...scan.files, ...orphans].filter(({ path }) => versions.has(path));
+  const hardLinks = scan.hardLinks.filter((link) => !orphans.includes(link));
   const changing = files.filter((file) => !isCurrent(file, versions)).map(({ path }) => path);
-  return { scan: { ...scan, files }, versions, changing };
+  return { scan: { ...scan, files, hardLinks }, versions, changing };
 }
 
 async function sendChanged(

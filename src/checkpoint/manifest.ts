@@ -59,7 +59,8 @@ export async function readManifest(
 
 /** Throws `manifest-too-large`. */
 export function serializeManifest(manifest: Manifest): Buffer {
-  const entries = manifest.files.length + manifest.directories.length + manifest.symlinks.length;
+  const { files, directories, symlinks, hardLinks } = manifest;
+  const entries = files.length + directories.length + symlinks.length + hardLinks.length;
   const body = entries <= ENTRIES_MAX ? Buffer.from(JSON.stringify(manifest), 'utf8') : undefined;
   if (body !== undefined && body.length <= MANIFEST_BYTES_MAX) return body;
   throw new EvictdError(
@@ -129,7 +130,7 @@ function isNewerVersion(json: unknown): boolean {
 }
 
 function checkEntries(manifest: Manifest, bad: Bad): void {
-  const entries = [...manifest.files, ...manifest.directories, ...manifest.symlinks];
+  const entries = [...manifest.files, ...manifest.directories, ...manifest.symlinks, ...manifest.hardLinks];
   if (entries.length > ENTRIES_MAX) throw bad(`it has more than ${ENTRIES_MAX} entries`);
   const paths = new Set<string>();
   for (const { path } of entries) {
@@ -146,6 +147,11 @@ function checkEntries(manifest: Manifest, bad: Bad): void {
       if (!folders.has(parent))
         throw bad(`${quotePath(parent)}, which holds ${quotePath(path)}, is not a folder`);
     }
+  }
+  const files = new Set(manifest.files.map(({ path }) => path));
+  for (const { path, target } of manifest.hardLinks) {
+    if (!files.has(target))
+      throw bad(`${quotePath(path)} is a hard link to ${quotePath(target)}, which is no file of it`);
   }
   for (const { path, size, blockSize, blocks } of manifest.files) {
     if (blocks.length !== blockCount(size, blockSize)) {

@@ -52,8 +52,15 @@ export interface ScannedSymlink extends Attributes {
   readonly target: string;
 }
 
+/** Another name of a file that is among the `files` of the same scan. */
+export interface ScannedHardLink extends ScannedFile {
+  /** Path of that file. */
+  readonly target: string;
+}
+
 export interface Scan {
   readonly files: readonly ScannedFile[];
+  readonly hardLinks: readonly ScannedHardLink[];
   readonly directories: readonly ScannedDirectory[];
   readonly symlinks: readonly ScannedSymlink[];
   /** Sockets, pipes and devices: left out. */
@@ -73,6 +80,7 @@ export async function scanSet(set: SetOptions, signal: AbortSignal): Promise<Sca
     includes: matcher(set.include),
     excludes: matcher(set.exclude),
     files: [],
+    linkedFiles: [],
     directories: [],
     symlinks: [],
     needed: new Set(),
@@ -82,8 +90,10 @@ export async function scanSet(set: SetOptions, signal: AbortSignal): Promise<Sca
   for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
     await scanFolder(walk, folder, pending, signal);
   }
+  const { first, others } = groupHardLinks(walk.linkedFiles);
   return {
-    files: walk.files.sort(byPath),
+    files: [...walk.files, ...first].sort(byPath),
+    hardLinks: others,
     directories: walk.directories
       .filter(({ path, included }) => included || walk.needed.has(path))
       .sort(byPath),
@@ -123,6 +133,8 @@ interface Walk {
   readonly includes: (path: string) => boolean;
   readonly excludes: (path: string) => boolean;
   readonly files: ScannedFile[];
+  /** Files with more than one name, in the set or elsewhere. */
+  readonly linkedFiles: ScannedFile[];
   readonly directories: (ScannedDirectory & { readonly included: boolean })[];
   readonly symlinks: ScannedSymlink[];
   /** Folders above something included. */
@@ -171,7 +183,7 @@ async function scanFolder(walk: Walk, folder: Folder, pending: Folder[], signal:
     } else if (!included) {
       return;
     } else if (stats.isFile()) {
-      walk.files.push({ ...attributes, stat: statOf(stats) });
+      (stats.nlink > 1n ? walk.linkedFiles : walk.files).push({ ...attributes, stat: statOf(stats) });
     } else if (stats.isSymbolicLink()) {
       const target = await unlessGone(readlink(location, { encoding: 'buffer' }), path);
       if (target !== undefined) walk.symlinks.push({ ...attributes, target: decodePath(target) });
@@ -180,7 +192,8 @@ async function scanFolder(walk: Walk, folder: Folder, pending: Folder[], signal:
     }
     if (included) need(walk.needed, path);
   });
-  if (walk.files.length + walk.directories.length + walk.symlinks.length > ENTRIES_MAX) {
+  const { files, linkedFiles, directories, symlinks } = walk;
+  if (files.length + linkedFiles.length + directories.length + symlinks.length > ENTRIES_MAX) {
     throw new EvictdError(
       'too-many-files',
       `checkpoint set ${walk.set.name} has more than ${ENTRIES_MAX} entries`,
@@ -205,6 +218,19 @@ async function unlessGone<T>(work: Promise<T>, path: string): Promise<T | undefi
     if (isErrno(error, 'ENOENT', 'ENOTDIR', 'EINVAL')) return undefined;
     throw fileError(error, path);
   }
+}
+
+/** The first name in path order stands for the file, so that it is the same one in each scan. */
+function groupHardLinks(files: readonly ScannedFile[]) {
+  const firstByInode = new Map<string, ScannedFile>();
+  const others: ScannedHardLink[] = [];
+  for (const file of files.toSorted(byPath)) {
+    const inode = `${file.stat.dev}:${file.stat.ino}`;
+    const first = firstByInode.get(inode);
+    if (first === undefined) firstByInode.set(inode, file);
+    else others.push({ ...file, target: first.path });
+  }
+  return { first: [...firstByInode.values()], others };
 }
 
 function need(needed: Set<string>, path: string): void {

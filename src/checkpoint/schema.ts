@@ -55,6 +55,13 @@ export const ManifestSymlink = z.object({
 });
 export type ManifestSymlink = z.infer<typeof ManifestSymlink>;
 
+export const ManifestHardLink = z.object({
+  path: Path,
+  /** Path of the file that it is another name of; the content is stored once. */
+  target: Path,
+});
+export type ManifestHardLink = z.infer<typeof ManifestHardLink>;
+
 export const Manifest = z.object({
   version: z.literal(1),
   id: z.string().max(64),
@@ -77,6 +84,7 @@ export const Manifest = z.object({
   files: z.array(ManifestFile).max(ENTRIES_MAX),
   directories: z.array(ManifestDirectory).max(ENTRIES_MAX),
   symlinks: z.array(ManifestSymlink).max(ENTRIES_MAX),
+  hardLinks: z.array(ManifestHardLink).max(ENTRIES_MAX).default([]),
 });
 export type Manifest = z.infer<typeof Manifest>;
 

@@ -45,7 +45,7 @@ export async function writeManifest(
 }
 
 /** What a manifest says of a scan beside its files. */
-export function foldersAndLinks(scan: Scan): Pick<Manifest, 'directories' | 'symlinks'> {
+export function foldersAndLinks(scan: Scan): Pick<Manifest, 'directories' | 'symlinks' | 'hardLinks'> {
   return {
     directories: scan.directories.map(({ path, mode, uid, gid, mtimeNs }) => ({
       path,
@@ -55,5 +55,6 @@ export function foldersAndLinks(scan: Scan): Pick<Manifest, 'directories' | 'sym
       mtimeNs: String(mtimeNs),
     })),
     symlinks: scan.symlinks.map(({ path, target, uid, gid }) => ({ path, target, uid, gid })),
+    hardLinks: scan.hardLinks.map(({ path, target }) => ({ path, target })),
   };
 }
