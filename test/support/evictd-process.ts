@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
@@ -9,6 +10,9 @@ import { z } from 'zod';
 const BUNDLE = fileURLToPath(new URL('../../dist/evictd.js', import.meta.url));
 /** Below the time of a test, so that its failure says what was waited for. */
 const LINE_MS = 12_000;
+
+/** The kernel kills it with this process, which is itself killed when one of its tests hangs. */
+const DIES_WITH_US = existsSync('/usr/bin/setpriv') ? ['/usr/bin/setpriv', '--pdeathsig', 'KILL', '--'] : [];
 
 /** A line of the daemon's log; lines about decisions have a `code`. */
 const LogLine = z.looseObject({
@@ -49,7 +53,8 @@ export interface ProcessOptions {
 
 export function startEvictd(args: readonly string[], options: ProcessOptions = {}): EvictdProcess {
   const { env = {}, nodeArguments = [] } = options;
-  const child = spawn(process.execPath, [...nodeArguments, BUNDLE, ...args], {
+  const [program, ...before] = [...DIES_WITH_US, process.execPath];
+  const child = spawn(program ?? '', [...before, ...nodeArguments, BUNDLE, ...args], {
     cwd: '/',
     env: { PATH: process.env['PATH'] ?? '', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -79,10 +84,6 @@ export function startEvictd(args: readonly string[], options: ProcessOptions = {
       resolve({ code, signal });
     });
   });
-  // The test process may end without its hooks having run.
-  const end = () => void child.kill('SIGKILL');
-  process.once('exit', end);
-  void ended.then(() => process.removeListener('exit', end));
   const kill = async () => {
     child.kill('SIGKILL');
     await ended;
