@@ -11,6 +11,7 @@ import { type SpotVm, type SpotVmOptions, createSpotVm } from '../support/spot-v
 const MIB = 1024 ** 2;
 /** Of `model.bin`. */
 export const BLOCKS = 3;
+export const NOTICE = '10m';
 
 /** A VM whose store is behind a proxy, with a first checkpoint, and then files that have all changed. */
 export interface CrashRig extends AsyncDisposable {
@@ -27,7 +28,9 @@ export async function createRig(azurite: Azurite, options: SpotVmOptions = {}): 
     { name: 'late', stage: 'after-checkpoint' as const, script: '' },
   ];
   const store = { url: proxy.url, auth: { kind: 'azurite' as const } };
-  const vm = await createSpotVm({ store, hooks, ...options });
+  // However slow the machine is, no drain of these tests runs out of time.
+  const config = { window: { notice: NOTICE } };
+  const vm = await createSpotVm({ store, hooks, config, ...options });
   await writeJob(vm.job, 1);
   const before = await readTree(vm.job);
   expect(await vm.command('checkpoint')).toMatchObject({ code: 0 });

@@ -1,10 +1,13 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 
 import { type Azurite, startAzurite } from '../support/azurite.ts';
 import { type ProxiedRequest, createBlobProxy } from '../support/blob-proxy.ts';
+import { PROCESS_TEST_MS } from '../support/evictd-process.ts';
 import { readTree } from '../support/file-tree.ts';
 import { createSpotVm } from '../support/spot-vm.ts';
 import { writeJob } from './crash-rig.ts';
+
+vi.setConfig({ testTimeout: PROCESS_TEST_MS });
 
 let azurite: Azurite;
 beforeAll(async () => {

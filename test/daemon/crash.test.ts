@@ -1,11 +1,13 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 
 import { listProcesses } from '../../src/hooks/process-group.ts';
 import { type Azurite, startAzurite } from '../support/azurite.ts';
 import { type BlobProxy, type Fault, type ProxiedRequest, operations } from '../support/blob-proxy.ts';
-import type { EvictdProcess } from '../support/evictd-process.ts';
+import { type EvictdProcess, PROCESS_TEST_MS } from '../support/evictd-process.ts';
 import { until } from '../support/spot-vm.ts';
-import { BLOCKS, type CrashRig, createRig } from './crash-rig.ts';
+import { BLOCKS, type CrashRig, NOTICE, createRig } from './crash-rig.ts';
+
+vi.setConfig({ testTimeout: PROCESS_TEST_MS });
 
 let azurite: Azurite;
 beforeAll(async () => {
@@ -32,7 +34,7 @@ function blocksThatArrived(proxy: BlobProxy, fault: Fault['kind']): string[] {
 /** Starts the daemon again and waits until it has ended the drain; checks what has to hold whenever it was killed. */
 async function expectToFinish({ vm, after }: CrashRig, eventId: string): Promise<EvictdProcess> {
   const daemon = await vm.daemon();
-  await vm.imds.waitForAck(eventId, AbortSignal.timeout(20_000));
+  await vm.imds.waitForAck(eventId, AbortSignal.timeout(25_000));
   await daemon.line('drain-ended', { outcome: 'success' });
   await daemon.stop();
   expect(await vm.restored()).toEqual(after);
@@ -104,7 +106,7 @@ describe('killed with -9', () => {
     const isHit = (request: ProxiedRequest) => instant.match(request) && ++seen >= (instant.nth ?? 1);
     proxy.fail({ fault: { kind: instant.fault }, match: isHit, times: Infinity });
     const daemon = await vm.daemon();
-    const eventId = vm.preempt();
+    const eventId = vm.preempt(NOTICE);
     await daemon.line('hook-ended', { hook: 'early', kind: 'succeeded' });
     await proxy.arrived(instant.match, instant.nth);
     // Those before it have had their answers.
@@ -140,7 +142,7 @@ describe('killed with -9 in other moments', () => {
     });
     const { vm } = rig;
     const daemon = await vm.daemon();
-    const eventId = vm.preempt();
+    const eventId = vm.preempt(NOTICE);
     const { text } = await daemon.line('hook output', { hook: 'slow' });
     await daemon.kill();
     const first = Number(String(text).replace('process ', ''));
@@ -159,9 +161,9 @@ describe('killed with -9 in other moments', () => {
     using _ = vm.imds.subscribe((activity) => {
       if (activity.kind === 'ack') void daemon.kill();
     });
-    const eventId = vm.preempt();
+    const eventId = vm.preempt(NOTICE);
     await daemon.ended;
-    await vm.imds.waitFor(() => vm.imds.state().events[0]?.status === 'Started', AbortSignal.timeout(5000));
+    await vm.imds.waitFor(() => vm.imds.state().events[0]?.status === 'Started', AbortSignal.timeout(25_000));
     expect(await vm.restored()).toEqual(rig.after);
     await expectToFinish(rig, eventId);
     expect(vm.imds.requests().filter(({ method }) => method === 'POST')).toHaveLength(1);
@@ -173,9 +175,9 @@ describe('killed with -9 in other moments', () => {
     const { vm } = rig;
     const daemon = await vm.daemon();
     vm.imds.fault({ kind: 'hang', on: 'ack', count: 1 });
-    const eventId = vm.preempt();
+    const eventId = vm.preempt(NOTICE);
     const isPost = () => vm.imds.requests().some(({ method }) => method === 'POST');
-    await vm.imds.waitFor(isPost, AbortSignal.timeout(10_000));
+    await vm.imds.waitFor(isPost, AbortSignal.timeout(25_000));
     await daemon.kill();
     expect(vm.imds.acks()).toEqual([]);
     await expectToFinish(rig, eventId);
@@ -185,7 +187,7 @@ describe('killed with -9 in other moments', () => {
   test('again and again: the drain still ends once', async () => {
     await using rig = await createRig(azurite);
     const { vm, proxy } = rig;
-    const eventId = vm.preempt();
+    const eventId = vm.preempt(NOTICE);
     for (const match of [stagesModel, operations.commit, isManifest]) {
       proxy.reset();
       proxy.fail({ fault: { kind: 'hang' }, match, times: Infinity });

@@ -4,11 +4,11 @@ import { existsSync, readFileSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 
 import { listProcesses } from '../../src/hooks/process-group.ts';
 import { type Azurite, startAzurite } from '../support/azurite.ts';
-import type { EvictdProcess, LogLine } from '../support/evictd-process.ts';
+import { type EvictdProcess, type LogLine, PROCESS_TEST_MS } from '../support/evictd-process.ts';
 import { readTree } from '../support/file-tree.ts';
 import { type HookScript, type SpotVm, createSpotVm, until } from '../support/spot-vm.ts';
 
@@ -17,6 +17,8 @@ const TIMEOUT_MS = 1000;
 const DRAIN_MS_MAX = TIMEOUT_MS + 5000;
 /** `hook output` lines about one hook: the runner's own limit, and what it says about what it left out. */
 const OUTPUT_LINES_MAX = 2001;
+
+vi.setConfig({ testTimeout: PROCESS_TEST_MS });
 
 let azurite: Azurite;
 beforeAll(async () => {

@@ -7,11 +7,11 @@ import {
   StorageSharedKeyCredential,
   generateBlobSASQueryParameters,
 } from '@azure/storage-blob';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 
 import { type AzureBlobStore, createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
 import { AZURITE_ACCOUNT, AZURITE_KEY, type Azurite, startAzurite } from '../support/azurite.ts';
-import type { EvictdProcess } from '../support/evictd-process.ts';
+import { type EvictdProcess, PROCESS_TEST_MS } from '../support/evictd-process.ts';
 import { readTree } from '../support/file-tree.ts';
 import { type SpotVm, type SpotVmOptions, createSpotVm } from '../support/spot-vm.ts';
 
@@ -19,6 +19,8 @@ const CLIENT_ID = '3f2504e0-4f89-41d3-9a0c-0305e82c3301';
 const CONTAINER = 'checkpoints';
 /** How every token of the mock begins. */
 const TOKEN_HEAD = Buffer.from(JSON.stringify({ typ: 'JWT', alg: 'none' })).toString('base64url');
+
+vi.setConfig({ testTimeout: PROCESS_TEST_MS });
 
 let azurite: Azurite;
 let folder: string;
@@ -63,7 +65,7 @@ describe('the managed identity', () => {
     await using vm = await createVm('chain', auth, { hooks: [{ name: 'stop' }] });
     const daemon = await vm.daemon();
     const id = vm.preempt();
-    await vm.imds.waitForAck(id, AbortSignal.timeout(20_000));
+    await vm.imds.waitForAck(id, AbortSignal.timeout(25_000));
     await daemon.line('drain-ended', { outcome: 'success' });
     const asked = vm.imds.requests().find(({ path }) => path.includes('/identity/oauth2/token'));
     expect(asked).toMatchObject({ method: 'GET', status: 200 });
@@ -91,7 +93,7 @@ describe('the managed identity', () => {
     expect(vm.imds.acks()).toEqual([]);
     vm.imds.clearFaults();
     await daemon.line('set-ended', { result: 'committed' });
-    await vm.imds.waitForAck(id, AbortSignal.timeout(20_000));
+    await vm.imds.waitForAck(id, AbortSignal.timeout(25_000));
     expect(await vm.restored()).toEqual(await readTree(vm.job));
   });
 });

@@ -159,9 +159,9 @@ async function restoreJob(
 
 /** Waits for a condition that nothing announces. */
 export async function until(what: string, condition: () => boolean): Promise<void> {
-  const endsAt = performance.now() + 12_000;
+  const endsAt = performance.now() + 25_000;
   while (!condition()) {
-    if (performance.now() > endsAt) throw new Error(`no ${what} within 12 s`);
+    if (performance.now() > endsAt) throw new Error(`no ${what} within 25 s`);
     await new Promise((resolve) => {
       setTimeout(resolve, 5);
     });
