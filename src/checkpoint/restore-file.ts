@@ -1,34 +1,26 @@
 import { constants } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
-import { forEachLimit } from '../base/concurrency.ts';
-import type { Gate } from '../base/concurrency.ts';
 import { EvictdError, isErrno } from '../base/errors.ts';
-import { blockIdOf } from './block-id.ts';
-import { blockLength } from './block-size.ts';
 import { fileError } from './file-error.ts';
-import { fsPath, quotePath } from './path-name.ts';
-import { temporaryPath } from './restore-target.ts';
+import { dress } from './restore-attributes.ts';
+import { copyBlocks, fetchBlocks, sameBlocksOf, zeroBlocksOf } from './restore-blocks.ts';
+import type { BlockContext } from './restore-blocks.ts';
+import type { OpenFolder } from './restore-folders.ts';
 import type { RestoreTarget } from './restore-target.ts';
 import type { ManifestFile } from './schema.ts';
-import type { BlobStore } from './store.ts';
 
-export interface RestoreFileContext {
+export interface RestoreFileContext extends BlockContext {
   readonly target: RestoreTarget;
-  /** `PREFIX/KEY/SET/`. */
-  readonly prefix: string;
-  readonly store: BlobStore;
-  /** Bounds requests and bytes in memory over all files. */
-  readonly gate: Gate;
-  readonly onBytes: (bytes: number, from: 'store' | 'disk') => void;
+  /** How many other names the checkpoint has for the file at `path`. */
+  readonly hardLinksTo: (path: string) => number;
 }
-
-const BLOCKS_IN_FLIGHT = 8;
 
 /**
  * Brings one file back: written beside its place, each block checked against its hash, then renamed; whatever goes
- * wrong, the place holds what it held before. A file that is there and identical is kept.
+ * wrong, the place holds what it held before. A file that is there and identical is kept; of one that is partly so,
+ * only the other blocks are fetched. Blocks of zeros are neither fetched nor written: they become holes.
  * Rejects `corrupt-block`, `unsafe-target`, `disk-full`, or what the store rejects with.
  */
 export async function restoreFile(
@@ -36,108 +28,96 @@ export async function restoreFile(
   file: ManifestFile,
   signal: AbortSignal,
 ): Promise<'fetched' | 'kept'> {
-  const { target } = context;
-  await target.checkParents(file.path);
-  const location = fsPath(target.root, file.path);
-  if (await isIdentical(context, file, signal)) {
-    await target.dress(location, file);
-    return 'kept';
-  }
-  const temporary = fsPath(target.root, temporaryPath(file.path));
   try {
-    {
-      await using handle = await open(
-        temporary,
-        constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL,
-        0o600,
-      );
-      await handle.truncate(file.size);
-      await fetchBlocks(context, file, handle, signal);
-      // A file that has its name has its content, also after a power cut.
-      await handle.datasync();
-    }
-    await target.dress(temporary, file);
-    await target.checkParents(file.path);
-    await rename(temporary, location);
+    return await context.target.inFolderOf(file.path, async (folder, name) => {
+      await using local = await openLocal(folder, name);
+      const same = local === undefined ? new Set<number>() : await sameBlocksOf(context, file, local, signal);
+      if (local !== undefined && (await isKept(context, file, local, same))) {
+        context.onBytes(file.size, 'disk');
+        return 'kept';
+      }
+      await context.target.replaceFile(file.path, async (handle) => {
+        await fill(context, file, local?.handle, same, handle, signal);
+        await dress(handle, file);
+      });
+      return 'fetched';
+    });
   } catch (error) {
-    await rm(temporary, { force: true });
     if (error instanceof EvictdError || signal.aborted) throw error;
     throw fileError(error, file.path);
   }
-  return 'fetched';
 }
 
-async function fetchBlocks(
+async function fill(
   context: RestoreFileContext,
   file: ManifestFile,
+  local: FileHandle | undefined,
+  same: ReadonlySet<number>,
   handle: FileHandle,
   signal: AbortSignal,
 ): Promise<void> {
-  await forEachLimit(file.blocks.entries(), BLOCKS_IN_FLIGHT, signal, async ([index, id], inner) => {
-    const offset = index * file.blockSize;
-    const count = blockLength(file.size, file.blockSize, index);
-    using _place = await context.gate.enter(count, inner);
-    const bytes = await context.store.read(
-      context.prefix + file.blob,
-      { snapshot: file.snapshot, range: { offset, count }, bytesMax: count },
-      inner,
-    );
-    if (bytes.length !== count || blockIdOf(bytes) !== id) throw corrupt(context, file, index);
-    await writeFully(handle, bytes, offset);
-    context.onBytes(count, 'store');
-  });
+  await handle.truncate(file.size);
+  const zero = zeroBlocksOf(context, file);
+  context.onBytes(bytesOf(file, zero), 'disk');
+  const copied = [...same].filter((index) => !zero.has(index));
+  const changed = local === undefined ? [] : await copyBlocks(context, file, copied, local, handle, signal);
+  const missing = [...file.blocks.keys()].filter((index) => !zero.has(index) && !same.has(index));
+  await fetchBlocks(
+    context,
+    file,
+    [...missing, ...changed].toSorted((one, other) => one - other),
+    handle,
+    signal,
+  );
 }
 
-async function writeFully(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, position + at);
-    at += bytesWritten;
-  }
+interface LocalFile extends AsyncDisposable {
+  readonly handle: FileHandle;
+  readonly size: number;
+  readonly names: number;
 }
 
-/** Size and time first, since they cost nothing; then its content, since they prove nothing. */
-async function isIdentical(
-  context: RestoreFileContext,
-  file: ManifestFile,
-  signal: AbortSignal,
-): Promise<boolean> {
-  let checked = 0;
+/** Undefined when there is nothing, a link, or what isn't ours to read: it is replaced. A folder shows at the rename. */
+async function openLocal(folder: OpenFolder, name: string): Promise<LocalFile | undefined> {
+  let handle: FileHandle;
   try {
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    await using handle = await open(fsPath(context.target.root, file.path), flags);
-    const stats = await handle.stat({ bigint: true });
-    if (!stats.isFile() || Number(stats.size) !== file.size || !isSameTime(stats.mtimeNs, file.mtimeNs))
-      return false;
-    for (const [index, id] of file.blocks.entries()) {
-      const count = blockLength(file.size, file.blockSize, index);
-      using _place = await context.gate.enter(count, signal);
-      const bytes = Buffer.allocUnsafe(count);
-      const { bytesRead } = await handle.read(bytes, 0, count, index * file.blockSize);
-      if (bytesRead !== count || blockIdOf(bytes) !== id) {
-        context.onBytes(-checked, 'disk');
-        return false;
-      }
-      checked += count;
-      context.onBytes(count, 'disk');
-    }
+    handle = await open(folder.at(name), flags);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ELOOP', 'EACCES', 'ENXIO')) return undefined;
+    throw error;
+  }
+  const stats = await handle.stat();
+  if (!stats.isFile()) {
+    await handle.close();
+    return undefined;
+  }
+  const { size, nlink } = stats;
+  return { handle, size, names: nlink, [Symbol.asyncDispose]: () => handle.close() };
+}
+
+/** Whether the file can stay; then it gets its mode and time. */
+async function isKept(
+  { hardLinksTo }: RestoreFileContext,
+  file: ManifestFile,
+  { handle, size, names }: LocalFile,
+  same: ReadonlySet<number>,
+): Promise<boolean> {
+  if (size !== file.size || same.size !== file.blocks.length) return false;
+  // One with names that the checkpoint doesn't know would change elsewhere too, now and with each later write.
+  if (names > 1 + hardLinksTo(file.path)) return false;
+  try {
+    await dress(handle, file);
     return true;
   } catch (error) {
-    // Nothing there, a link, or not ours to read: it is replaced. A folder shows at the rename.
-    if (isErrno(error, 'ENOENT', 'ELOOP', 'EACCES', 'ENXIO', 'EISDIR')) return false;
+    // Somebody else's, whom only root can take it from: a copy of it will be ours.
+    if (isErrno(error, 'EPERM')) return false;
     throw error;
   }
 }
 
-/** A restored time is good to less than a microsecond; see dress(). */
-function isSameTime(actualNs: bigint, wantedNs: string): boolean {
-  const difference = actualNs - BigInt(wantedNs);
-  return difference > -2000n && difference < 2000n;
-}
-
-function corrupt(context: RestoreFileContext, file: ManifestFile, index: number): EvictdError {
-  return new EvictdError(
-    'corrupt-block',
-    `block ${index} of ${quotePath(file.path)} (${context.prefix}${file.blob}, snapshot ${file.snapshot}) does not have the content that its checkpoint says`,
-    { remedy: 'restore an older checkpoint with --at; evictd checkpoints lists them' },
-  );
+function bytesOf(file: ManifestFile, indexes: ReadonlySet<number>): number {
+  const last = file.blocks.length - 1;
+  const tail = file.size - last * file.blockSize;
+  return indexes.size * file.blockSize - (indexes.has(last) ? file.blockSize - tail : 0);
 }

@@ -1,27 +1,32 @@
+import { statfs } from 'node:fs/promises';
+
 import type { Clock } from '../base/clock.ts';
 import { createGate, forEachLimit } from '../base/concurrency.ts';
 import { EvictdError } from '../base/errors.ts';
+import { formatSize } from '../base/units.ts';
 import { setPrefix } from './blob-name.ts';
-import { fileError } from './file-error.ts';
+import type { SetPlace } from './blob-name.ts';
 import { isCheckpointId, listCheckpointIds, readManifest } from './manifest.ts';
 import { restoreFile } from './restore-file.ts';
 import type { RestoreFileContext } from './restore-file.ts';
+import { markComplete, markUnfinished } from './restore-marker.ts';
 import { openRestoreTarget } from './restore-target.ts';
 import type { RestoreTarget } from './restore-target.ts';
-import type { Manifest } from './schema.ts';
+import type { Manifest, RestoreMarker } from './schema.ts';
 import type { BlobStore } from './store.ts';
 import { TRANSFER_LIMITS } from './transfer.ts';
 import type { TransferLimits } from './transfer.ts';
+import { createZeroBlocks } from './zero-block.ts';
 
-export interface RestoreOptions {
-  /** Below the container; may be empty. */
-  readonly prefix: string;
-  readonly key: string;
-  readonly set: string;
+export interface RestoreOptions extends SetPlace {
   /** A checkpoint's id; the newest one without. */
   readonly at?: string;
   /** A folder; made where it is missing. */
   readonly target: string;
+  /** Wait until all of it is on disk; without, a power cut soon after may leave files empty. Default: true. */
+  readonly durable?: boolean;
+  /** Present: the folder says by a file in it that it is half restored, and then that it is complete. */
+  readonly mark?: { readonly machine: string };
   readonly limits?: TransferLimits;
 }
 
@@ -55,33 +60,80 @@ const FILES_IN_FLIGHT = 32;
 
 /**
  * Brings a checkpoint back into a folder, verified block by block. Files that the checkpoint doesn't have are left
- * alone. Every file is whole or untouched; folders get their modes and times last.
- * Rejects `nothing-found`, `bad-manifest`, `corrupt-block`, `unsafe-target`, `disk-full`, or what the store rejects with.
+ * alone. Every file is whole or untouched; folders get their modes and times last. Stopped at any point, it goes on
+ * from there when it is called again.
+ * Rejects `nothing-found`, `bad-manifest`, `corrupt-block`, `checkpoint-gone`, `unsafe-target`, `disk-full`, or what
+ * the store rejects with.
  */
 export async function restore(
   options: RestoreOptions,
   dependencies: RestoreDependencies,
   signal: AbortSignal,
 ): Promise<RestoreResult> {
-  const { store, clock } = dependencies;
+  const manifest = await findManifest(dependencies.store, options, signal);
+  return restoreManifest(manifest, options, dependencies, signal);
+}
+
+/** Rejects `nothing-found`, `bad-manifest`, `manifest-version`, or what the store rejects with. */
+export async function findManifest(
+  store: BlobStore,
+  options: SetPlace & { readonly at?: string },
+  signal: AbortSignal,
+): Promise<Manifest> {
+  const id = options.at ?? (await listCheckpointIds(store, options, signal)).at(-1);
+  const what = id === undefined ? 'no checkpoint' : `no checkpoint ${JSON.stringify(id)}`;
+  const absent = new EvictdError(
+    'nothing-found',
+    `there is ${what} in ${store.describe}, ${setPrefix(options)}`,
+    {
+      remedy: `${id === undefined ? 'check checkpoint.key and the set; ' : ''}evictd checkpoints lists what is there`,
+    },
+  );
+  if (id === undefined || !isCheckpointId(id)) throw absent;
+  try {
+    return await readManifest(store, options, id, signal);
+  } catch (error) {
+    if (error instanceof EvictdError && error.code === 'not-found') throw absent;
+    throw error;
+  }
+}
+
+/** `restore` of a manifest that was read before. */
+export async function restoreManifest(
+  manifest: Manifest,
+  options: RestoreOptions,
+  dependencies: RestoreDependencies,
+  signal: AbortSignal,
+): Promise<RestoreResult> {
+  const { clock, store } = dependencies;
   const startedAt = clock.monotonicMs();
-  const manifest = await findManifest(store, options, signal);
-  const target = await openRestoreTarget(options.target);
+  const { durable = true, limits = TRANSFER_LIMITS } = options;
+  await using target = await openRestoreTarget({ folder: options.target, durable, ifNew: manifest.root });
   const counts = createCounts(manifest, dependencies.onProgress);
-  const limits = options.limits ?? TRANSFER_LIMITS;
+  const hardLinks = Map.groupBy(manifest.hardLinks, (link) => link.target);
   const context: RestoreFileContext = {
     target,
     prefix: setPrefix(options),
     store,
     gate: createGate({ placesMax: limits.requestsMax, weightMax: limits.bytesMax }),
+    zeroBlocks: createZeroBlocks(),
     onBytes: (more, from) => counts.addBytes(more, from),
+    hardLinksTo: (path) => hardLinks.get(path)?.length ?? 0,
   };
-  await makeFolders(target, manifest);
-  await forEachLimit(manifest.files, FILES_IN_FLIGHT, signal, async (file, inner) => {
-    counts.addFile(await restoreFile(context, file, inner));
-  });
-  await forEachLimit(manifest.symlinks, 1, signal, (link) => target.makeSymlink(link));
-  await finishFolders(target, manifest);
+  try {
+    if (options.mark !== undefined) await markUnfinished(target);
+    await makeFolders(target, manifest, signal);
+    await forEachLimit(manifest.files, FILES_IN_FLIGHT, signal, async (file, inner) => {
+      counts.addFile(await restoreFile(context, file, inner));
+    });
+    await forEachLimit(manifest.hardLinks, FILES_IN_FLIGHT, signal, (link) => target.makeHardLink(link));
+    await forEachLimit(manifest.symlinks, FILES_IN_FLIGHT, signal, (link) => target.makeSymlink(link));
+    await finishFolders(target, manifest, signal);
+    if (durable) await target.sync();
+    if (options.mark !== undefined) await markComplete(target, markerOf(manifest, options.mark, clock));
+  } catch (error) {
+    throw await withSpaceLeft(error, target.root, counts.bytesLeft());
+  }
   const { files, bytesFetched, filesKept } = counts.current();
   return {
     id: manifest.id,
@@ -94,52 +146,44 @@ export async function restore(
   };
 }
 
-async function findManifest(
-  store: BlobStore,
-  options: RestoreOptions,
-  signal: AbortSignal,
-): Promise<Manifest> {
-  const id = options.at ?? (await listCheckpointIds(store, options, signal)).at(-1);
-  const place = `${store.describe}, ${setPrefix(options)}`;
-  if (id === undefined) {
-    throw new EvictdError('nothing-found', `there is no checkpoint in ${place}`, {
-      remedy: 'check checkpoint.key and the set; evictd checkpoints lists what is there',
-    });
+/** A folder comes after the one that holds it, which is shorter. */
+async function makeFolders(target: RestoreTarget, manifest: Manifest, signal: AbortSignal): Promise<void> {
+  await target.sweep();
+  for (const folders of byDepth(manifest)) {
+    await forEachLimit(folders, FILES_IN_FLIGHT, signal, (folder) => target.makeFolder(folder));
   }
-  const absent = new EvictdError(
-    'nothing-found',
-    `there is no checkpoint ${JSON.stringify(id)} in ${place}`,
-    {
-      remedy: 'evictd checkpoints lists what is there',
-    },
-  );
-  if (!isCheckpointId(id)) throw absent;
-  try {
-    return await readManifest(store, options, id, signal);
-  } catch (error) {
-    if (error instanceof EvictdError && error.code === 'not-found') throw absent;
-    throw error;
-  }
-}
-
-/** Parents come before what is in them, since a manifest is checked to have them and `a` sorts before `a/b`. */
-async function makeFolders(target: RestoreTarget, manifest: Manifest): Promise<void> {
-  const folders = manifest.directories.toSorted((one, other) => (one.path < other.path ? -1 : 1));
-  for (const folder of folders) await onPath(folder.path, () => target.makeFolder(folder));
 }
 
 /** The deepest first: a change inside a folder would change its time again. */
-async function finishFolders(target: RestoreTarget, manifest: Manifest): Promise<void> {
-  const folders = manifest.directories.toSorted((one, other) => (one.path < other.path ? 1 : -1));
-  for (const folder of folders) await onPath(folder.path, () => target.finishFolder(folder));
+async function finishFolders(target: RestoreTarget, manifest: Manifest, signal: AbortSignal): Promise<void> {
+  await target.forgetFolders();
+  for (const folders of byDepth(manifest).toReversed()) {
+    await forEachLimit(folders, FILES_IN_FLIGHT, signal, (folder) => target.finishFolder(folder));
+  }
 }
 
-async function onPath(path: string, work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    throw error instanceof EvictdError ? error : fileError(error, path);
-  }
+/** Folders that hold none of each other, in lists from the top down. */
+function byDepth({ directories }: Manifest): Manifest['directories'][] {
+  const depths = Map.groupBy(directories, ({ path }) => path.split('/').length);
+  return [...depths].toSorted(([one], [other]) => one - other).map(([, folders]) => folders);
+}
+
+function markerOf(
+  { id, key, set, createdAt }: Manifest,
+  { machine }: { readonly machine: string },
+  clock: Clock,
+): RestoreMarker {
+  return { version: 1, set, key, id, createdAt, restoredAt: new Date(clock.wallMs()).toISOString(), machine };
+}
+
+async function withSpaceLeft(error: unknown, root: string, bytesLeft: number): Promise<unknown> {
+  if (!(error instanceof EvictdError) || error.code !== 'disk-full') return error;
+  const { bavail, bsize } = await statfs(root);
+  return new EvictdError(
+    'disk-full',
+    `${error.message}: ${formatSize(bavail * bsize)} are free in ${root}, up to ${formatSize(bytesLeft)} were still to come`,
+    { remedy: 'make room or choose another folder; the next restore goes on from here', cause: error },
+  );
 }
 
 function createCounts(manifest: Manifest, onProgress: (progress: RestoreProgress) => void = () => undefined) {
@@ -152,6 +196,7 @@ function createCounts(manifest: Manifest, onProgress: (progress: RestoreProgress
   const tell = () => onProgress({ files, filesTotal, bytes, bytesTotal, bytesFetched });
   return {
     bytesTotal,
+    bytesLeft: () => bytesTotal - bytes,
     current: () => ({ files, filesKept, bytesFetched }),
     addBytes(more: number, from: 'store' | 'disk') {
       bytes += more;

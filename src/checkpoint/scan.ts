@@ -1,11 +1,12 @@
 import { lstat, readdir, readlink, stat } from 'node:fs/promises';
-import type { BigIntStats } from 'node:fs';
+import type { BigIntStats, Stats } from 'node:fs';
 
 import picomatch from 'picomatch';
 
 import { forEachLimit } from '../base/concurrency.ts';
 import { EvictdError, isErrno } from '../base/errors.ts';
 import { fileError } from './file-error.ts';
+import { isOwnPath, RESTORING } from './own-names.ts';
 import { decodePath, fsPath } from './path-name.ts';
 import { ENTRIES_MAX } from './schema.ts';
 
@@ -59,6 +60,8 @@ export interface ScannedHardLink extends ScannedFile {
 }
 
 export interface Scan {
+  /** The set's own folder. */
+  readonly root: Omit<Attributes, 'path'>;
   readonly files: readonly ScannedFile[];
   readonly hardLinks: readonly ScannedHardLink[];
   readonly directories: readonly ScannedDirectory[];
@@ -71,10 +74,11 @@ const STATS_IN_FLIGHT = 16;
 
 /**
  * All that belongs to the set, each list in path order. Links are not followed, so nothing outside the folder is seen.
- * Throws `set-path-missing`, `file-unreadable`, `too-many-files`, or the signal's reason.
+ * Throws `set-path-missing`, `restore-unfinished`, `file-unreadable`, `too-many-files`, or the signal's reason.
  */
 export async function scanSet(set: SetOptions, signal: AbortSignal): Promise<Scan> {
-  await checkRoot(set);
+  const root = await checkRoot(set);
+  await checkRestored(set);
   const walk: Walk = {
     set,
     includes: matcher(set.include),
@@ -92,6 +96,7 @@ export async function scanSet(set: SetOptions, signal: AbortSignal): Promise<Sca
   }
   const { first, others } = groupHardLinks(walk.linkedFiles);
   return {
+    root: { mode: root.mode & 0o7777, uid: root.uid, gid: root.gid },
     files: [...walk.files, ...first].sort(byPath),
     hardLinks: others,
     directories: walk.directories
@@ -142,14 +147,24 @@ interface Walk {
   specials: number;
 }
 
-async function checkRoot(set: SetOptions): Promise<void> {
+async function checkRoot(set: SetOptions): Promise<Stats> {
   try {
-    if ((await stat(set.path)).isDirectory()) return;
+    const stats = await stat(set.path);
+    if (stats.isDirectory()) return stats;
   } catch (error) {
     // Never an empty checkpoint: a disk that isn't mounted yet looks just like this.
     if (!isErrno(error, 'ENOENT', 'ENOTDIR')) throw fileError(error, set.path);
   }
   throw missing(set);
+}
+
+/** Half of an older checkpoint must not become the newest one. */
+async function checkRestored({ name, path }: SetOptions): Promise<void> {
+  const marker = `${path}/${RESTORING}`;
+  if ((await unlessGone(lstat(marker), RESTORING)) === undefined) return;
+  throw new EvictdError('restore-unfinished', `${path} of checkpoint set ${name} is only half restored`, {
+    remedy: `run evictd restore --set ${name}, or remove ${marker} if the folder is good as it is`,
+  });
 }
 
 function missing(set: SetOptions): EvictdError {
@@ -166,7 +181,7 @@ async function scanFolder(walk: Walk, folder: Folder, pending: Folder[], signal:
   const names = await readNames(walk.set, folder.path);
   await forEachLimit(names, STATS_IN_FLIGHT, signal, async (name) => {
     const path = folder.path === '' ? decodePath(name) : `${folder.path}/${decodePath(name)}`;
-    if (walk.excludes(path)) return;
+    if (isOwnPath(path) || walk.excludes(path)) return;
     const included = folder.included || walk.includes(path);
     const location = fsPath(walk.set.path, path);
     const stats = await unlessGone(lstat(location, { bigint: true }), path);

@@ -47,6 +47,10 @@ export const ManifestDirectory = z.object({
 });
 export type ManifestDirectory = z.infer<typeof ManifestDirectory>;
 
+/** The set's own folder, for a restore that has to make it. */
+export const ManifestRoot = z.object({ mode: Mode, uid: Owner, gid: Owner });
+export type ManifestRoot = z.infer<typeof ManifestRoot>;
+
 export const ManifestSymlink = z.object({
   path: Path,
   target: z.string().min(1).max(4096),
@@ -84,9 +88,25 @@ export const Manifest = z.object({
   files: z.array(ManifestFile).max(ENTRIES_MAX),
   directories: z.array(ManifestDirectory).max(ENTRIES_MAX),
   symlinks: z.array(ManifestSymlink).max(ENTRIES_MAX),
+  root: ManifestRoot.optional(),
   hardLinks: z.array(ManifestHardLink).max(ENTRIES_MAX).default([]),
 });
 export type Manifest = z.infer<typeof Manifest>;
+
+/** In a folder that was restored; see restore-marker.ts. */
+export const RestoreMarker = z.object({
+  version: z.literal(1),
+  set: z.string(),
+  key: z.string(),
+  /** The checkpoint's. */
+  id: z.string(),
+  createdAt: z.string(),
+  /** Guest wall clock, RFC 3339. */
+  restoredAt: z.string(),
+  /** On which machine: an image of it has the mark too, but not what was done since. */
+  machine: z.string(),
+});
+export type RestoreMarker = z.infer<typeof RestoreMarker>;
 
 export const IndexHeader = z.object({
   version: z.literal(1),

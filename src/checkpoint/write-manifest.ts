@@ -45,8 +45,11 @@ export async function writeManifest(
 }
 
 /** What a manifest says of a scan beside its files. */
-export function foldersAndLinks(scan: Scan): Pick<Manifest, 'directories' | 'symlinks' | 'hardLinks'> {
+export function foldersAndLinks(
+  scan: Scan,
+): Pick<Manifest, 'root' | 'directories' | 'symlinks' | 'hardLinks'> {
   return {
+    root: scan.root,
     directories: scan.directories.map(({ path, mode, uid, gid, mtimeNs }) => ({
       path,
       mode,

@@ -1,0 +1,147 @@
+import { sleep } from '../base/abort.ts';
+import type { Clock } from '../base/clock.ts';
+import { EvictdError } from '../base/errors.ts';
+import type { InPlaceOutcome } from '../checkpoint/restore-in-place.ts';
+import type { RestoreProgress, RestoreResult } from '../checkpoint/restore.ts';
+import { backoffMs } from '../core/backoff.ts';
+import type { Invocation } from './command.ts';
+import { createProgressBar } from './restore-progress.ts';
+import { openStoredPlace, type StoredPlace } from './stored-place.ts';
+
+/** What became of one set; the JSON of `evictd restore` is a list of these. */
+export type SetOutcome = { readonly set: string; readonly target: string } & (
+  | ({ readonly outcome: 'restored' } & RestoreResult)
+  | { readonly outcome: 'already-restored'; readonly id: string; readonly restoredAt: string }
+  | { readonly outcome: 'newer-on-disk'; readonly id: string; readonly path: string }
+  | { readonly outcome: 'nothing-found'; readonly message: string }
+  | { readonly outcome: 'failed'; readonly code: string; readonly message: string }
+);
+
+export interface WantedSet {
+  readonly set: string;
+  readonly target: string;
+  /** Into the set's own folder, which gets marked. */
+  readonly inPlace: boolean;
+  /** Also where that was done before, and over what is newer. */
+  readonly force: boolean;
+}
+
+export interface Wanted {
+  readonly sets: readonly WantedSet[];
+  readonly key: string | undefined;
+  readonly at: string | undefined;
+  /** How long to go on trying when the store can't be used. */
+  readonly waitMs: number;
+}
+
+/**
+ * Restores the sets one after the other. One that fails doesn't keep the others from coming back; its error goes to
+ * `onFailure`. The store is opened only when something is left to do.
+ * Rejects with why the store can't be opened, or with the signal's reason.
+ */
+export async function restoreSets(
+  wanted: Wanted,
+  invocation: Invocation,
+  clock: Clock,
+  onFailure: (error: EvictdError) => void,
+): Promise<readonly SetOutcome[]> {
+  const { readMachine } = await import('../checkpoint/restore-marker.ts');
+  const { restoredBefore } = await import('../checkpoint/restore-in-place.ts');
+  const machine = await readMachine();
+  const outcomes: SetOutcome[] = [];
+  const left: WantedSet[] = [];
+  for (const one of wanted.sets) {
+    const { set, target } = one;
+    const filter = {
+      set,
+      ...(wanted.key !== undefined && { key: wanted.key }),
+      ...(wanted.at !== undefined && { id: wanted.at }),
+    };
+    const marker = one.inPlace && !one.force ? await restoredBefore(target, filter, machine) : undefined;
+    if (marker === undefined) left.push(one);
+    else {
+      const { id, restoredAt } = marker;
+      outcomes.push({ set, target, outcome: 'already-restored', id, restoredAt });
+    }
+  }
+  if (left.length === 0) return outcomes;
+  using place = await openStoredPlace(invocation, clock);
+  for (const one of left) {
+    const { set, target } = one;
+    try {
+      const run = () => restoreOne(one, { wanted, place, machine, invocation, clock });
+      outcomes.push(ofSet(one, await patiently(run, wanted.waitMs, invocation, clock)));
+    } catch (error) {
+      if (!(error instanceof EvictdError) || invocation.signal.aborted) throw error;
+      const { code, message } = error;
+      if (code === 'nothing-found') outcomes.push({ set, target, outcome: code, message });
+      else outcomes.push({ set, target, outcome: 'failed', code, message });
+      onFailure(error);
+    }
+  }
+  return outcomes;
+}
+
+interface Surroundings {
+  readonly wanted: Wanted;
+  readonly place: StoredPlace;
+  readonly machine: string | undefined;
+  readonly invocation: Invocation;
+  readonly clock: Clock;
+}
+
+async function restoreOne(
+  { set, target, inPlace, force }: WantedSet,
+  { wanted, place, machine, invocation, clock }: Surroundings,
+): Promise<InPlaceOutcome> {
+  const { restore } = await import('../checkpoint/restore.ts');
+  const { restoreInPlace } = await import('../checkpoint/restore-in-place.ts');
+  const { signal, err, env, options: flags } = invocation;
+  const { store, prefix, key } = place;
+  const isShown = err.isTerminal && flags['json'] !== true && (env['NO_COLOR'] ?? '') === '';
+  using bar = isShown ? createProgressBar(set, err, clock) : undefined;
+  const onProgress = (progress: RestoreProgress) => bar?.show(progress);
+  const options = { prefix, key, set, target, ...(wanted.at !== undefined && { at: wanted.at }) };
+  const dependencies = { store, clock, onProgress };
+  if (inPlace) return await restoreInPlace({ ...options, force, machine }, dependencies, signal);
+  // Not waiting for the disk, as with cp: nothing is told from now on that such a folder is complete.
+  return { kind: 'restored', result: await restore({ ...options, durable: false }, dependencies, signal) };
+}
+
+function ofSet({ set, target }: WantedSet, outcome: InPlaceOutcome): SetOutcome {
+  if (outcome.kind === 'restored') return { set, target, outcome: 'restored', ...outcome.result };
+  return { set, target, outcome: outcome.kind, id: outcome.id, path: outcome.path };
+}
+
+/** What goes away by itself on a machine that is just starting; a role may take minutes to work. */
+const PASSING = new Set([
+  'network',
+  'unavailable',
+  'throttled',
+  'timeout',
+  'no-token',
+  'forbidden',
+  'bad-answer',
+]);
+const AGAIN_MS_FIRST = 1000;
+const AGAIN_MS_MAX = 30_000;
+
+async function patiently<T>(
+  run: () => Promise<T>,
+  waitMs: number,
+  { err, signal }: Invocation,
+  clock: Clock,
+): Promise<T> {
+  const until = clock.monotonicMs() + waitMs;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await run();
+    } catch (error) {
+      if (!(error instanceof EvictdError) || !PASSING.has(error.code)) throw error;
+      const delayMs = Math.min(backoffMs(attempt, AGAIN_MS_FIRST, AGAIN_MS_MAX), until - clock.monotonicMs());
+      if (delayMs <= 0) throw error;
+      err.write(`evictd: ${error.message}; trying again\n`);
+      await sleep(clock, delayMs, signal);
+    }
+  }
+}
