@@ -14,6 +14,7 @@ import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { explainAzureError } from './azure-errors.ts';
 import { blobNameProblem } from './azure-name.ts';
+import { type BlobAnswer, type BlobRequest, createBlobRequester } from './azure-request.ts';
 import type { StoreTarget } from './azure-url.ts';
 import type { StoreCredential } from './credentials.ts';
 import { withRetries, type Attempt, type RetryLimits } from './store-retry.ts';
@@ -43,6 +44,8 @@ export interface AzureClient {
   call<T>(attempt: Attempt<T>, signal: AbortSignal): Promise<T>;
   /** Throws `refused` for a name that could not be stored under itself. */
   blob(name: string): BlockBlobClient;
+  /** One try of a request without the SDK, for use inside `call`. Throws `refused` as `blob` does. */
+  send(request: BlobRequest, signal: AbortSignal): Promise<BlobAnswer>;
   /** Closes all connections; requests under way fail. */
   close(): void;
 }
@@ -65,15 +68,19 @@ export function createAzureClient(
   // an agent also keeps the SDK from reading HTTPS_PROXY and its kin.
   const pipelineOptions = { agent, redirectOptions: { maxRetries: 0 }, retryOptions: { maxTries: 1 } };
   const pipeline = newPipeline(sdkCredential(credential, tokens), pipelineOptions);
+  const requester = createBlobRequester({ ...options, idleMs: IDLE_CONNECTION_MS }, dependencies);
   const query = credential.kind === 'signature' ? `?${credential.query}` : '';
   const context = { ...target, host: new URL(target.containerUrl).host };
   const container = new ContainerClient(`${target.containerUrl}${query}`, pipeline);
   return {
     container,
     blob(name) {
-      const problem = blobNameProblem(name);
-      if (problem === undefined) return container.getBlockBlobClient(name);
-      throw new EvictdError('refused', `the blob name ${JSON.stringify(name)} ${problem}`);
+      checkName(name);
+      return container.getBlockBlobClient(name);
+    },
+    async send(request, signal) {
+      checkName(request.name);
+      return requester.send(request, signal);
     },
     call(attempt, signal) {
       const run: typeof attempt.run = async (trySignal, number) => {
@@ -93,8 +100,17 @@ export function createAzureClient(
         signal,
       );
     },
-    close: () => agent.destroy(),
+    close() {
+      agent.destroy();
+      requester.close();
+    },
   };
+}
+
+function checkName(name: string): void {
+  const problem = blobNameProblem(name);
+  if (problem !== undefined)
+    throw new EvictdError('refused', `the blob name ${JSON.stringify(name)} ${problem}`);
 }
 
 function createAgent(options: AzureClientOptions, lookup: LookupFunction | undefined): HttpAgent {

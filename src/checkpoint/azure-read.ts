@@ -10,7 +10,7 @@ import type { BlobHead, BlobItem, BlobStore, BlockList, ReadOptions, StoredBlock
 export const WRITE_ID = 'evictd_write';
 
 // In every answer of the service: what comes without it, a portal's page with status 200, is somebody else's.
-const REQUEST_ID = 'x-ms-request-id';
+export const REQUEST_ID = 'x-ms-request-id';
 const PAGE_SIZE = 5000;
 // A try gets this much more time for each byte that it moves: one MiB/s is slow for any VM.
 const MS_PER_BYTE = 1000 / 1024 ** 2;

@@ -89,7 +89,13 @@ export async function createAzureBlobStore(
       tokens?.stop();
       client.close();
     },
-    keepWarm: (signal) => probe(client, target, signal),
+    async keepWarm(signal) {
+      // The SDK's connections, then our own.
+      await probe(client, target, signal);
+      await probe(client, target, signal, (name, trySignal) =>
+        client.send({ method: 'HEAD', name, query: '', headers: {} }, trySignal),
+      );
+    },
     ensureContainer: (signal) =>
       options.auth.kind === 'azurite' ? create(client, signal) : probe(client, target, signal),
     tokenError: () => tokens?.lastError(),
@@ -97,13 +103,16 @@ export async function createAzureBlobStore(
 }
 
 /** A HEAD on a blob that isn't there: needs no more than the right to read, and says when the container is missing. */
-async function probe(client: AzureClient, target: StoreTarget, signal: AbortSignal): Promise<void> {
-  const blob = client.blob(target.prefix === '' ? PROBE : `${target.prefix}/${PROBE}`);
+async function probe(
+  client: AzureClient,
+  target: StoreTarget,
+  signal: AbortSignal,
+  ask: (name: string, signal: AbortSignal) => Promise<unknown> = (name, abortSignal) =>
+    client.blob(name).getProperties({ abortSignal }),
+): Promise<void> {
+  const name = target.prefix === '' ? PROBE : `${target.prefix}/${PROBE}`;
   try {
-    await client.call(
-      { what: 'reach the container', run: (abortSignal) => blob.getProperties({ abortSignal }) },
-      signal,
-    );
+    await client.call({ what: 'reach the container', run: (trySignal) => ask(name, trySignal) }, signal);
   } catch (error) {
     if (!(error instanceof EvictdError && error.code === 'not-found')) throw error;
   }

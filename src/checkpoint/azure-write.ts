@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto';
 
-import type { BlockBlobClient } from '@azure/storage-blob';
-
 import { EvictdError } from '../base/errors.ts';
 import type { AzureClient } from './azure-client.ts';
-import { head, required, transferMs, WRITE_ID } from './azure-read.ts';
-import type { BlobStore, WriteCondition, WriteOptions, Written } from './store.ts';
+import { head, REQUEST_ID, transferMs, WRITE_ID } from './azure-read.ts';
+import { type BlobRequest, headerOf } from './azure-request.ts';
+import type { BlobStore, WriteOptions, Written } from './store.ts';
 
 type Writer = Pick<BlobStore, 'stageBlock' | 'commitBlocks' | 'put' | 'snapshot' | 'remove'>;
 
@@ -17,8 +16,10 @@ export function createWriter(client: AzureClient, isConflict: (error: unknown) =
         {
           what: `stage a block of ${name}`,
           extraMs: transferMs(body.byteLength),
-          async run(abortSignal) {
-            await client.blob(name).stageBlock(id, body, body.byteLength, { abortSignal });
+          async run(trySignal) {
+            const query = `comp=block&blockid=${encodeURIComponent(id)}`;
+            const answer = await client.send({ method: 'PUT', name, query, headers: {}, body }, trySignal);
+            headerOf(answer, REQUEST_ID);
           },
         },
         signal,
@@ -28,25 +29,28 @@ export function createWriter(client: AzureClient, isConflict: (error: unknown) =
         name,
         options,
         what: `commit ${name}`,
-        bytes: 0,
-        send: (blob, settings) => blob.commitBlockList([...ids], settings),
+        query: 'comp=blocklist',
+        headers: { 'content-type': 'application/xml' },
+        body: blockList(ids),
       }),
     put: (name, body, options, signal) =>
       writeOnce(client, isConflict, signal, {
         name,
         options,
         what: `write ${name}`,
-        bytes: body.byteLength,
-        send: (blob, settings) => blob.upload(body, body.byteLength, settings),
+        query: '',
+        headers: { 'x-ms-blob-type': 'BlockBlob' },
+        body,
       }),
     snapshot: (name, etag, signal) =>
       client.call(
         {
           // A lost answer leaves a second snapshot behind: it shares all blocks with the first and goes with the blob.
           what: `snapshot ${name}`,
-          async run(abortSignal) {
-            const settings = { abortSignal, conditions: { ifMatch: etag } };
-            return required((await client.blob(name).createSnapshot(settings)).snapshot, 'snapshot id');
+          async run(trySignal) {
+            const headers = { 'if-match': etag };
+            const request = { method: 'PUT', name, query: 'comp=snapshot', headers } as const;
+            return headerOf(await client.send(request, trySignal), 'x-ms-snapshot');
           },
         },
         signal,
@@ -55,12 +59,17 @@ export function createWriter(client: AzureClient, isConflict: (error: unknown) =
   };
 }
 
-interface Write {
+/** `Latest`: a block that was staged since the last commit, or else the committed one. */
+function blockList(ids: readonly string[]): Uint8Array {
+  const latest = ids.map((id) => `<Latest>${id}</Latest>`).join('');
+  return Buffer.from(`<?xml version="1.0" encoding="utf-8"?><BlockList>${latest}</BlockList>`);
+}
+
+interface Write extends Pick<BlobRequest, 'query' | 'headers'> {
   readonly name: string;
   readonly options: WriteOptions;
   readonly what: string;
-  readonly bytes: number;
-  send(blob: BlockBlobClient, settings: WriteSettings): Promise<{ etag?: string }>;
+  readonly body: Uint8Array;
 }
 
 /**
@@ -74,24 +83,20 @@ async function writeOnce(
   signal: AbortSignal,
   write: Write,
 ): Promise<Written> {
-  const blob = client.blob(write.name);
+  const { name, query, body } = write;
   const writeId = randomUUID();
-  const settings = {
-    metadata: { ...checkedMetadata(write.options.metadata), [WRITE_ID]: writeId },
-    conditions: conditionsOf(write.options.condition),
-    blobHTTPHeaders: { blobContentType: write.options.contentType },
-  };
+  const headers = { ...write.headers, ...headersOf(write.options, writeId) };
   return client.call(
     {
       what: write.what,
-      extraMs: transferMs(write.bytes),
-      async run(abortSignal, number) {
+      extraMs: transferMs(body.byteLength),
+      async run(trySignal, number) {
         try {
-          const { etag } = await write.send(blob, { ...settings, abortSignal });
-          return { etag: required(etag, 'ETag') };
+          const answer = await client.send({ method: 'PUT', name, query, headers, body }, trySignal);
+          return { etag: headerOf(answer, 'etag') };
         } catch (error) {
           if (number === 1 || !isConflict(error)) throw error;
-          const found = await head(blob, abortSignal);
+          const found = await head(client.blob(name), trySignal);
           if (found.writeId !== writeId) throw error;
           return { etag: found.head.etag };
         }
@@ -101,11 +106,14 @@ async function writeOnce(
   );
 }
 
-interface WriteSettings {
-  readonly abortSignal: AbortSignal;
-  readonly metadata: Record<string, string>;
-  readonly conditions: { ifMatch: string } | { ifNoneMatch: string };
-  readonly blobHTTPHeaders: { blobContentType: string };
+function headersOf(options: WriteOptions, writeId: string): Readonly<Record<string, string>> {
+  const { condition, contentType } = options;
+  const metadata = { ...checkedMetadata(options.metadata), [WRITE_ID]: writeId };
+  return {
+    'x-ms-blob-content-type': contentType,
+    ...('ifEtag' in condition ? { 'if-match': condition.ifEtag } : { 'if-none-match': '*' }),
+    ...Object.fromEntries(Object.entries(metadata).map(([key, value]) => [`x-ms-meta-${key}`, value])),
+  };
 }
 
 async function remove(
@@ -132,10 +140,6 @@ async function remove(
   } catch (error) {
     if (!(error instanceof EvictdError && error.code === 'not-found')) throw error;
   }
-}
-
-function conditionsOf(condition: WriteCondition): WriteSettings['conditions'] {
-  return 'ifEtag' in condition ? { ifMatch: condition.ifEtag } : { ifNoneMatch: '*' };
 }
 
 /** Names come back in lower case and values as header text, so only what survives that is taken. */
