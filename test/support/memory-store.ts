@@ -64,7 +64,8 @@ interface Blob {
 
 interface Version {
   readonly etag: string;
-  content: Buffer;
+  /** In pieces, so that a block which stands in it thousands of times is in memory once. */
+  content: readonly Buffer[];
   readonly metadata: Readonly<Record<string, string>>;
   /** None for a blob that was written whole. */
   readonly blocks: readonly { readonly id: string; readonly content: Buffer }[];
@@ -84,7 +85,7 @@ export function createMemoryService(): MemoryService {
     name: string,
     options: WriteOptions,
     blocks: Version['blocks'],
-    content: Buffer,
+    content: readonly Buffer[],
   ): Written => {
     const blob = blobOf(name);
     check(blob.committed?.etag, options.condition, name);
@@ -104,17 +105,17 @@ export function createMemoryService(): MemoryService {
       for (const name of [...blobs.keys()].sort()) {
         const version = blobs.get(name)?.committed;
         if (!name.startsWith(prefix) || version === undefined) continue;
-        yield { name, etag: version.etag, bytes: version.content.length, modifiedAt: version.modifiedAt };
+        yield { name, etag: version.etag, bytes: lengthOf(version.content), modifiedAt: version.modifiedAt };
       }
     },
     read(name, { snapshot, range, bytesMax }) {
       const blob = blobs.get(name);
       const version = snapshot === undefined ? blob?.committed : blob?.snapshots.get(snapshot);
       if (version === undefined) throw storeError('not-found', name);
-      const end = range === undefined ? undefined : range.offset + range.count;
-      const content = version.content.subarray(range?.offset ?? 0, end);
-      if (content.length > bytesMax) throw storeError('too-large', name);
-      return Buffer.from(content);
+      const start = range?.offset ?? 0;
+      const end = Math.min(lengthOf(version.content), start + (range?.count ?? Infinity));
+      if (end - start > bytesMax) throw storeError('too-large', name);
+      return slice(version.content, start, end);
     },
     blocks(name): BlockList | undefined {
       const blob = blobs.get(name);
@@ -140,9 +141,14 @@ export function createMemoryService(): MemoryService {
         if (content === undefined) throw storeError('missing-block', name);
         return { id, content };
       });
-      return write(name, options, blocks, Buffer.concat(blocks.map(({ content }) => content)));
+      return write(
+        name,
+        options,
+        blocks,
+        blocks.map(({ content }) => content),
+      );
     },
-    put: (name, body, options) => write(name, options, [], Buffer.from(body)),
+    put: (name, body, options) => write(name, options, [], [Buffer.from(body)]),
     snapshot(name, etag) {
       const blob = blobs.get(name);
       if (blob?.committed === undefined) throw storeError('not-found', name);
@@ -173,7 +179,7 @@ export function createMemoryService(): MemoryService {
     corrupt(name, change) {
       const blob = blobs.get(name);
       for (const version of [blob?.committed, ...(blob?.snapshots.values() ?? [])]) {
-        if (version !== undefined) version.content = change(Buffer.from(version.content));
+        if (version !== undefined) version.content = [change(Buffer.concat(version.content))];
       }
     },
     names: () => [...blobs].filter(([, blob]) => blob.committed !== undefined).map(([name]) => name),
@@ -229,6 +235,22 @@ function createClient(service: Service, hooks: ClientHooks): MemoryClient {
     head: (name, signal) => plain('head', name, signal, () => service.head(name)),
     remove: (name, options, signal) => plain('remove', name, signal, () => service.remove(name, options)),
   };
+}
+
+function lengthOf(pieces: readonly Buffer[]): number {
+  return pieces.reduce((sum, { length }) => sum + length, 0);
+}
+
+/** A copy of a part of it. */
+function slice(pieces: readonly Buffer[], start: number, end: number): Buffer {
+  const parts: Buffer[] = [];
+  let at = 0;
+  for (const piece of pieces) {
+    if (at < end && at + piece.length > start)
+      parts.push(piece.subarray(Math.max(0, start - at), Math.min(piece.length, end - at)));
+    at += piece.length;
+  }
+  return Buffer.concat(parts);
 }
 
 function check(etag: string | undefined, condition: WriteCondition, name: string): void {
