@@ -10,10 +10,10 @@ import { type Context, type Step, note, step } from './step.ts';
 
 const RETRY_FIRST_MS = 200;
 const RETRY_CAP_MS = 2000;
+/** Events that don't drain have minutes, and IMDS may be updating for 70 s: asked again until they start or are gone. */
+const RETRY_CAP_WITHOUT_WINDOW_MS = 10_000;
 /** One try; IMDS answers within its own 10 s, usually at once. */
 const TRY_MS = 3000;
-/** Events that don't drain have minutes; this many tries are plenty. */
-const TRIES_WITHOUT_WINDOW = 8;
 
 /** What the work for an event came to: `none` for events that don't drain. */
 export type Work = 'none' | 'unfinished' | 'success' | 'failure';
@@ -97,10 +97,8 @@ function send(context: Context, watched: Watched, attempt: number, effects: Effe
 }
 
 function retry(watched: Watched, attempt: number, at: MonotonicMs): Ack {
-  if (watched.deadlineAt === undefined && attempt >= TRIES_WITHOUT_WINDOW) {
-    return { kind: 'withheld', reason: 'too-late' };
-  }
-  return { kind: 'retrying', attempt, retryAt: at + backoffMs(attempt, RETRY_FIRST_MS, RETRY_CAP_MS) };
+  const capMs = watched.deadlineAt === undefined ? RETRY_CAP_WITHOUT_WINDOW_MS : RETRY_CAP_MS;
+  return { kind: 'retrying', attempt, retryAt: at + backoffMs(attempt, RETRY_FIRST_MS, capMs) };
 }
 
 function lastTryAt(watched: Watched): MonotonicMs {

@@ -1,6 +1,6 @@
 import { resolveDoubt } from './ack.ts';
 import { windowMs } from './budget.ts';
-import { mergeEvent, startDrain, tightenDrain, withdrawDrain } from './drain.ts';
+import { isPast, mergeEvent, startDrain, tightenDrain, withdrawDrain } from './drain.ts';
 import type { Effect } from './effect.ts';
 import { type EventDocument, type ScheduledEvent, concerns, eventKey, isShared } from './event.ts';
 import { eventPolicy } from './policy.ts';
@@ -24,14 +24,18 @@ export function applyDocument(context: Context, state: State, document: EventDoc
     current = andThen(current, (value) =>
       concerns(event, vmName)
         ? applyOwnEvent(context, value, event, document)
-        : mentionUnknownType(context, value, event),
+        : andThen(mentionUnknownType(context, value, event), (next) =>
+            mention(next, `other ${eventKey(event.id)}`, () =>
+              note('info', 'event-of-other', describe(event)),
+            ),
+          ),
     );
   }
   return andThen(current, (value) => applyAbsences(context, value, document));
 }
 
 function keepUndecided(context: Context, state: State, document: EventDocument): Step<State> {
-  const kept: State = { ...state, undecided: document };
+  const kept: State = { ...state, undecided: { document, at: context.now.at } };
   const drains = document.events.find((event) => eventPolicy(context.policy, event.type)?.drain === true);
   if (drains === undefined) return step(kept);
   // Whose event it is can't be told yet; acting on another VM's would be wrong, saying nothing as well.
@@ -77,6 +81,7 @@ function applyOwnEvent(
     deadlineAt,
     absences: 0,
     survived: false,
+    checkpoint: policy.checkpoint && !policy.drain ? 'taking' : 'none',
     ack: { kind: 'open' },
   };
   const noticed = step<State>(
@@ -90,14 +95,23 @@ function applyOwnEvent(
   );
   if (deadlineAt !== undefined)
     return andThen(noticed, (value) => drainFor(context, value, event, deadlineAt));
-  return policy.checkpoint
-    ? andThen(noticed, (value) => step(value, { kind: 'take-checkpoint', reason: 'rebalance' }))
-    : noticed;
+  return andThen(noticed, (value) => step(value, ...checkpointsFor([watched])));
+}
+
+/** For events that ask for a checkpoint without a drain; also after a restart in the middle of it. */
+export function checkpointsFor(watched: readonly Watched[]): Effect[] {
+  return watched
+    .filter(({ checkpoint }) => checkpoint === 'taking')
+    .map(({ event }) => ({
+      kind: 'take-checkpoint',
+      eventId: event.id,
+      reason: event.type === 'SpotRebalanceRecommendation' ? 'rebalance' : 'notice',
+    }));
 }
 
 function drainFor(context: Context, state: State, event: ScheduledEvent, deadlineAt: number): Step<State> {
   const { drain } = state;
-  if (drain === undefined) {
+  if (drain === undefined || isPast(context, drain)) {
     return andThen(startDrain(context, event, deadlineAt), (started) => step({ ...state, drain: started }));
   }
   if (drain.phase === 'withdrawn' || drain.phase === 'resuming') {
@@ -142,7 +156,7 @@ function applyKnownEvent(
 function applyAbsences(context: Context, state: State, document: EventDocument): Step<State> {
   // A document with broken entries may hold the event that seems absent.
   if (!document.complete) return step(state);
-  const present = new Set(document.events.map((event) => eventKey(event.id)));
+  const present = new Set([...document.events.map(({ id }) => id), ...document.brokenIds].map(eventKey));
   const counted = state.watched.map((one) =>
     present.has(eventKey(one.event.id)) ? one : { ...one, absences: one.absences + 1 },
   );
@@ -150,7 +164,12 @@ function applyAbsences(context: Context, state: State, document: EventDocument):
   const watched = counted.filter((one) => one.absences < ABSENCES_MEAN_GONE);
   const next = step<State>(
     { ...state, watched },
-    ...gone.map((one) => note('warn', 'event-gone', { ...describe(one.event), ack: one.ack.kind })),
+    ...gone.map((one) =>
+      note(one.deadlineAt === undefined ? 'info' : 'warn', 'event-gone', {
+        ...describe(one.event),
+        ack: one.ack.kind,
+      }),
+    ),
   );
   const stillDrains = watched.some((one) => one.deadlineAt !== undefined);
   const drainGone = gone.some((one) => one.deadlineAt !== undefined) && !stillDrains;

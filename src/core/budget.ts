@@ -40,8 +40,9 @@ export function expectedUploadMs(upload: UploadEstimate | undefined): number {
 
 /**
  * Milliseconds for one hook that is about to start, or undefined when there is no time left.
- * What remains of the window, less the expected upload, is shared among this and all later groups in proportion
- * to their own timeouts, so that a hook that hangs can't use up the time of those after it.
+ * What remains of the window, less the expected upload, is shared among this and all later groups: the same for each,
+ * but what a short one doesn't need goes to the longer ones. So a hook that hangs can't use up the time of those after
+ * it, and a short hook isn't cut because of a long one.
  */
 export function grantMs(
   policy: Policy,
@@ -56,34 +57,53 @@ export function grantMs(
     hook.stage === 'before-checkpoint' && drain.sets.length > 0
       ? Math.min(expectedUploadMs(moment.upload), left * UPLOAD_SHARE_MAX)
       : 0;
-  const share = Math.min(1, (left - upload) / laterGroupsMs(drain));
-  return Math.min(left, Math.max(GRANT_MS_MIN, hook.timeoutMs * share));
+  const open = drain.hooks.filter(({ stage, run }) => stage !== 'on-resume' && run.kind === 'pending');
+  const share = fairShareMs(left - upload, groupTimes(open));
+  return Math.min(left, Math.max(GRANT_MS_MIN, Math.min(hook.timeoutMs, share)));
+}
+
+/** The largest share such that everybody gets it, or less when it wants less, and the sum is no more than `total`. */
+function fairShareMs(total: number, wanted: readonly number[]): number {
+  let left = Math.max(0, total);
+  const ascending = [...wanted].sort((a, b) => a - b);
+  for (const [index, want] of ascending.entries()) {
+    const share = left / (ascending.length - index);
+    if (want >= share) return share;
+    left -= want;
+  }
+  return Infinity;
 }
 
 /**
- * When the hooks that run have to end now that the window is shorter; undefined: they fit as they are.
- * What is left of their time and the timeouts of all later groups are cut alike, as at a start.
+ * When the hooks that run have to end now that the window is shorter by `lostMs`; undefined: they fit as they are.
+ * They share what is left with all later groups, as at a start, but lose no more than the window did.
  */
 export function shorterHooksEndAt(
   policy: Policy,
   drain: Drain,
   moment: { at: MonotonicMs; upload: UploadEstimate | undefined },
+  lostMs: number,
 ): MonotonicMs | undefined {
   const { at } = moment;
-  const ends = drain.hooks.flatMap((hook) => (isRunningInWindow(hook) ? [hook.run.endsAt] : []));
-  if (ends.length === 0) return undefined;
+  const latest = Math.max(
+    ...drain.hooks.map((hook) => (isRunningInWindow(hook) ? hook.run.endsAt : -Infinity)),
+  );
+  if (latest === -Infinity) return undefined;
   // As if they were about to start, with what is left of their time.
-  const hooks = drain.hooks.map((hook) =>
+  const rests = drain.hooks.map((hook) =>
     isRunningInWindow(hook)
       ? { ...hook, timeoutMs: Math.max(0, hook.run.endsAt - at), run: { kind: 'pending' } as const }
       : hook,
   );
-  const [longest] = hooks
-    .filter((_, index) => drain.hooks[index]?.run.kind === 'running')
-    .sort((a, b) => b.timeoutMs - a.timeoutMs);
-  const grant = longest === undefined ? undefined : grantMs(policy, { ...drain, hooks }, longest, moment);
-  const endAt = at + (grant ?? 0);
-  return endAt < Math.max(...ends) ? endAt : undefined;
+  const longest = rests.find((_, index) => endsAtOf(drain.hooks[index]) === latest);
+  const grant =
+    longest === undefined ? undefined : grantMs(policy, { ...drain, hooks: rests }, longest, moment);
+  const endAt = Math.min(workEndAt(policy, drain), Math.max(at + (grant ?? 0), latest - lostMs));
+  return endAt < latest ? endAt : undefined;
+}
+
+function endsAtOf(hook: HookRun | undefined): MonotonicMs | undefined {
+  return hook !== undefined && isRunningInWindow(hook) ? hook.run.endsAt : undefined;
 }
 
 export function isRunningInWindow(hook: HookRun): hook is HookRun & { run: { kind: 'running' } } {
@@ -93,21 +113,17 @@ export function isRunningInWindow(hook: HookRun): hook is HookRun & { run: { kin
 /** When the checkpoint stage makes room for the `after-checkpoint` hooks even if sets still fail. */
 export function checkpointSoftEndAt(policy: Policy, drain: Drain, startedAt: MonotonicMs): MonotonicMs {
   const end = workEndAt(policy, drain);
-  const after = groupsMs(drain.hooks.filter((hook) => hook.stage === 'after-checkpoint'));
+  const times = groupTimes(drain.hooks.filter((hook) => hook.stage === 'after-checkpoint'));
+  const after = times.reduce((sum, ms) => sum + ms, 0);
   return end - Math.min(after, Math.max(0, end - startedAt) / 2);
 }
 
-function laterGroupsMs(drain: Drain): number {
-  const open = drain.hooks.filter((hook) => hook.stage !== 'on-resume' && hook.run.kind === 'pending');
-  return Math.max(1, groupsMs(open));
-}
-
-/** Sum over the groups (stage and order) of each group's longest timeout. */
-function groupsMs(hooks: readonly HookRun[]): number {
+/** Of each group (stage and order) its longest timeout. */
+function groupTimes(hooks: readonly HookRun[]): number[] {
   const longest = new Map<string, number>();
   for (const hook of hooks) {
     const group = `${hook.stage}/${hook.order}`;
     longest.set(group, Math.max(longest.get(group) ?? 0, hook.timeoutMs));
   }
-  return [...longest.values()].reduce((sum, ms) => sum + ms, 0);
+  return [...longest.values()];
 }

@@ -1,7 +1,7 @@
 import { unreachable } from '../base/assert.ts';
 import type { MonotonicMs } from '../base/clock.ts';
 import { type Work, ackIsFinal, ackWakeTimes, advanceAcks, applyAckResult } from './ack.ts';
-import { applyDocument } from './announcements.ts';
+import { applyDocument, checkpointsFor } from './announcements.ts';
 import { applySetResult } from './checkpoint-stage.ts';
 import {
   advanceDrain,
@@ -12,9 +12,10 @@ import {
   stageSets,
 } from './drain.ts';
 import type { Decision, Input } from './effect.ts';
+import type { EventDocument } from './event.ts';
 import { applyHookResult } from './hook-stage.ts';
 import type { Policy } from './policy.ts';
-import type { Drain, State, Watched } from './state.ts';
+import type { Drain, DrainPhase, State, Watched } from './state.ts';
 import { type Context, type Step, andThen, note, step } from './step.ts';
 
 /**
@@ -54,6 +55,13 @@ function apply(context: Context, state: State, input: Input): Step<State> {
       );
     case 'ack-ended':
       return applyAckResult(context, state, input.eventId, input.attempt, input.result);
+    case 'checkpoint-ended':
+      return step({
+        ...state,
+        watched: state.watched.map((one) =>
+          one.event.id === input.eventId ? { ...one, checkpoint: 'ended' } : one,
+        ),
+      });
     case 'stop-requested':
       return step({ ...state, stopping: true });
     default:
@@ -81,9 +89,20 @@ function advanceOnce(context: Context, state: State): Step<State> {
   return andThen(advanceDrain(context, state.drain, acksFinal), (drain) => step({ ...state, drain }));
 }
 
+const DRAINING: ReadonlySet<DrainPhase> = new Set([
+  'before-checkpoint',
+  'checkpoint',
+  'after-checkpoint',
+  'report',
+]);
+
 function workOf(state: State, watched: Watched): Work {
-  if (watched.deadlineAt === undefined) return 'none';
   const { drain } = state;
+  if (watched.deadlineAt === undefined) {
+    // To approve a reboot in the middle of a drain would end the drain.
+    const draining = drain !== undefined && DRAINING.has(drain.phase);
+    return draining || watched.checkpoint === 'taking' ? 'unfinished' : 'none';
+  }
   if (drain === undefined || (drain.phase !== 'ack' && drain.phase !== 'waiting')) return 'unfinished';
   return drain.outcome === 'success' ? 'success' : 'failure';
 }
@@ -100,7 +119,7 @@ function applyIdentity(context: Context, state: State, vmName: string): Step<Sta
   const { undecided } = state;
   return undecided === undefined
     ? identified
-    : andThen(identified, (value) => applyDocument(context, value, undecided));
+    : andThen(identified, (value) => applyDocument(context, value, aged(undecided, context.now.at)));
 }
 
 function applyRestart(context: Context, state: State): Step<State> {
@@ -110,7 +129,8 @@ function applyRestart(context: Context, state: State): Step<State> {
     ack: one.ack.kind === 'sending' ? { kind: 'in-doubt', attempt: one.ack.attempt } : one.ack,
   }));
   const restarted: State = { ...state, watched, stopping: false, undecided: undefined };
-  if (state.drain === undefined) return step(restarted);
+  const checkpoints = checkpointsFor(watched);
+  if (state.drain === undefined) return step(restarted, ...checkpoints);
   const drain = newestPolicySets(context.policy, restartDrain(state.drain));
   return step(
     { ...restarted, drain },
@@ -120,6 +140,7 @@ function applyRestart(context: Context, state: State): Step<State> {
       leftMs: Math.round(drain.deadlineAt - context.now.at),
     }),
     ...stageSets(context, drain),
+    ...checkpoints,
   );
 }
 
@@ -130,6 +151,7 @@ function applyReboot(context: Context, state: State): Step<State> {
     deadlineAt: undefined,
     absences: 0,
     survived: true,
+    checkpoint: 'ended',
     ack: ackIsFinal(one) ? one.ack : { kind: 'withheld', reason: 'too-late' },
   }));
   const rebooted: State = { ...state, vmName: undefined, watched, stopping: false, undecided: undefined };
@@ -143,12 +165,21 @@ function applyReboot(context: Context, state: State): Step<State> {
   );
 }
 
-/** When the state wants a `tick`, at the latest; undefined: only news can change anything. */
-export function wakeAt(policy: Policy, state: State, now: MonotonicMs): MonotonicMs | undefined {
-  const context: Context = { policy, now: { at: now, wallAt: 0, upload: undefined } };
+/** A document that waited for the own name: the server's time has gone on meanwhile. */
+function aged({ document, at }: NonNullable<State['undecided']>, now: MonotonicMs): EventDocument {
+  const { serverNow } = document;
+  return { ...document, serverNow: serverNow === undefined ? undefined : serverNow + (now - at) };
+}
+
+/**
+ * When the state, decided on at `decidedAt`, wants a `tick` at the latest; it may have passed meanwhile.
+ * Undefined: only news can change anything.
+ */
+export function wakeAt(policy: Policy, state: State, decidedAt: MonotonicMs): MonotonicMs | undefined {
+  const context: Context = { policy, now: { at: decidedAt, wallAt: 0, upload: undefined } };
   const times = [
     ...ackWakeTimes(state),
     ...(state.drain === undefined ? [] : drainWakeTimes(context, state.drain)),
-  ].filter((at) => at > now);
+  ].filter((at) => at > decidedAt);
   return times.length === 0 ? undefined : Math.min(...times);
 }

@@ -17,6 +17,8 @@ import { type Context, type Step, andThen, note, step } from './step.ts';
 
 /** The report is written before the ack; it may take this long, never more than half of the reserve at the end. */
 const REPORT_MS = 3000;
+/** NotBefore and Date have whole seconds: the same window comes out up to this much shorter from poll to poll. */
+const JITTER_MS = 1000;
 
 export function startDrain(context: Context, event: ScheduledEvent, deadlineAt: MonotonicMs): Step<Drain> {
   const { policy, now } = context;
@@ -51,9 +53,10 @@ export function stageSets({ policy }: Context, drain: Drain): Effect[] {
 
 /** The window got shorter: what runs must end earlier than it was told. */
 export function tightenDrain(context: Context, drain: Drain, deadlineAt: MonotonicMs): Step<Drain> {
-  if (deadlineAt >= drain.deadlineAt) return step(drain);
+  const lostMs = drain.deadlineAt - deadlineAt;
+  if (lostMs < JITTER_MS) return step(drain);
   const tightened = { ...drain, deadlineAt };
-  const hooksEndAt = shorterHooksEndAt(context.policy, tightened, context.now);
+  const hooksEndAt = shorterHooksEndAt(context.policy, tightened, context.now, lostMs);
   const hooks = drain.hooks.map((hook) =>
     isRunningInWindow(hook) && hooksEndAt !== undefined
       ? { ...hook, run: { ...hook.run, endsAt: Math.min(hook.run.endsAt, hooksEndAt) } }
@@ -78,18 +81,23 @@ export function mergeEvent(
     .filter((hook) => hookApplies(policy, hook, event) && drain.hooks.every(({ name }) => name !== hook.name))
     .map(newHookRun);
   const early = drain.phase === 'before-checkpoint' || drain.phase === 'checkpoint';
+  if (early && added.length === 0) return tightenDrain(context, drain, deadlineAt);
   const merged: Drain = {
     ...drain,
     hooks: [...drain.hooks, ...added],
-    sets: drain.sets.map((set) =>
-      set.run.kind === 'committed' || set.run.kind === 'failed' ? { ...set, run: { kind: 'pending' } } : set,
-    ),
+    // Also those under way: they may have read their files before the added hooks have run.
+    sets: drain.sets.map((set) => ({ ...set, run: { kind: 'pending' } })),
     report: { kind: 'pending' },
     outcome: undefined,
   };
   return andThen(tightenDrain(context, merged, deadlineAt), (next) =>
-    early && added.length === 0 ? step(next) : enter(context, next, 'before-checkpoint'),
+    enter(context, next, 'before-checkpoint'),
   );
+}
+
+/** Is there nothing left of this drain that a further event could join? */
+export function isPast(context: Context, drain: Drain): boolean {
+  return drain.phase === 'waiting' || context.now.at >= workEndAt(context.policy, drain);
 }
 
 function newHookRun({ name, stage, order, required, timeoutMs }: HookPolicy): HookRun {
@@ -160,7 +168,8 @@ function advanceReport(context: Context, drain: Drain): Step<Drain> {
       Math.min(at + REPORT_MS, drain.deadlineAt - context.policy.window.reserveMs / 2),
     );
     const report: ReportState = { kind: 'writing', endsAt };
-    return step({ ...drain, report }, { kind: 'write-report', drainId: drain.id, endsAt });
+    const written: Drain = { ...drain, report };
+    return step(written, { kind: 'write-report', drain: written, endsAt });
   }
   const over = drain.report.kind === 'done' || at >= drain.report.endsAt;
   return over ? enter(context, { ...drain, report: { kind: 'done' } }, 'ack') : step(drain);
@@ -193,7 +202,7 @@ export function resumeFrom(context: Context, drain: Drain, outcome: DrainOutcome
   const report: Effect[] =
     drain.report.kind === 'done'
       ? []
-      : [{ kind: 'write-report', drainId: drain.id, endsAt: context.now.at + REPORT_MS }];
+      : [{ kind: 'write-report', drain: closed, endsAt: context.now.at + REPORT_MS }];
   return andThen(enter(context, { ...closed, report: { kind: 'done' } }, 'resuming'), (next) =>
     step(next, ...report),
   );

@@ -2,7 +2,7 @@ import type { MonotonicMs, WallMs } from '../base/clock.ts';
 import type { EventDocument } from './event.ts';
 import type { Stage } from './policy.ts';
 import type { AckResult, CheckpointReason, CommitResult, HookResult, UploadEstimate } from './ports.ts';
-import type { State } from './state.ts';
+import type { Drain, State } from './state.ts';
 
 /** Carried by every input, so that the core needs no clock. */
 export interface Moment {
@@ -45,6 +45,7 @@ export type Input = Moment &
         readonly attempt: number;
         readonly result: AckResult;
       }
+    | { readonly kind: 'checkpoint-ended'; readonly eventId: string }
     | { readonly kind: 'stop-requested' }
   );
 
@@ -84,8 +85,9 @@ export type Effect =
       readonly endsAt: MonotonicMs;
     }
   /** A checkpoint without a drain (rebalance recommendation). */
-  | { readonly kind: 'take-checkpoint'; readonly reason: CheckpointReason }
-  | { readonly kind: 'write-report'; readonly drainId: string; readonly endsAt: MonotonicMs }
+  | { readonly kind: 'take-checkpoint'; readonly eventId: string; readonly reason: CheckpointReason }
+  /** With the drain as it was: it may be over for the state by the time the report is written. */
+  | { readonly kind: 'write-report'; readonly drain: Drain; readonly endsAt: MonotonicMs }
   | {
       readonly kind: 'acknowledge';
       readonly eventId: string;
@@ -110,6 +112,7 @@ export type NoteCode =
   | 'event-of-unknown-owner'
   | 'event-tightened'
   | 'event-gone'
+  | 'event-of-other'
   | 'phase'
   | 'hook-ended'
   | 'hook-skipped'

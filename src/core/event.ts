@@ -27,8 +27,10 @@ export interface EventDocument {
   /** The answer's `Date` header: "now" of the clock that also made `notBefore`. */
   readonly serverNow: WallMs | undefined;
   readonly events: readonly ScheduledEvent[];
+  /** Ids of entries that were left out because they were otherwise broken: they are there all the same. */
+  readonly brokenIds: readonly string[];
   /**
-   * False when entries had to be left out because they were broken.
+   * False when entries had to be left out that don't even tell their id.
    * Such a document can announce an event, but can't prove that one is gone.
    */
   readonly complete: boolean;

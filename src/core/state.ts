@@ -15,7 +15,7 @@ export interface State {
   /** Types and ids already mentioned in the log, so that each is mentioned once. Bounded. */
   readonly mentioned: readonly string[];
   /** The newest document while the own name is still unknown: decided on when the name arrives. */
-  readonly undecided: EventDocument | undefined;
+  readonly undecided: { readonly document: EventDocument; readonly at: MonotonicMs } | undefined;
   /** True after SIGTERM: ends after the drain, or at once without one. */
   readonly stopping: boolean;
 }
@@ -29,6 +29,8 @@ export interface Watched {
   readonly absences: number;
   /** Drained for in an earlier boot: of no concern any more, unless it turns out to be still ahead. */
   readonly survived: boolean;
+  /** Of an event that asks for a checkpoint without a drain. */
+  readonly checkpoint: 'none' | 'taking' | 'ended';
   readonly ack: Ack;
 }
 

@@ -58,6 +58,7 @@ export function startLoop(initial: State, dependencies: LoopDependencies): Loop 
   let turning = false;
   let stopped = false;
   let lastTurnAt = clock.monotonicMs();
+  let decidedAt = lastTurnAt;
   let timer: Disposable | undefined;
 
   async function turn(): Promise<void> {
@@ -69,7 +70,9 @@ export function startLoop(initial: State, dependencies: LoopDependencies): Loop 
       const policy = dependencies.policy();
       const effects: Effect[] = [];
       for (const { news, queuedAt } of batch) {
-        const decision = decide(policy, state, stamp(news, queuedAt, dependencies));
+        const input = stamp(news, queuedAt, dependencies);
+        const decision = decide(policy, state, input);
+        decidedAt = input.at;
         state = decision.state;
         effects.push(...decision.effects);
       }
@@ -85,10 +88,12 @@ export function startLoop(initial: State, dependencies: LoopDependencies): Loop 
   function armTimer(): void {
     timer?.[Symbol.dispose]();
     timer = undefined;
-    const now = clock.monotonicMs();
-    const at = stopped ? undefined : wakeAt(dependencies.policy(), state, now);
-    // One millisecond more: a timer that fires a hair early would find nothing due and spin.
-    if (at !== undefined) timer = clock.timer(at - now + 1, () => send({ kind: 'tick' }));
+    const at = stopped ? undefined : wakeAt(dependencies.policy(), state, decidedAt);
+    if (at === undefined) return;
+    // What came due while the state was being written is due now. One millisecond more: a timer that fires a hair
+    // early would find nothing due and spin.
+    const delayMs = Math.max(0, at - clock.monotonicMs()) + 1;
+    timer = clock.timer(delayMs, () => send({ kind: 'tick' }));
   }
 
   function send(news: News): void {

@@ -10,6 +10,7 @@ export const NOTE_MESSAGES: Readonly<Record<NoteCode, string>> = {
   'event-tightened': 'less time than before',
   'event-overflow': 'too many events for this VM, ignoring further ones',
   'event-gone': 'event is gone',
+  'event-of-other': 'event of another VM, ignoring',
   phase: 'drain goes on',
   'hook-ended': 'hook ended',
   'hook-skipped': 'hook skipped',

@@ -5,7 +5,7 @@ import type { Effect } from '../core/effect.ts';
 import type { ScheduledEvent } from '../core/event.ts';
 import { type Policy, hookApplies } from '../core/policy.ts';
 import type { AckResult, CheckpointReason, CommitResult, HookRunner } from '../core/ports.ts';
-import type { Watched } from '../core/state.ts';
+import type { Drain, Watched } from '../core/state.ts';
 import type { Log } from '../observe/log.ts';
 import type { CheckpointHost } from './checkpoint-host.ts';
 import type { Loop } from './loop.ts';
@@ -59,19 +59,10 @@ export function createExecutors(dependencies: PerformDependencies): Executors {
         dependencies.loop().send({ kind: 'set-ended', drainId, set, attempt, result });
       });
     },
-    'take-checkpoint': ({ reason }) => {
-      for (const { name } of dependencies.checkpoints?.progress() ?? []) {
-        operations.run('none', 'upload', CHECKPOINT_MS, async (signal) => {
-          const result = await commit(dependencies, name, reason, signal);
-          const fields = { set: name, reason, ...result };
-          if (result.kind === 'committed') log.info('checkpoint taken', fields);
-          else log.warn('checkpoint failed, continuing', fields);
-        });
-      }
-    },
-    'write-report': ({ drainId, endsAt }) => {
+    'take-checkpoint': (effect) => takeCheckpoint(dependencies, effect),
+    'write-report': ({ drain, endsAt }) => {
       // A signal of its own: what was cut short before must not take the report along.
-      writeReport(dependencies, drainId, endsAt).catch(dependencies.loop().crash);
+      writeReport(dependencies, drain, endsAt).catch(dependencies.loop().crash);
     },
     acknowledge: ({ eventId, attempt, endsAt }) => {
       acknowledge(dependencies, eventId, attempt, endsAt).catch(dependencies.loop().crash);
@@ -95,6 +86,26 @@ function tighten(
   if (hooksEndAt === undefined) return;
   const graceMs = Math.min(HOOK_GRACE_MS, (hooksEndAt - clock.monotonicMs()) / 4);
   operations.tighten(drainId, 'hook', hooksEndAt - graceMs);
+}
+
+/** For an event that asks for a checkpoint without a drain: all sets, and its ack waits for the end. */
+function takeCheckpoint(
+  dependencies: PerformDependencies,
+  { eventId, reason }: Extract<Effect, { kind: 'take-checkpoint' }>,
+): void {
+  const { log, operations } = dependencies;
+  operations.run('none', 'upload', CHECKPOINT_MS, async (signal) => {
+    const sets = dependencies.checkpoints?.progress() ?? [];
+    await Promise.all(
+      sets.map(async ({ name }) => {
+        const result = await commit(dependencies, name, reason, signal);
+        const fields = { set: name, eventId, ...result };
+        if (result.kind === 'committed') log.info('checkpoint taken', fields);
+        else log.warn('checkpoint failed, continuing', fields);
+      }),
+    );
+    dependencies.loop().send({ kind: 'checkpoint-ended', eventId });
+  });
 }
 
 /** A checkpoint outside a drain has time, but not for ever. */
@@ -162,23 +173,16 @@ async function commit(
     : checkpoints.commit({ set, reason }, signal);
 }
 
-async function writeReport(
-  dependencies: PerformDependencies,
-  drainId: string,
-  endsAt: number,
-): Promise<void> {
+async function writeReport(dependencies: PerformDependencies, drain: Drain, endsAt: number): Promise<void> {
   const { clock, log, loop } = dependencies;
-  const drain = loop().state().drain;
   using bound = boundedSignal(clock, endsAt - clock.monotonicMs());
   try {
-    if (drain?.id === drainId) {
-      const report = JSON.stringify(reportOf(drain, dependencies.reportContext()), null, 2);
-      await dependencies.checkpoints?.writeReport(drain.event.id, Buffer.from(report), bound.signal);
-    }
+    const report = JSON.stringify(reportOf(drain, dependencies.reportContext()), null, 2);
+    await dependencies.checkpoints?.writeReport(drain.event.id, Buffer.from(report), bound.signal);
   } catch (error) {
     log.warn('report of the drain not stored, continuing', { detail: messageOf(error) });
   }
-  loop().send({ kind: 'report-ended', drainId });
+  loop().send({ kind: 'report-ended', drainId: drain.id });
 }
 
 async function acknowledge(

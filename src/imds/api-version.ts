@@ -6,6 +6,8 @@ export const NEWEST_VERSION = '2024-07-09';
 export const FALLBACK_VERSION = '2020-07-01';
 
 const PROBE_INTERVAL_MS = 3_600_000;
+/** After this many polls without a document in turn, every other one asks with the other version. */
+const ASKS_IN_VAIN = 5;
 
 /**
  * Which version of the Scheduled Events API to ask with.
@@ -29,9 +31,13 @@ export function createVersionChooser(apiVersion: string, clock: Clock): VersionC
   }
   let choice: { readonly version: string; readonly at: MonotonicMs } | undefined;
   let probedAt: MonotonicMs | undefined;
+  let asksSinceGood = 0;
   return {
     next() {
       const now = clock.monotonicMs();
+      asksSinceGood++;
+      // A preview that hangs or fails in another way than by 400 or 404 must not blind the daemon.
+      if (asksSinceGood > ASKS_IN_VAIN && asksSinceGood % 2 === 0) return other(choice?.version);
       const due = probedAt === undefined || now - probedAt >= PROBE_INTERVAL_MS;
       if (choice?.version === FALLBACK_VERSION && !due) return FALLBACK_VERSION;
       // Noted at the start: a probe that hangs must not be followed by another on every poll.
@@ -48,9 +54,14 @@ export function createVersionChooser(apiVersion: string, clock: Clock): VersionC
       return undefined;
     },
     worked(version, sentAt) {
+      asksSinceGood = 0;
       const newestSince = choice?.version === NEWEST_VERSION && choice.at >= sentAt;
       if (version === FALLBACK_VERSION && newestSince) return;
       choice = { version, at: clock.monotonicMs() };
     },
   };
+}
+
+function other(version: string | undefined): string {
+  return version === FALLBACK_VERSION ? NEWEST_VERSION : FALLBACK_VERSION;
 }

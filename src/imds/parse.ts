@@ -2,7 +2,7 @@ import type { z } from 'zod';
 
 import { EvictdError } from '../base/errors.ts';
 import type { EventDocument, ScheduledEvent } from '../core/event.ts';
-import { EventEntry, EventsAnswer } from './schema.ts';
+import { EntryId, EventEntry, EventsAnswer } from './schema.ts';
 import { parseServerTime } from './server-time.ts';
 
 /** An entry of the document that could not be used. */
@@ -14,7 +14,7 @@ export interface DroppedEntry {
 
 export interface ParsedDocument {
   readonly document: EventDocument;
-  /** The first of them; `document.complete` is false when there was any. */
+  /** The first of them. */
   readonly dropped: readonly DroppedEntry[];
 }
 
@@ -37,6 +37,7 @@ export function parseDocument(body: Uint8Array, dateHeader: string | undefined):
   }
   const events: ScheduledEvent[] = [];
   const dropped: DroppedEntry[] = [];
+  const brokenIds: string[] = [];
   let complete = true;
   for (const [index, raw] of answer.data.Events.entries()) {
     if (index === ENTRIES_MAX) {
@@ -49,7 +50,9 @@ export function parseDocument(body: Uint8Array, dateHeader: string | undefined):
       events.push(toEvent(entry.data));
       continue;
     }
-    complete = false;
+    const id = EntryId.safeParse(raw);
+    if (id.success) brokenIds.push(id.data.EventId);
+    else complete = false;
     if (dropped.length < DROPPED_MAX) dropped.push({ index, reason: reasonOf(entry.error) });
   }
   return {
@@ -57,6 +60,7 @@ export function parseDocument(body: Uint8Array, dateHeader: string | undefined):
       incarnation: answer.data.DocumentIncarnation,
       serverNow: parseServerTime(dateHeader),
       events,
+      brokenIds,
       complete,
     },
     dropped,

@@ -11,6 +11,10 @@ export const EventsAnswer = z.object({
 });
 export type EventsAnswer = z.infer<typeof EventsAnswer>;
 
+/** Of an entry that is broken otherwise. */
+export const EntryId = z.object({ EventId: z.string().min(1) });
+export type EntryId = z.infer<typeof EntryId>;
+
 /** Who is hit, by what, and whether it has started can't be guessed; everything else can be missing. */
 export const EventEntry = z.object({
   EventId: z.string().min(1),

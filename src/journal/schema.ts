@@ -34,6 +34,7 @@ const Watched = z.strictObject({
   deadlineAt: optional(z.number()),
   absences: z.int(),
   survived: z.boolean(),
+  checkpoint: z.enum(['none', 'taking', 'ended']),
   ack: Ack,
 });
 

@@ -16,7 +16,13 @@ describe('the budget of hooks', () => {
   it('leaves what the expected upload needs', () => {
     const life = new Life(policyWith({ hooks: [hook('stop', { timeoutMs: 60_000 })] }));
     const upload = { bytesLeft: 100_000_000, bytesPerSecond: 10_000_000 };
-    const document = { incarnation: 1, serverNow: SERVER_EPOCH, events: [event()], complete: true };
+    const document = {
+      incarnation: 1,
+      serverNow: SERVER_EPOCH,
+      events: [event()],
+      brokenIds: [],
+      complete: true,
+    };
     life.input({ at: 0, wallAt: 0, upload, kind: 'document', document });
     // 30 s - 2 s reserve - 10 s upload - 0.5 s commit.
     expect(grants(life)).toEqual({ stop: 17_500 });
@@ -25,19 +31,48 @@ describe('the budget of hooks', () => {
   it('keeps a quarter for the hooks however much there is to upload', () => {
     const life = new Life(policyWith({ hooks: [hook('stop', { timeoutMs: 60_000 })] }));
     const upload = { bytesLeft: 1e12, bytesPerSecond: 1 };
-    const document = { incarnation: 1, serverNow: SERVER_EPOCH, events: [event()], complete: true };
+    const document = {
+      incarnation: 1,
+      serverNow: SERVER_EPOCH,
+      events: [event()],
+      brokenIds: [],
+      complete: true,
+    };
     life.input({ at: 0, wallAt: 0, upload, kind: 'document', document });
     expect(grants(life)).toEqual({ stop: 7000 });
   });
 
-  it('is shared with the groups that come after', () => {
+  it('is shared with the groups that come after, and what a short one leaves goes to the others', () => {
     const hooks = [
       hook('first', { order: 1, timeoutMs: 60_000 }),
-      hook('second', { order: 2, timeoutMs: 20_000 }),
+      hook('second', { order: 2, timeoutMs: 2000 }),
       hook('last', { stage: 'after-checkpoint', timeoutMs: 20_000 }),
     ];
     const life = noticed(policyWith({ hooks, sets: [] }));
-    expect(grants(life)).toEqual({ first: 28_000 * 0.6 });
+    expect(grants(life)).toEqual({ first: 13_000 });
+    life.at = 13_000;
+    life.hookEnds('first', false);
+    expect(grants(life)).toEqual({ first: 13_000, second: 2000 });
+  });
+
+  it('of a hook that runs is not cut by the jitter of whole seconds', () => {
+    const life = noticed();
+    life.at = 1900;
+    life.document([event()]);
+    life.at = 2500;
+    life.document([event({ notBefore: SERVER_EPOCH + 29_500 })]);
+    expect(life.log()).toEqual(['stage-sets job', 'run-hook stop#1']);
+  });
+
+  it('of a hook that runs is cut by no more than the window lost', () => {
+    const life = noticed(
+      policyWith({ hooks: [hook('stop', { timeoutMs: 26_000 }), hook('next', { order: 90 })] }),
+    );
+    const before = grants(life)['stop'] ?? 0;
+    life.at = 1000;
+    life.document([event({ notBefore: SERVER_EPOCH + 28_000 })]);
+    const tighten = life.effects.findLast((effect) => effect.kind === 'tighten');
+    expect(tighten?.hooksEndAt).toBeGreaterThanOrEqual(before - 2000);
   });
 
   it('is nothing once the work must end: the hook is skipped and said so', () => {

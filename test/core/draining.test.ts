@@ -165,14 +165,71 @@ describe('a second own event during a drain', () => {
     ]);
   });
 
-  it('after the first was done commits again what changed since', () => {
+  it('after the first was done gets a drain of its own, with its own window', () => {
     const life = noticed();
     life.hookEnds('stop');
     life.setEnds('job');
     life.reportEnds();
     life.ackEnds();
-    life.document([event(), event({ id: 'T1', type: 'Terminate' })]);
+    life.at = 60_000;
+    const first = event({ status: 'Started', notBefore: undefined });
+    life.document([first, event({ id: 'T1', type: 'Terminate', notBefore: SERVER_EPOCH + 360_000 })]);
+    expect(life.state.drain?.deadlineAt).toBe(360_000);
+    expect(life.log().slice(-2)).toEqual(['stage-sets job', 'run-hook stop#1']);
+    life.hookEnds('stop');
+    life.setEnds('job');
+    life.reportEnds();
+    expect(life.log().at(-1)).toBe('acknowledge T1#1');
+  });
+
+  it('whose hooks run while a set is being committed has it committed again after them', () => {
+    const hooks = [hook('flush', { on: ['Terminate'] })];
+    const life = noticed(policyWith({ hooks }));
+    expect(life.log().at(-1)).toBe('commit-set job#1');
+    life.document([event(), event({ id: 'T1', type: 'Terminate', notBefore: SERVER_EPOCH + 30_000 })]);
+    expect(life.log().at(-1)).toBe('run-hook flush#1');
+    life.setEnds('job', true, 1);
+    life.hookEnds('flush');
     expect(life.log().at(-1)).toBe('commit-set job#2');
+  });
+});
+
+describe('an event that does not drain', () => {
+  it('is not approved in the middle of a drain, but after it', () => {
+    const life = noticed();
+    const reboot = event({ id: 'R1', type: 'Reboot', source: 'User' });
+    life.document([event(), reboot]);
+    life.hookEnds('stop');
+    expect(life.log().some((line) => line.startsWith('acknowledge'))).toBe(false);
+    life.setEnds('job');
+    life.reportEnds();
+    expect(life.log().slice(-2)).toEqual(['acknowledge A1#1', 'acknowledge R1#1']);
+  });
+
+  it('and asks for a checkpoint is approved when that has ended, also after a restart', () => {
+    const events = { Redeploy: { drain: false, ack: 'always', checkpoint: true } } as const;
+    const life = new Life(policyWith({ events }));
+    life.document([event({ type: 'Redeploy' })]);
+    expect(life.log()).toEqual(['take-checkpoint']);
+    life.input({ ...life.moment(), kind: 'restarted' });
+    expect(life.log()).toEqual(['take-checkpoint', 'take-checkpoint']);
+    life.input({ ...life.moment(), kind: 'checkpoint-ended', eventId: 'A1' });
+    expect(life.log().at(-1)).toBe('acknowledge A1#1');
+  });
+
+  it('is asked for approval until it starts', () => {
+    const life = new Life();
+    const reboot = event({ type: 'Reboot', source: 'User' });
+    life.document([reboot]);
+    for (let at = 0, attempt = 1; at < 60_000; at += 100) {
+      life.tick(at);
+      const ack = life.state.watched[0]?.ack;
+      if (ack?.kind === 'sending') life.ackEnds('failed', 'A1', attempt++);
+    }
+    expect(life.state.watched[0]?.ack.kind).toBe('retrying');
+    life.document([{ ...reboot, status: 'Started' }]);
+    life.tick(120_000);
+    expect(life.state.watched[0]?.ack).toEqual({ kind: 'withheld', reason: 'started' });
   });
 });
 

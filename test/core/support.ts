@@ -85,6 +85,7 @@ export class Life {
       incarnation: 1,
       serverNow: SERVER_EPOCH + Math.floor(this.at / 1000) * 1000,
       events,
+      brokenIds: [],
       complete: true,
       ...change,
     };

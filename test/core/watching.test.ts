@@ -144,7 +144,13 @@ describe('the window', () => {
   it('is the same whatever the guest clock says', () => {
     for (const wallAt of [0, SERVER_EPOCH - 3_600_000, SERVER_EPOCH + 3_600_000]) {
       const life = new Life();
-      const document = { incarnation: 1, serverNow: SERVER_EPOCH, events: [event()], complete: true };
+      const document = {
+        incarnation: 1,
+        serverNow: SERVER_EPOCH,
+        events: [event()],
+        brokenIds: [],
+        complete: true,
+      };
       life.input({ at: 0, wallAt, upload: undefined, kind: 'document', document });
       expect(life.state.drain?.deadlineAt).toBe(30_000);
     }

@@ -17,6 +17,26 @@ describe('a withdrawn event', () => {
     expect(life.state.drain?.phase).toBe('withdrawn');
   });
 
+  it('is not gone while a broken entry still has its id', () => {
+    const life = noticed(policyWith({ hooks }));
+    life.document([], { brokenIds: ['a1'] });
+    life.document([], { brokenIds: ['a1'] });
+    expect(life.state.drain?.phase).toBe('before-checkpoint');
+    life.document([], { brokenIds: ['another'] });
+    life.document([], { brokenIds: ['another'] });
+    expect(life.state.drain?.phase).toBe('withdrawn');
+  });
+
+  it('without on-resume hooks leaves a report all the same', () => {
+    const life = noticed(policyWith({ hooks: [] }));
+    life.document([]);
+    life.document([]);
+    life.setEnds('job');
+    expect(life.state.drain).toBeUndefined();
+    const report = life.effects.findLast((effect) => effect.kind === 'write-report');
+    expect(report?.drain).toMatchObject({ outcome: 'withdrawn', sets: [{ run: { kind: 'committed' } }] });
+  });
+
   it('lets finish what runs, starts nothing more, resumes and watches again', () => {
     const life = noticed(policyWith({ hooks }));
     life.document([]);

@@ -106,8 +106,11 @@ export function play(script: Script): History {
         : { kind: 'failed', code: 'network', detail: 'as the script says', retryable: true };
       later(outcome, (when) => ({ ...moment(when), kind: 'set-ended', drainId, set, attempt, result }));
     } else if (effect.kind === 'write-report') {
-      const { drainId } = effect;
+      const drainId = effect.drain.id;
       later({ ok: true, afterMs: 5 }, (when) => ({ ...moment(when), kind: 'report-ended', drainId }));
+    } else if (effect.kind === 'take-checkpoint') {
+      const { eventId } = effect;
+      later({ ok: true, afterMs: 700 }, (when) => ({ ...moment(when), kind: 'checkpoint-ended', eventId }));
     } else if (effect.kind === 'acknowledge') {
       const outcome = next('acks');
       const { eventId, attempt } = effect;
@@ -141,7 +144,7 @@ export function play(script: Script): History {
     input({
       ...moment(at),
       kind: 'document',
-      document: { incarnation: number, serverNow, events, complete: true },
+      document: { incarnation: number, serverNow, events, brokenIds: [], complete: true },
     });
   }
 

@@ -51,7 +51,7 @@ function rig(persist: (state: State) => Promise<void>): Rig {
 
 const PREEMPT = {
   kind: 'document',
-  document: { incarnation: 1, serverNow: SERVER_EPOCH, events: [event()], complete: true },
+  document: { incarnation: 1, serverNow: SERVER_EPOCH, events: [event()], brokenIds: [], complete: true },
 } as const;
 
 describe('the loop', () => {

@@ -1,3 +1,7 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+
 import { expect, test } from 'vitest';
 
 import { type Clock, systemClock } from '../../src/base/clock.ts';
@@ -95,4 +99,30 @@ test('a version that the config names is the only one that is asked for', async 
   await using client = startClient(mock.url, { apiVersion: NEW });
   await expect(client.get(2000, deadline())).rejects.toMatchObject({ code: 'imds-not-found' });
   expect(versionsAsked(mock)).toEqual([NEW]);
+});
+
+test('asks with the documented version too when the newest fails in any other way for long', async () => {
+  // The mock's faults don't tell versions apart, so a server of its own does.
+  const server = createServer((request, response) => {
+    const isNew = request.url?.includes(NEW) === true;
+    response.writeHead(isNew ? 500 : 200, { 'content-type': 'application/json' });
+    response.end(isNew ? '{}' : JSON.stringify({ DocumentIncarnation: 1, Events: [] }));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo; // of a TCP server
+  await using client = startClient(`http://127.0.0.1:${port}`, { apiVersion: 'auto' });
+  try {
+    const versions: string[] = [];
+    for (let poll = 0; poll < 10; poll++) {
+      await client.get(2000, deadline()).then(
+        ({ apiVersion }) => versions.push(apiVersion),
+        () => undefined,
+      );
+    }
+    expect(versions.length).toBeGreaterThan(3);
+    expect(new Set(versions)).toEqual(new Set([OLD]));
+  } finally {
+    server.close();
+    server.closeAllConnections();
+  }
 });

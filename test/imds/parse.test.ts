@@ -25,6 +25,7 @@ test('reads the documented Preempt, with the server time of the Date header', ()
   expect(document).toEqual({
     incarnation: 1,
     serverNow: Date.UTC(2022, 7, 9, 17, 7, 2),
+    brokenIds: [],
     complete: true,
     events: [
       {
@@ -87,7 +88,10 @@ test.each([
   ['null', null, /entry/],
 ])('an entry with %s is left out and reported, the others are delivered', (_name, broken, reason) => {
   const { document, dropped } = parse({ DocumentIncarnation: 3, Events: [broken, PREEMPT] });
-  expect(document.complete).toBe(false);
+  const { EventId } = Object(broken) as { EventId?: unknown }; // a test's own literal
+  const tellsId = typeof EventId === 'string' && EventId !== '';
+  expect(document.complete).toBe(tellsId);
+  expect(document.brokenIds).toEqual(tellsId ? [EventId] : []);
   expect(document.events.map((event) => event.id)).toEqual([PREEMPT.EventId]);
   expect(dropped).toEqual([{ index: 0, reason: expect.stringMatching(reason) as unknown }]);
 });

@@ -51,7 +51,7 @@ function start(options: { requestTimeoutMs?: number; longTimeoutMs?: number } = 
 
 function pollOf(incarnation: number): Poll {
   return {
-    document: { incarnation, serverNow: undefined, events: [], complete: true },
+    document: { incarnation, serverNow: undefined, events: [], brokenIds: [], complete: true },
     dropped: [],
     latencyMs: 1,
     apiVersion: '2020-07-01',
