@@ -16,12 +16,13 @@ import type { SetTracker } from './progress.ts';
 import type { Manifest, ManifestFile } from './schema.ts';
 import { sameStat, scanSet } from './scan.ts';
 import type { Scan, ScannedFile, SetOptions } from './scan.ts';
-import { knownVersion, sendFile } from './send-file.ts';
+import { likelyStored, sendFile } from './send-file.ts';
 import type { FileVersion, SendContext, SendMode } from './send-file.ts';
 import type { BlobStore } from './store.ts';
 import { forgetBlocks, loadStoredSet } from './stored-blobs.ts';
 import type { StoredBlob, StoredSet } from './stored-blobs.ts';
 import type { Transfer } from './transfer.ts';
+import { unstampedDevices } from './unstamped-devices.ts';
 import { foldersAndLinks, writeManifest } from './write-manifest.ts';
 
 /** One set's line of checkpoints. The caller sees to it that only one call is under way at a time. */
@@ -160,14 +161,15 @@ interface Begun {
 /** By path: what was sent. */
 type Versions = Map<string, FileVersion>;
 
-/** Scans, and counts as stored what needn't even be read. */
+/** Scans, and counts as stored what most likely is. */
 async function look(begun: Begun, versions: Versions, signal: AbortSignal): Promise<Scan> {
   const scan = await scanSet(begun.set, signal);
+  begun.send.index.distrust(await unstampedDevices(begun.set.path, scan.files));
   begun.tracker.scanned(scan.files.map(({ path, stat }) => ({ path, size: stat.size })));
   begun.activity.specials = scan.specials;
   for (const file of scan.files) {
     if (isCurrent(file, versions)) begun.tracker.store(file.path, file.stat.size);
-    else knownVersion(begun.send, file);
+    else if (likelyStored(begun.send, file)) begun.tracker.store(file.path, file.stat.size);
   }
   return scan;
 }

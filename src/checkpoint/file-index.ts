@@ -19,8 +19,12 @@ export interface IndexEntry {
 
 /** Path → what it held, so that unchanged files aren't read again. Kept in memory, and in a file between processes. */
 export interface FileIndex {
-  /** The entry, when the file is still as it was then. */
+  /** The entry, when the file is still as it was then, beyond doubt. */
   unchanged(path: string, stat: FileStat): IndexEntry | undefined;
+  /** The entry, when the file seems to be as it was then: good enough for an estimate. */
+  likely(path: string, stat: FileStat): IndexEntry | undefined;
+  /** On these devices, until the next call, no file counts as unchanged. */
+  distrust(devices: ReadonlySet<bigint>): void;
   /** The block size it was last cut with, changed or not. */
   blockSize(path: string): number | undefined;
   set(path: string, entry: IndexEntry): void;
@@ -31,10 +35,14 @@ export interface FileIndex {
 }
 
 /**
- * "Racily clean", as git calls it: a file that was written within this time before it was read could be written again
- * without a change of its times, so its entry isn't trusted.
+ * A file that was written within this time before it was read could be written again without a change of its times, so
+ * its entry isn't trusted, and the file is read once more at the next look. Writes by a system call within the same
+ * tick of the kernel's clock are one reason. Writes through a shared mapping are the other: the kernel stamps the file
+ * when a clean page is written to, and not again before that page was written back, which takes
+ * `vm.dirty_expire_centisecs` (30 s) and the flusher's interval (5 s), or longer on a busy disk.
+ * Source: Linux Documentation/admin-guide/sysctl/vm.rst.
  */
-const RACY_MS = 100;
+const DOUBTFUL_MS = 60_000;
 const LINE_CHARACTERS_MAX = 4 * 1024 ** 2;
 
 export interface IndexFile {
@@ -75,11 +83,18 @@ export async function openFileIndex(
 
 function createIndex(entries: Map<string, IndexEntry>, place: IndexFile): FileIndex {
   let changed = false;
+  let distrusted: ReadonlySet<bigint> = new Set();
+  const likely = (path: string, stat: FileStat): IndexEntry | undefined => {
+    const entry = entries.get(path);
+    return entry !== undefined && sameStat(entry.stat, stat) ? entry : undefined;
+  };
   return {
     unchanged(path, stat) {
-      const entry = entries.get(path);
-      return entry !== undefined && sameStat(entry.stat, stat) && !isRacy(entry) ? entry : undefined;
+      const entry = likely(path, stat);
+      return entry === undefined || isDoubtful(entry) || distrusted.has(stat.dev) ? undefined : entry;
     },
+    likely,
+    distrust: (devices) => void (distrusted = devices),
     blockSize: (path) => entries.get(path)?.blockSize,
     set(path, entry) {
       entries.set(path, entry);
@@ -98,10 +113,13 @@ function createIndex(entries: Map<string, IndexEntry>, place: IndexFile): FileIn
   };
 }
 
-function isRacy(entry: IndexEntry): boolean {
-  const { mtimeNs, ctimeNs } = entry.stat;
-  const newestMs = Number((mtimeNs > ctimeNs ? mtimeNs : ctimeNs) / 1_000_000n);
-  return newestMs > entry.readAtMs - RACY_MS;
+function isDoubtful(entry: IndexEntry): boolean {
+  return newestMsOf(entry.stat) > entry.readAtMs - DOUBTFUL_MS;
+}
+
+/** When the file was written to or changed for the last time, by its own account. Guest wall clock. */
+export function newestMsOf({ mtimeNs, ctimeNs }: FileStat): WallMs {
+  return Number((mtimeNs > ctimeNs ? mtimeNs : ctimeNs) / 1_000_000n);
 }
 
 /** One JSON line per file, so that neither side holds the whole text. */

@@ -91,14 +91,23 @@ function isSameAs(version: FileVersion, earlier: FileVersion | undefined): boole
 }
 
 /** The version of a file that needn't be read: unchanged, and the store has all of it. */
-export function knownVersion(context: SendContext, file: ScannedFile): FileVersion | undefined {
+function knownVersion(context: SendContext, file: ScannedFile): FileVersion | undefined {
   const entry = context.index.unchanged(file.path, file.stat);
-  if (entry === undefined) return undefined;
-  const blob = context.blobOf(file.path);
+  if (entry === undefined || !isWhollyStored(context, file.path, entry.blocks)) return undefined;
   const { blockSize, blocks } = entry;
-  if (!sameBlocks(blob.content, blocks) && !blocks.every((id) => blob.blocks.has(id))) return undefined;
   context.onStored(file.path, file.stat.size);
   return { path: file.path, stat: file.stat, blockSize, blocks };
+}
+
+/** As far as can be told without reading the file: good enough for an estimate. */
+export function likelyStored(context: SendContext, file: ScannedFile): boolean {
+  const entry = context.index.likely(file.path, file.stat);
+  return entry !== undefined && isWhollyStored(context, file.path, entry.blocks);
+}
+
+function isWhollyStored(context: SendContext, path: string, blocks: readonly string[]): boolean {
+  const blob = context.blobOf(path);
+  return sameBlocks(blob.content, blocks) || blocks.every((id) => blob.blocks.has(id));
 }
 
 /** `moving`: it was written to while it was read. */

@@ -8,12 +8,14 @@ import {
   readdir,
   readlink,
   rm,
+  statfs,
   symlink,
   utimes,
   writeFile,
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
 /** A folder for one test, removed at its end. */
 export interface TestFolder extends AsyncDisposable {
@@ -21,13 +23,23 @@ export interface TestFolder extends AsyncDisposable {
 }
 
 export async function testFolder(): Promise<TestFolder> {
-  const path = await mkdtemp(join(tmpdir(), 'evictd-test-'));
+  const path = await mkdtemp(join(await diskFolder(), 'evictd-test-'));
   return {
     path,
     async [Symbol.asyncDispose]() {
       await rm(path, { recursive: true, force: true });
     },
   };
+}
+
+const TMPFS = 0x01021994;
+const CACHE = fileURLToPath(new URL('../../.cache', import.meta.url));
+
+/** Files on tmpfs are never taken as unchanged, and most tests are about a disk. */
+async function diskFolder(): Promise<string> {
+  if ((await statfs(tmpdir())).type !== TMPFS) return tmpdir();
+  await mkdir(CACHE, { recursive: true });
+  return CACHE;
 }
 
 export type TreeEntry =
