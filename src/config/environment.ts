@@ -14,6 +14,7 @@ const HOOK_VARIABLES: ReadonlySet<string> = new Set([
   'EVICTD_SECONDS_LEFT',
   'EVICTD_STAGE',
   'EVICTD_TIMEOUT_SECONDS',
+  'EVICTD_CHECKPOINT',
 ]);
 
 export interface Variable {

@@ -1,9 +1,10 @@
-import { chmod, chown, lstat, mkdir, readFile, rm } from 'node:fs/promises';
+import { chmod, chown, lstat, readFile, rm } from 'node:fs/promises';
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
 import { connect } from 'node:net';
 import path from 'node:path';
 
 import { EvictdError, isErrno, messageOf } from '../base/errors.ts';
+import { makeFolder } from '../base/folder.ts';
 
 /** What the daemon answers to requests on its socket. Each may reject with an EvictdError. */
 export interface ControlHandlers {
@@ -57,7 +58,7 @@ export async function startControlServer(
 
 async function listen(server: Server, { socket, group }: ControlOptions): Promise<void> {
   try {
-    await mkdir(path.dirname(socket), { recursive: true, mode: 0o755 });
+    await makeFolder(path.dirname(socket), 0o755);
     await removeStale(socket);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);

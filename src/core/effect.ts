@@ -60,6 +60,8 @@ export type Effect =
       readonly timeoutMs: number;
       /** End of the window; undefined for `on-resume`. */
       readonly deadlineAt: MonotonicMs | undefined;
+      /** For `after-checkpoint` hooks: are all sets committed? Undefined otherwise, and without sets. */
+      readonly checkpoint: 'committed' | 'failed' | undefined;
     }
   | { readonly kind: 'cancel-hooks'; readonly drainId: string }
   /** Hooks and uploads that run were given more time than there is now. */

@@ -1,5 +1,6 @@
 import type { MonotonicMs } from '../base/clock.ts';
 import { grantMs } from './budget.ts';
+import { setsSucceeded } from './checkpoint-stage.ts';
 import type { Effect } from './effect.ts';
 import type { Stage } from './policy.ts';
 import type { HookResult } from './ports.ts';
@@ -45,9 +46,16 @@ function startHook(context: Context, drain: Drain, hook: HookRun, effects: Effec
     attempt,
     timeoutMs: grant,
     deadlineAt: hook.stage === 'on-resume' ? undefined : drain.deadlineAt,
+    checkpoint: checkpointFor(drain, hook),
   });
   const startedAt = context.now.at;
   return { ...hook, attempt, run: { kind: 'running', startedAt, endsAt: startedAt + grant } };
+}
+
+/** Who cleans up after the checkpoint has to know whether there is one. */
+function checkpointFor(drain: Drain, hook: HookRun): 'committed' | 'failed' | undefined {
+  if (hook.stage !== 'after-checkpoint' || drain.sets.length === 0) return undefined;
+  return setsSucceeded(drain) ? 'committed' : 'failed';
 }
 
 function giveUp(context: Context, hook: HookRun, effects: Effect[]): HookRun {

@@ -23,6 +23,8 @@ export interface HookRequest {
   readonly timeoutMs: number;
   /** Milliseconds to the end of the window; undefined where there is none (`on-resume`). */
   readonly windowLeftMs: number | undefined;
+  /** For `after-checkpoint` hooks: are all sets committed by now? */
+  readonly checkpoint: 'committed' | 'failed' | undefined;
   readonly drill: boolean;
 }
 

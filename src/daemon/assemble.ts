@@ -56,7 +56,7 @@ export async function assemble(
   const stateDir = dryRun ? undefined : config.state.dir;
   const vmName = configuredVmName(config);
   const journal = stateDir === undefined ? undefined : createJournal({ dir: stateDir, bootId });
-  const recalled = await recall(journal, log);
+  const recalled = await recall(journal, log, clock);
   const hooks = await wireHooks(config, dryRun, { clock, log, env });
   const pollLog = createPollLog(log, clock);
   const operations = createOperations(clock, exit.reject);

@@ -113,7 +113,7 @@ const CHECKPOINT_MS = 30 * 60_000;
 
 function runHook(dependencies: PerformDependencies, effect: Extract<Effect, { kind: 'run-hook' }>): void {
   const { clock, operations } = dependencies;
-  const { drainId, name, stage, attempt, timeoutMs, deadlineAt } = effect;
+  const { drainId, name, stage, attempt, timeoutMs, deadlineAt, checkpoint } = effect;
   const { drain, watched } = dependencies.loop().state();
   if (drain?.id !== drainId) return;
   const event = eventFor(name, dependencies.policy(), drain.event, watched);
@@ -121,7 +121,7 @@ function runHook(dependencies: PerformDependencies, effect: Extract<Effect, { ki
   // The runner ends the hook at its timeout; the signal is only for what comes earlier.
   operations.run(drainId, 'hook', timeoutMs * 2, async (signal) => {
     const result = await dependencies.hooks.run(
-      { name, event, stage, attempt, timeoutMs, windowLeftMs, drill: false },
+      { name, event, stage, attempt, timeoutMs, windowLeftMs, checkpoint, drill: false },
       signal,
     );
     dependencies.loop().send({ kind: 'hook-ended', drainId, name, attempt, result });

@@ -41,6 +41,7 @@ export function hookEnvironment(
   environment['EVICTD_ATTEMPT'] = String(request.attempt);
   environment['EVICTD_DRILL'] = request.drill ? '1' : '0';
   environment['EVICTD_TIMEOUT_SECONDS'] = wholeSeconds(request.timeoutMs);
+  if (request.checkpoint !== undefined) environment['EVICTD_CHECKPOINT'] = request.checkpoint;
   if (request.windowLeftMs !== undefined) {
     const leftMs = request.windowLeftMs - now.spentMs;
     environment['EVICTD_DEADLINE'] = new Date(now.wallMs + leftMs).toISOString();

@@ -1,9 +1,10 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 
 import { replaceFile } from '../base/durable-file.ts';
 import { EvictdError, errnoOf, isErrno, messageOf } from '../base/errors.ts';
 import { formatSize } from '../base/units.ts';
+import { makeFolder } from '../base/folder.ts';
 import type { State } from '../core/state.ts';
 import { JOURNAL_VERSION, JournalFile, fromKept, toKept } from './schema.ts';
 
@@ -130,7 +131,7 @@ async function setAside(file: string, reason: string): Promise<Found> {
 async function prepareFolder(dir: string): Promise<void> {
   const probe = path.join(dir, '.writable');
   try {
-    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await makeFolder(dir, 0o700);
     await (await open(probe, 'w', 0o600)).close();
     await rm(probe);
   } catch (error) {

@@ -116,6 +116,15 @@ describe('a drain', () => {
     expect(life.log()).toContain('run-hook tell#1');
   });
 
+  it.each([
+    [true, 'committed'],
+    [false, 'failed'],
+  ])('tells after-checkpoint hooks whether there is a checkpoint: %s', (ok, told) => {
+    const life = noticed(policyWith({ hooks: [hook('tell', { stage: 'after-checkpoint' })] }));
+    life.setEnds('job', ok, 1, false);
+    expect(life.effects.find((effect) => effect.kind === 'run-hook')?.checkpoint).toBe(told);
+  });
+
   it('acknowledges again after a failed try, not after a refusal', () => {
     const life = noticed(policyWith({ hooks: [] }));
     life.setEnds('job');

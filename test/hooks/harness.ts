@@ -47,6 +47,7 @@ export function request(name: string, changes: Partial<HookRequest> = {}): HookR
     attempt: 1,
     timeoutMs: 10_000,
     windowLeftMs: 25_000,
+    checkpoint: undefined,
     drill: false,
     ...changes,
   };
