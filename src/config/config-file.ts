@@ -27,7 +27,8 @@ export function readConfigFile(file: string): FileRead {
   }
   try {
     const stats = fstatSync(descriptor);
-    if (!stats.isFile()) return refused(file, 'not a regular file', 'a regular file');
+    if (stats.isDirectory()) return refused(file, 'is a folder', 'a YAML file');
+    if (!stats.isFile()) return refused(file, 'is not a regular file', 'a YAML file');
     const fault = ownershipFault(file, stats);
     if (fault !== undefined) return { kind: 'problem', problem: fault };
     const bytes = Buffer.alloc(FILE_BYTES_MAX + 1);

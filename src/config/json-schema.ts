@@ -21,6 +21,10 @@ export interface JsonSchema {
   readonly 'x-example'?: unknown;
   /** The value may be a secret put into the wrong place: never shown. */
   readonly 'x-sensitive'?: boolean;
+  /** The unit that a number without one most likely meant. */
+  readonly 'x-unit'?: string;
+  /** Accepted, but this version does nothing with it. */
+  readonly 'x-not-yet'?: boolean;
 }
 
 /** JSON Schema (2020-12) of a config file, for editors. */
@@ -44,6 +48,12 @@ export function schemaAt(schema: JsonSchema, path: readonly PropertyKey[]): Json
     if (found !== undefined) return found;
   }
   return undefined;
+}
+
+/** The values that choose between the alternatives of what is around `path`, when `path` is the key that chooses. */
+export function choicesAt(schema: JsonSchema, path: readonly PropertyKey[]): readonly unknown[] {
+  const around = schemaAt(schema, path.slice(0, -1));
+  return variants(around ?? {}).flatMap(({ properties }) => properties?.[String(path.at(-1))]?.const ?? []);
 }
 
 /** Every key that may stand at this node, whichever alternative is chosen. */

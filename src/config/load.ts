@@ -2,8 +2,10 @@ import { listConfD, readConfigFile } from './config-file.ts';
 import { applyEnvironment } from './environment.ts';
 import { configJsonSchema } from './json-schema.ts';
 import { ConfigInvalid, type Problem } from './problem.ts';
+import { notYetDone } from './not-yet.ts';
 import { problemsOfSchema } from './problems-of-schema.ts';
 import { Config } from './schema.ts';
+import { readableSecrets } from './secret-files.ts';
 import { effectiveValues, type EffectiveValue } from './effective.ts';
 import { branch, duplicateNames, formatPath, merge, toPlain, type Tree } from './tree.ts';
 import { warningsOf } from './warnings.ts';
@@ -68,7 +70,12 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
   const origins = new Map(
     values.filter(({ origin }) => origin !== 'default').map(({ key, origin }) => [key, origin] as const),
   );
-  return { config: result.data, files: written.files, values, origins, warnings: warningsOf(result.data) };
+  const warnings = [
+    ...notYetDone(result.data, tree, schema),
+    ...warningsOf(result.data),
+    ...readableSecrets(result.data),
+  ];
+  return { config: result.data, files: written.files, values, origins, warnings };
 }
 
 interface Written {

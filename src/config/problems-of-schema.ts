@@ -1,7 +1,8 @@
 import type * as z from 'zod';
 
-import { type JsonSchema, keysOf, schemaAt } from './json-schema.ts';
+import { choicesAt, type JsonSchema, keysOf, schemaAt, variants } from './json-schema.ts';
 import { nearest } from './nearest.ts';
+import { newcomer } from './newcomer.ts';
 import { type Problem, showValue } from './problem.ts';
 import { find, formatPath, locate, locateKey, type Path, toPlain, type Tree } from './tree.ts';
 
@@ -36,33 +37,79 @@ function problemsOfIssue(issue: Issue, base: Path, context: Context): readonly P
     );
     if (meant !== undefined) return meant.flatMap((inner) => problemsOfIssue(inner, path, context));
   }
-  const value = find(context.tree, path);
-  const node = schemaAt(context.schema, path);
+  const { tree, schema } = context;
   const params = issue.code === 'custom' ? issue.params : undefined;
   const key = formatPath(path);
-  const allowed = typeof params?.['allowed'] === 'string' ? params['allowed'] : allowedBy(node);
   if (params?.['isKey'] === true) {
-    return [{ origin: locateKey(context.tree, path), key, message: issue.message, allowed: undefined }];
+    return [{ origin: locateKey(tree, path), key, message: issue.message, allowed: undefined }];
   }
-  if (value === undefined)
-    return [{ origin: locate(context.tree, path), key, message: 'is missing', allowed, isMissing: true }];
+  const allowed = typeof params?.['allowed'] === 'string' ? params['allowed'] : allowedAt(path, schema);
+  const value = find(tree, path);
+  if (value === undefined) return [problemOfAbsent(issue, path, allowed, context)];
   const plain = toPlain(value);
-  const shown = node?.['x-sensitive'] === true ? 'the value (not shown)' : showValue(plain);
-  return [
-    { origin: locate(context.tree, path), key, message: `${shown} is ${describe(issue, plain)}`, allowed },
-  ];
+  // Of a map or a list only what is wrong with it is said, since its value isn't shown.
+  const message =
+    issue.code === 'custom' && typeof plain === 'object'
+      ? newcomer(tree, path) + issue.message
+      : sentence(issue, plain, schemaAt(schema, path));
+  return [{ origin: value.origin, key, message, allowed }];
+}
+
+/** Something is missing, or a default doesn't fit what stands beside it. */
+function problemOfAbsent(
+  issue: Issue,
+  path: Path,
+  allowed: string | undefined,
+  { tree, schema }: Context,
+): Problem {
+  const key = formatPath(path);
+  const against = issue.code === 'custom' ? issue.params?.['against'] : undefined;
+  if (typeof against !== 'string') {
+    const hint = newcomer(tree, path);
+    const message = hint === '' ? 'is missing' : `${hint}has no ${String(path.at(-1))}`;
+    return { origin: locate(tree, path), key, message, allowed, isMissing: true };
+  }
+  const origin = locate(tree, [...path.slice(0, -1), against]);
+  const shown = String(schemaAt(schema, path)?.default);
+  return { origin, key, message: `the default ${shown} is ${issue.message}; set ${key} too`, allowed };
 }
 
 function unknownKey(path: Path, { tree, schema }: Context): Problem {
-  const known = keysOf(schemaAt(schema, path.slice(0, -1)) ?? {});
+  const around = schemaAt(schema, path.slice(0, -1)) ?? {};
+  const origin = locateKey(tree, path);
+  const key = formatPath(path);
+  const known = keysOf(around);
+  if (known.includes(String(path.at(-1)))) {
+    // It belongs to another alternative than the one that is chosen, perhaps elsewhere.
+    const chosen = chosenVariant(path.slice(0, -1), around, tree);
+    const fitting = Object.keys(chosen?.variant.properties ?? {}).join(', ');
+    return { origin, key, message: `does not go with ${chosen?.by ?? 'the rest'}`, allowed: fitting };
+  }
   const near = nearest(String(path.at(-1)), known);
   const hint = near === undefined ? '' : `; did you mean "${near}"?`;
-  return {
-    origin: locateKey(tree, path),
-    key: formatPath(path),
-    message: `is not a known key${hint}`,
-    allowed: known.join(', '),
-  };
+  return { origin, key, message: `is not a known key${hint}`, allowed: known.join(', ') };
+}
+
+/** The alternative that one of the keys at `path` chooses, and `KEY VALUE (ORIGIN)`. */
+function chosenVariant(path: Path, node: JsonSchema, tree: Tree) {
+  for (const variant of variants(node)) {
+    for (const [key, { const: value }] of Object.entries(variant.properties ?? {})) {
+      const found = find(tree, [...path, key]);
+      if (value === undefined || found?.kind !== 'leaf' || found.value !== value) continue;
+      return { variant, by: `${key} ${String(value)} (set by ${found.origin})` };
+    }
+  }
+  return undefined;
+}
+
+/** `"5 parsecs" is not a duration`. */
+function sentence(issue: Issue, value: unknown, node: JsonSchema | undefined): string {
+  const unit = node?.['x-unit'];
+  if (unit !== undefined && /^\d+(?:\.\d+)?$/.test(String(value))) {
+    return `${String(value)} has no unit; did you mean ${String(value)}${unit}?`;
+  }
+  const shown = node?.['x-sensitive'] === true ? 'the value (not shown)' : showValue(value);
+  return `${shown} is ${describe(issue, value)}`;
 }
 
 function describe(issue: Issue, value: unknown): string {
@@ -76,14 +123,17 @@ function describe(issue: Issue, value: unknown): string {
     case 'custom':
       return issue.message;
     default:
-      return Array.isArray(value) || typeof value === 'object' ? 'not allowed here' : 'not one of the values';
+      return typeof value === 'object' ? 'not allowed here' : 'not one of the values';
   }
 }
 
-function allowedBy(node: JsonSchema | undefined): string | undefined {
+function allowedAt(path: Path, schema: JsonSchema): string | undefined {
+  const node = schemaAt(schema, path);
   if (node === undefined) return undefined;
   if (node['x-allowed'] !== undefined) return node['x-allowed'];
   if (node.enum !== undefined) return node.enum.join(' | ');
+  const choices = choicesAt(schema, path);
+  if (choices.length > 0) return choices.join(' | ');
   const keys = keysOf(node);
   return keys.length > 0 ? `a map with ${keys.join(', ')}` : undefined;
 }

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 
-import { storeUrlFault } from './store-url.ts';
+import { encryptionFault, storeUrlFault } from './store-url.ts';
 import { absolutePath, duration, integer, name, secretFile, size, text } from './schema-leaf.ts';
 
 const PLACEHOLDERS = /\{(?:vmName|vmId|scaleSet|tag:[^{}<>%&\\?/]{1,256})\}/g;
@@ -34,16 +34,22 @@ const Auth = z
 
 const Store = z
   .strictObject({
-    url: z.string().meta({
-      description:
-        'Container and an optional prefix in it. For the emulator: http://127.0.0.1:10000/devstoreaccount1/CONTAINER[/PREFIX].',
-      'x-allowed': "https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX], or the emulator's URL",
-      'x-example': 'https://ACCOUNT.blob.core.windows.net/checkpoints',
-    }),
+    url: z
+      .string()
+      .superRefine((url, context) => {
+        const fault = storeUrlFault(url);
+        if (fault !== undefined) context.addIssue({ code: 'custom', ...fault });
+      })
+      .meta({
+        description:
+          'Container and an optional prefix in it. For the emulator: http://127.0.0.1:10000/devstoreaccount1/CONTAINER[/PREFIX].',
+        'x-allowed': "https://ACCOUNT.blob.core.windows.net/CONTAINER[/PREFIX], or the emulator's URL",
+        'x-example': 'https://ACCOUNT.blob.core.windows.net/checkpoints',
+      }),
     auth: Auth,
   })
   .superRefine((store, context) => {
-    const fault = storeUrlFault(store.url, store.auth.kind);
+    const fault = encryptionFault(store.url, store.auth.kind);
     if (fault !== undefined) context.addIssue({ code: 'custom', path: ['url'], ...fault });
   })
   .meta({ description: 'Where the checkpoints go: a container of Azure Blob Storage. It has to exist.' });

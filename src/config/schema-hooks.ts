@@ -10,6 +10,7 @@ import {
   isCleanAbsolutePath,
   isEventType,
   name,
+  NOT_YET,
   text,
 } from './schema-leaf.ts';
 
@@ -48,7 +49,7 @@ export const Hook = z
     required: flag('Its failure means that the event is not acknowledged.').default(true),
     run: z
       .array(z.string().meta({ description: 'Argument.', 'x-allowed': 'text' }))
-      .refine((argv) => isProgram(argv[0] ?? ''), 'not starting with a program')
+      .refine((argv) => isProgram(argv[0] ?? ''), 'does not start with a program')
       .optional()
       .meta({
         description: 'Program and arguments, started without a shell.',
@@ -76,7 +77,7 @@ export const Hook = z
         action: choice(['start', 'stop', 'restart', 'kill'], 'What is done to the unit.'),
       })
       .optional()
-      .meta({ description: 'Acts on a systemd unit instead of running a program.' }),
+      .meta({ description: 'Acts on a systemd unit instead of running a program.', ...NOT_YET }),
     http: z
       .strictObject({
         url: httpUrl(
@@ -86,18 +87,16 @@ export const Hook = z
         method: choice(['POST', 'PUT', 'PATCH'], 'Request method.').default('POST'),
       })
       .optional()
-      .meta({ description: 'Sends a request instead of running a program.' }),
+      .meta({ description: 'Sends a request instead of running a program.', ...NOT_YET }),
   })
   .superRefine((hook, context) => {
     const actions = ACTIONS.filter((action) => hook[action] !== undefined);
     if (actions.length !== 1) {
-      const found =
-        actions.length === 0 ? 'without any of' : `with ${actions.join(' and ')}, but takes only one of`;
-      context.addIssue({
-        code: 'custom',
-        message: `${found} run, systemd and http`,
-        params: { allowed: 'exactly one of them' },
-      });
+      const message =
+        actions.length === 0
+          ? 'has none of run, systemd and http'
+          : `has ${actions.join(' and ')}, but may have only one of run, systemd and http`;
+      context.addIssue({ code: 'custom', message, params: { allowed: 'exactly one of them' } });
     }
     if (hook.user !== undefined && hook.run === undefined) {
       context.addIssue({

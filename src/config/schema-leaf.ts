@@ -20,16 +20,18 @@ interface RangeText {
 
 /** A duration: text with a unit in the file, milliseconds in the parsed config. */
 export function duration({ description, min, max }: RangeText) {
-  return quantity(parseDuration, formatExactDuration, 'a duration', min, max).meta(
-    leafMeta({ description, allowed: `a duration from ${min} to ${max}` }),
-  );
+  return quantity(parseDuration, formatExactDuration, 'a duration', min, max).meta({
+    ...leafMeta({ description, allowed: `a duration from ${min} to ${max}` }),
+    'x-unit': 's',
+  });
 }
 
 /** A size: text with a unit in the file, bytes in the parsed config. */
 export function size({ description, min, max }: RangeText) {
-  return quantity(parseSize, formatExactSize, 'a size', min, max).meta(
-    leafMeta({ description, allowed: `a size from ${min} to ${max}` }),
-  );
+  return quantity(parseSize, formatExactSize, 'a size', min, max).meta({
+    ...leafMeta({ description, allowed: `a size from ${min} to ${max}` }),
+    'x-unit': 'MiB',
+  });
 }
 
 export function integer({ description, min, max }: { description: string; min: number; max: number }) {
@@ -150,6 +152,9 @@ export function formatExactSize(bytes: number): string {
   }
   return `${bytes}B`;
 }
+
+/** For keys of the contract that this version accepts and warns of, since it does nothing with them. */
+export const NOT_YET = { 'x-not-yet': true } as const;
 
 export function leafMeta({ description, allowed, example }: LeafText) {
   return { description, 'x-allowed': allowed, ...(example === undefined ? {} : { 'x-example': example }) };

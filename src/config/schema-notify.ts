@@ -27,12 +27,11 @@ export const Notification = z
   .superRefine((notification, context) => {
     const targets = TARGETS.filter((target) => notification[target] !== undefined);
     if (targets.length === 1) return;
-    const found = targets.length === 0 ? 'without' : 'with both';
-    context.addIssue({
-      code: 'custom',
-      message: `${found} webhook and storageQueue`,
-      params: { allowed: 'exactly one of them' },
-    });
+    const message =
+      targets.length === 0
+        ? 'has none of webhook and storageQueue'
+        : 'has webhook and storageQueue, but may have only one of them';
+    context.addIssue({ code: 'custom', message, params: { allowed: 'exactly one of them' } });
   })
   .meta({ description: 'Somebody who is told of drains. Exactly one of webhook and storageQueue says how.' });
 export type Notification = z.output<typeof Notification>;

@@ -3,7 +3,16 @@ import * as z from 'zod';
 import { Checkpoint } from './schema-checkpoint.ts';
 import { Events } from './schema-events.ts';
 import { Hook } from './schema-hooks.ts';
-import { absolutePath, choice, duration, listenAddress, parseHttpUrl, text } from './schema-leaf.ts';
+import {
+  absolutePath,
+  choice,
+  duration,
+  formatExactDuration,
+  listenAddress,
+  NOT_YET,
+  parseHttpUrl,
+  text,
+} from './schema-leaf.ts';
 import { Notification } from './schema-notify.ts';
 
 const Imds = z.strictObject({
@@ -66,12 +75,14 @@ const Window = z
   })
   .superRefine(({ notice, urgent, reserve }, context) => {
     if (reserve >= urgent) {
-      const params = { allowed: 'less than window.urgent' };
-      context.addIssue({ code: 'custom', path: ['reserve'], message: 'not less than window.urgent', params });
+      const message = `not less than window.urgent (${formatExactDuration(urgent)})`;
+      const params = { allowed: 'less than window.urgent', against: 'urgent' };
+      context.addIssue({ code: 'custom', path: ['reserve'], message, params });
     }
     if (urgent > notice) {
-      const params = { allowed: 'at most window.notice' };
-      context.addIssue({ code: 'custom', path: ['urgent'], message: 'more than window.notice', params });
+      const message = `more than window.notice (${formatExactDuration(notice)})`;
+      const params = { allowed: 'at most window.notice', against: 'notice' };
+      context.addIssue({ code: 'custom', path: ['urgent'], message, params });
     }
   });
 
@@ -89,7 +100,7 @@ export const Config = z.strictObject({
   metrics: z
     .strictObject({ listen: listenAddress('Where Prometheus fetches the metrics.', '127.0.0.1:9464') })
     .optional()
-    .meta({ description: 'Metrics. Default: off.' }),
+    .meta({ description: 'Metrics. Default: off.', ...NOT_YET }),
   health: z
     .strictObject({
       listen: listenAddress(
@@ -98,11 +109,11 @@ export const Config = z.strictObject({
       ),
     })
     .optional()
-    .meta({ description: 'Health probe. Default: off.' }),
+    .meta({ description: 'Health probe. Default: off.', ...NOT_YET }),
   notify: z
     .array(Notification)
     .default([])
-    .meta({ description: 'Notifications.', 'x-allowed': 'a list of notifications' }),
+    .meta({ description: 'Notifications.', 'x-allowed': 'a list of notifications', ...NOT_YET }),
   log: z
     .strictObject({
       level: choice(['trace', 'debug', 'info', 'warn', 'error'], 'Least level that is logged.').default(

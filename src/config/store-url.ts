@@ -9,10 +9,10 @@ export interface StoreUrlFault {
 }
 
 /**
- * Says what is wrong with the store's URL, alone or together with the kind of authentication.
+ * Says what is wrong with the store's URL, whatever the authentication.
  * Names of containers: learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
  */
-export function storeUrlFault(value: string, auth: string): StoreUrlFault | undefined {
+export function storeUrlFault(value: string): StoreUrlFault | undefined {
   const url = parseHttpUrl(value);
   if (url === undefined) return { message: 'not an http or https URL' };
   if (url.search !== '' || url.hash !== '') {
@@ -25,24 +25,22 @@ export function storeUrlFault(value: string, auth: string): StoreUrlFault | unde
     };
   }
   const [container] = url.pathname.split('/').slice(isPathStyle(url.hostname) ? 2 : 1);
-  if (container === undefined || !isContainerName(container)) {
-    return {
-      message:
-        container === undefined || container === ''
-          ? 'without a container'
-          : 'without a valid container name',
-    };
+  if (container === undefined || container === '') return { message: 'without a container' };
+  if (!isContainerName(container)) {
+    const allowed = 'a container name of 3 to 63 lower-case letters, digits and single "-"';
+    return { message: 'without a valid container name', params: { allowed } };
   }
-  if (decodeURIComponentSafely(url.pathname)?.split('/').includes('..') !== false)
-    return { message: 'not a usable path' };
-  if (
-    url.protocol === 'http:' &&
-    auth !== 'azurite' &&
-    (auth === 'managed-identity' || !isLoopback(url.hostname))
-  ) {
-    return { message: `unencrypted, which auth ${auth} must not be`, params: { allowed: 'an https URL' } };
-  }
-  return undefined;
+  return decodeURIComponentSafely(url.pathname)?.split('/').includes('..') === false
+    ? undefined
+    : { message: 'not a usable path' };
+}
+
+/** Says whether a valid URL would send secrets of that kind of authentication in the clear. */
+export function encryptionFault(value: string, auth: string): StoreUrlFault | undefined {
+  const url = parseHttpUrl(value);
+  if (url?.protocol !== 'http:' || auth === 'azurite') return undefined;
+  if (auth !== 'managed-identity' && isLoopback(url.hostname)) return undefined;
+  return { message: `unencrypted, which auth ${auth} must not be`, params: { allowed: 'an https URL' } };
 }
 
 /** The emulator names the account in the path (`/ACCOUNT/CONTAINER`), Azure in the host name. */

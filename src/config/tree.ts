@@ -31,7 +31,7 @@ export interface TreeLeaf {
 export type Path = readonly PropertyKey[];
 
 // Their items have names, by which a later file changes them; every other list is replaced as a whole.
-const NAMED_LISTS: readonly string[] = ['hooks', 'checkpoint.sets', 'notify'];
+export const NAMED_LISTS: readonly string[] = ['hooks', 'checkpoint.sets', 'notify'];
 
 /** `over` on top of `base`: maps key by key, lists of named items by name, everything else replaced. */
 export function merge(base: Tree, over: Tree, path: Path = []): Tree {
@@ -132,7 +132,7 @@ export function formatPath(path: Path): string {
     .join('');
 }
 
-function nameOf(item: Tree): string | undefined {
+export function nameOf(item: Tree): string | undefined {
   const name = item.kind === 'map' ? item.entries.get('name')?.value : undefined;
   return name?.kind === 'leaf' && typeof name.value === 'string' ? name.value : undefined;
 }

@@ -243,7 +243,7 @@ describe('file modes', () => {
     const folder = await configFolder();
     await mkdir(join(folder.path, 'config.yaml'));
     expect(problemsOf(() => loadConfig({ env: {}, file: join(folder.path, 'config.yaml') }))).toEqual([
-      expect.stringContaining('not a regular file'),
+      expect.stringContaining('is a folder; allowed: a YAML file'),
     ]);
     const large = await folder.write('large.yaml', `# ${'x'.repeat(1024 ** 2)}\n`);
     expect(problemsOf(() => loadConfig({ env: {}, file: large }))).toEqual([

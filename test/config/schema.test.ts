@@ -1,7 +1,10 @@
+import { chmod } from 'node:fs/promises';
+
 import { describe, expect, test } from 'vitest';
 
+import { loadConfig } from '../../src/config/load.ts';
 import { Config } from '../../src/config/schema.ts';
-import { loadText, problemsOfText } from './support.ts';
+import { configFolder, loadText, problemsOf, problemsOfText } from './support.ts';
 
 const STORE = 'checkpoint:\n  store: { url: "https://acc.blob.core.windows.net/ckpt" }\n';
 
@@ -107,13 +110,22 @@ describe('refused with key, value and what is allowed', () => {
   test.each<[text: string, problem: RegExp]>([
     [
       'imds: { pollInterval: 1 }',
-      /^config\.yaml:1:23: imds\.pollInterval: 1 is not text; allowed: a duration from 250ms to 1m$/,
+      /^config\.yaml:1:23: imds\.pollInterval: 1 has no unit; did you mean 1s\?; allowed: a duration from 250ms to 1m$/,
     ],
     ['imds: { pollInterval: 5 parsecs }', /imds\.pollInterval: "5 parsecs" is not a duration; allowed: /],
+    ['imds: { pollInterval: "30" }', /imds\.pollInterval: 30 has no unit; did you mean 30s\?/],
     ['imds: { pollInterval: 100ms }', /imds\.pollInterval: "100ms" is less than 250ms; /],
     ['imds: { endpoint: "http://127.0.0.1/metadata" }', /imds\.endpoint: .* is not a base address/],
     ['imds: { endpoint: "https://127.0.0.1" }', /imds\.endpoint: .* is not a base address/],
-    ['window: { reserve: 10s }', /window\.reserve: "10s" is not less than window\.urgent/],
+    ['window: { reserve: 10s }', /window\.reserve: "10s" is not less than window\.urgent \(10s\)/],
+    [
+      'window: { notice: 5s }',
+      /^config\.yaml:1:19: window\.urgent: the default 10s is more than window\.notice \(5s\); set window\.urgent too; allowed: at most window\.notice$/,
+    ],
+    [
+      'window: { urgent: 1500ms }',
+      /window\.reserve: the default 2s is not less than window\.urgent \(1500ms\); set window\.reserve too/,
+    ],
     ['window: { urgent: 31s }', /window\.urgent: "31s" is more than window\.notice/],
     ['events: { Prempt: { drain: true } }', /events\.Prempt: not an event type; did you mean "Preempt"\?/],
     [
@@ -124,11 +136,14 @@ describe('refused with key, value and what is allowed', () => {
     ['hooks: [{ name: a b, run: [/bin/a] }]', /hooks\[0\]\.name: "a b" is not a usable name/],
     ['hooks: [{ name: "..", run: [/bin/a] }]', /hooks\[0\]\.name: /],
     ['hooks: [{ run: [/bin/a] }]', /hooks\[0\]\.name: is missing/],
-    ['hooks: [{ name: a }]', /hooks\[0\]: a map is without any of run, systemd and http/],
-    ['hooks: [{ name: a, run: [/b], http: { url: "http://a" } }]', /with run and http, but takes only one/],
-    ['hooks: [{ name: a, run: [./stop] }]', /hooks\[0\]\.run: a list is not starting with a program/],
-    ['hooks: [{ name: a, run: [""] }]', /hooks\[0\]\.run: a list is not starting with a program/],
-    ['hooks: [{ name: a, run: [] }]', /hooks\[0\]\.run: a list is not starting with/],
+    ['hooks: [{ name: a }]', /hooks\[0\]: has none of run, systemd and http; allowed: exactly/],
+    [
+      'hooks: [{ name: a, run: [/b], http: { url: "http://a" } }]',
+      /hooks\[0\]: has run and http, but may have only one/,
+    ],
+    ['hooks: [{ name: a, run: [./stop] }]', /hooks\[0\]\.run: does not start with a program; allowed: /],
+    ['hooks: [{ name: a, run: [""] }]', /hooks\[0\]\.run: does not start with a program/],
+    ['hooks: [{ name: a, run: [] }]', /hooks\[0\]\.run: does not start with a program/],
     ['hooks: [{ name: a, run: stop }]', /hooks\[0\]\.run: "stop" is not a list/],
     [
       'hooks: [{ name: a, systemd: { unit: a.service, action: stop }, user: b }]',
@@ -145,7 +160,7 @@ describe('refused with key, value and what is allowed', () => {
     ['metrics: { listen: "a:99999" }', /metrics\.listen: "a:99999" is not an address/],
     ['log: { level: loud }', /log\.level: "loud" is not one of the values; allowed: trace \| debug/],
     [`control: { socket: /${'a'.repeat(107)} }`, /longer than the 107 bytes/],
-    ['notify: [{ name: a }]', /notify\[0\]: a map is without webhook and storageQueue/],
+    ['notify: [{ name: a }]', /notify\[0\]: has none of webhook and storageQueue/],
     ['checkpoint: {}', /checkpoint\.store: is missing/],
     ['checkpoint: { store: {} }', /checkpoint\.store\.url: is missing; allowed: https:/],
     ['[1, 2]', /not a map of keys/],
@@ -196,6 +211,40 @@ describe('refused with key, value and what is allowed', () => {
     expect(problems[0]).toMatch(problem);
   });
 
+  test('a kind of authentication that there is not, and what is wrong with the URL beside it', async () => {
+    expect(await problemsOfText('checkpoint:\n  store: { url: "ftp://a/b", auth: { kind: key } }\n')).toEqual(
+      [
+        expect.stringContaining('"ftp://a/b" is not an http or https URL'),
+        'config.yaml:2:44: checkpoint.store.auth.kind: "key" is not one of the values; allowed: managed-identity | connection-string | sas | azurite',
+      ],
+    );
+  });
+
+  test('a key of another kind of authentication than the one that a variable chooses', async () => {
+    const text =
+      'checkpoint:\n  store: { url: "https://acc.blob.core.windows.net/ckpt", auth: { kind: sas, file: /a } }\n';
+    expect(await problemsOfText(text, { env: { EVICTD_CHECKPOINT_STORE_AUTH_KIND: 'azurite' } })).toEqual([
+      'config.yaml:2:78: checkpoint.store.auth.file: does not go with kind azurite (set by environment EVICTD_CHECKPOINT_STORE_AUTH_KIND); allowed: kind',
+    ]);
+  });
+
+  test('a hook or set of conf.d whose name is a slip', async () => {
+    const folder = await configFolder();
+    const hooks = 'hooks: [{ name: a, run: [/a] }, { name: b, run: [/b] }]\n';
+    const file = await folder.write('config.yaml', `${hooks}${STORE}  sets: [{ name: job, path: /job }]\n`);
+    await folder.write(
+      'conf.d/slip.yaml',
+      'hooks: [{ name: bb, order: 3 }]\ncheckpoint:\n  sets: [{ name: jbo, exclude: ["*.tmp"] }]\n',
+    );
+    const problems = problemsOf(() => loadConfig({ env: {}, file })).map((line) =>
+      line.replaceAll(`${folder.path}/`, ''),
+    );
+    expect(problems).toEqual([
+      'conf.d/slip.yaml:1:9: hooks[2]: hook "bb" is new here (known: a, b) and has none of run, systemd and http; allowed: exactly one of them',
+      'conf.d/slip.yaml:3:10: checkpoint.sets[1].path: set "jbo" is new here (known: job) and has no path; allowed: an absolute path without ".." parts',
+    ]);
+  });
+
   test('without showing a secret that was put into the wrong place', async () => {
     const problems = await problemsOfText(`
 checkpoint:
@@ -212,6 +261,40 @@ notify:
 });
 
 describe('warnings', () => {
+  test('name each key that this version does nothing with, and the hooks that will fail for it', async () => {
+    const folder = await configFolder();
+    const file = await folder.write(
+      'config.yaml',
+      `metrics: { listen: 127.0.0.1:9464 }
+notify: [{ name: ops, webhook: { url-file: /etc/evictd/teams-url } }]
+hooks:
+  - { name: stop, run: [/bin/true] }
+  - { name: nginx, systemd: { unit: nginx.service, action: stop } }
+  - { name: tell, required: false, http: { url: "https://scheduler.internal/drain" } }
+`,
+    );
+    const { warnings } = loadConfig({ file, env: { EVICTD_HEALTH_LISTEN: '127.0.0.1:1' } });
+    const not = 'evictd development does not do this yet';
+    expect(warnings.map((line) => line.replaceAll(`${folder.path}/`, ''))).toEqual([
+      `config.yaml:1:1: metrics: ${not}`,
+      `config.yaml:2:1: notify: ${not}`,
+      `config.yaml:5:20: hooks[1].systemd: ${not}, so the hook "nginx" will fail and keep events from being acknowledged`,
+      `config.yaml:6:36: hooks[2].http: ${not}, so the hook "tell" will fail`,
+      `environment EVICTD_HEALTH_LISTEN: health: ${not}`,
+    ]);
+  });
+
+  test('name a file with a secret that everybody may read', async () => {
+    const folder = await configFolder();
+    const secret = await folder.write('sas', 'sv=1&sig=x');
+    const text = `${STORE.replace(' }', `, auth: { kind: sas, file: ${secret} } }`)}  sets: [{ name: a, path: /v }]\n`;
+    expect((await loadText(text)).warnings).toEqual([
+      `checkpoint.store.auth.file: ${secret} holds a secret and can be read by everybody (mode 0644); run: chmod o-rwx ${secret}`,
+    ]);
+    await chmod(secret, 0o640);
+    expect((await loadText(text)).warnings).toEqual([]);
+  });
+
   test('name folders inside of one another once', async () => {
     const { warnings } = await loadText(
       `${STORE}  sets: [{ name: a, path: /v }, { name: b, path: /v/w }, { name: c, path: /vw }]\n`,
