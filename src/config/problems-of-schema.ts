@@ -63,7 +63,7 @@ function problemOfAbsent(
   { tree, schema }: Context,
 ): Problem {
   const key = formatPath(path);
-  const against = issue.code === 'custom' ? issue.params?.['against'] : undefined;
+  const against: unknown = issue.code === 'custom' ? issue.params?.['against'] : undefined;
   if (typeof against !== 'string') {
     const hint = newcomer(tree, path);
     const message = hint === '' ? 'is missing' : `${hint}has no ${String(path.at(-1))}`;
@@ -95,8 +95,8 @@ function chosenVariant(path: Path, node: JsonSchema, tree: Tree) {
   for (const variant of variants(node)) {
     for (const [key, { const: value }] of Object.entries(variant.properties ?? {})) {
       const found = find(tree, [...path, key]);
-      if (value === undefined || found?.kind !== 'leaf' || found.value !== value) continue;
-      return { variant, by: `${key} ${String(value)} (set by ${found.origin})` };
+      if (typeof value !== 'string' || found?.kind !== 'leaf' || found.value !== value) continue;
+      return { variant, by: `${key} ${value} (set by ${found.origin})` };
     }
   }
   return undefined;

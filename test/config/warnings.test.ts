@@ -1,0 +1,59 @@
+import { chmod } from 'node:fs/promises';
+
+import { describe, expect, test } from 'vitest';
+
+import { loadConfig } from '../../src/config/load.ts';
+import { configFolder, loadText } from './support.ts';
+
+const STORE = 'checkpoint:\n  store: { url: "https://acc.blob.core.windows.net/ckpt" }\n';
+
+describe('warnings', () => {
+  test('name each key that this version does nothing with, and the hooks that will fail for it', async () => {
+    const folder = await configFolder();
+    const file = await folder.write(
+      'config.yaml',
+      `metrics: { listen: 127.0.0.1:9464 }
+notify: [{ name: ops, webhook: { url-file: /etc/evictd/teams-url } }]
+hooks:
+  - { name: stop, run: [/bin/true] }
+  - { name: nginx, systemd: { unit: nginx.service, action: stop } }
+  - { name: tell, required: false, http: { url: "https://scheduler.internal/drain" } }
+`,
+    );
+    const { warnings } = loadConfig({ file, env: { EVICTD_HEALTH_LISTEN: '127.0.0.1:1' } });
+    const not = 'evictd development does not do this yet';
+    expect(warnings.map((line) => line.replaceAll(`${folder.path}/`, ''))).toEqual([
+      `config.yaml:1:1: metrics: ${not}`,
+      `config.yaml:2:1: notify: ${not}`,
+      `config.yaml:5:20: hooks[1].systemd: ${not}, so the hook "nginx" will fail and keep events from being acknowledged`,
+      `config.yaml:6:36: hooks[2].http: ${not}, so the hook "tell" will fail`,
+      `environment EVICTD_HEALTH_LISTEN: health: ${not}`,
+    ]);
+  });
+
+  test('name a file with a secret that everybody may read', async () => {
+    const folder = await configFolder();
+    const secret = await folder.write('sas', 'sv=1&sig=x');
+    const text = `${STORE.replace(' }', `, auth: { kind: sas, file: ${secret} } }`)}  sets: [{ name: a, path: /v }]\n`;
+    expect((await loadText(text)).warnings).toEqual([
+      `checkpoint.store.auth.file: ${secret} holds a secret and can be read by everybody (mode 0644); run: chmod o-rwx ${secret}`,
+    ]);
+    await chmod(secret, 0o640);
+    expect((await loadText(text)).warnings).toEqual([]);
+  });
+
+  test('name folders inside of one another once', async () => {
+    const { warnings } = await loadText(
+      `${STORE}  sets: [{ name: a, path: /v }, { name: b, path: /v/w }, { name: c, path: /vw }]\n`,
+    );
+    expect(warnings).toEqual([expect.stringContaining('"b" lies in that of "a"')]);
+  });
+
+  test('name a store without sets and hooks that never run', async () => {
+    const { warnings } = await loadText(`${STORE}hooks: [{ name: h, run: [/b], on: [Freeze] }]\n`);
+    expect(warnings).toEqual([
+      expect.stringContaining('no set'),
+      expect.stringContaining('"h" is set for Freeze'),
+    ]);
+  });
+});
