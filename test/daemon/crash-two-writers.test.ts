@@ -45,7 +45,8 @@ describe('two VMs with one checkpoint.key', () => {
     // The first has looked at the store and wants to write; the second does all of its checkpoint meanwhile.
     const claims = (request: ProxiedRequest) =>
       request.path.endsWith('/writer.json') && request.headers['x-ms-meta-evictd_vm_name'] === 'fleet_1';
-    proxy.fail({ fault: { kind: 'status', status: 503 }, match: claims, times: Infinity });
+    // Unanswered tries take seconds each, so there is time for the second however slow the machine is.
+    proxy.fail({ fault: { kind: 'hang' }, match: claims, times: Infinity });
     await using _daemon = await one.daemon();
     const late = one.command('checkpoint');
     await proxy.arrived(claims);
