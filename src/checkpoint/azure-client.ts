@@ -68,7 +68,10 @@ export function createAzureClient(
   // an agent also keeps the SDK from reading HTTPS_PROXY and its kin.
   const pipelineOptions = { agent, redirectOptions: { maxRetries: 0 }, retryOptions: { maxTries: 1 } };
   const pipeline = newPipeline(sdkCredential(credential, tokens), pipelineOptions);
-  const requester = createBlobRequester({ ...options, idleMs: IDLE_CONNECTION_MS }, dependencies);
+  const requester = createBlobRequester(
+    { ...options, containerUrl: target.containerUrl, idleMs: IDLE_CONNECTION_MS },
+    dependencies,
+  );
   const query = credential.kind === 'signature' ? `?${credential.query}` : '';
   const context = { ...target, host: new URL(target.containerUrl).host };
   const container = new ContainerClient(`${target.containerUrl}${query}`, pipeline);

@@ -1,12 +1,15 @@
+import type { LookupFunction } from 'node:net';
 import type { Readable } from 'node:stream';
 
 import { createHttpHeaders, createPipelineRequest, RestError } from '@azure/core-rest-pipeline';
 import { Pool } from 'undici';
 
+import type { Clock } from '../base/clock.ts';
 import { buildInfo } from '../base/version.ts';
 import { EvictdError, errnoOf } from '../base/errors.ts';
-import type { AzureClientDependencies, AzureClientOptions } from './azure-client.ts';
 import { createSigner, type SignedHeaders } from './azure-sign.ts';
+import type { StoreCredential } from './credentials.ts';
+import type { TokenSource } from './token.ts';
 
 /** A write in the words of the REST API. */
 export interface BlobRequest {
@@ -29,6 +32,22 @@ export interface BlobRequester {
   close(): void;
 }
 
+export interface BlobRequesterOptions {
+  readonly containerUrl: string;
+  readonly connectionsMax: number;
+  /** After so long without a request a connection is closed. */
+  readonly idleMs: number;
+  /** PEM of the authority to trust in place of the built-in ones. */
+  readonly ca: string | undefined;
+}
+
+export interface BlobRequesterDependencies {
+  readonly clock: Clock;
+  readonly credential: StoreCredential;
+  readonly tokens: TokenSource | undefined;
+  readonly lookup: LookupFunction | undefined;
+}
+
 // Has all that is written here, and is known to emulators and to the clouds that get new versions late.
 const SERVICE_VERSION = '2024-11-04';
 const CONNECT_MS = 5000;
@@ -43,10 +62,10 @@ const ANSWER_BYTES_MAX = 64 * 1024;
  * Source: learn.microsoft.com/rest/api/storageservices: Put Block, Put Block List, Put Blob, Snapshot Blob.
  */
 export function createBlobRequester(
-  options: AzureClientOptions & { readonly idleMs: number },
-  dependencies: AzureClientDependencies,
+  options: BlobRequesterOptions,
+  dependencies: BlobRequesterDependencies,
 ): BlobRequester {
-  const { origin, pathname } = new URL(options.target.containerUrl);
+  const { origin, pathname } = new URL(options.containerUrl);
   const { lookup } = dependencies;
   const sign = createSigner(dependencies);
   const agent = `evictd/${buildInfo().version}`;

@@ -13,6 +13,7 @@ import type { FileIndex } from './file-index.ts';
 import { nextCheckpointId } from './manifest.ts';
 import { createTracker } from './progress.ts';
 import type { SetTracker } from './progress.ts';
+import type { Reader } from './reader.ts';
 import type { Manifest, ManifestFile } from './schema.ts';
 import { sameStat, scanSet } from './scan.ts';
 import type { Scan, ScannedFile, SetOptions } from './scan.ts';
@@ -63,6 +64,7 @@ export interface CheckpointSetOptions {
 export interface CheckpointSetDependencies {
   readonly store: BlobStore;
   readonly transfer: Transfer;
+  readonly reader: Reader;
   readonly clock: Clock;
   /** Something that costs time but loses nothing: an index or a manifest that can't be used. */
   readonly onNote: (set: string, error: EvictdError) => void;
@@ -97,9 +99,7 @@ export function createCheckpointSet(
     const send: SendContext = {
       root: set.path,
       prefix,
-      store,
-      transfer,
-      clock,
+      ...dependencies,
       index: known,
       blobOf: (path) => base.blob(blobNameOf(path, prefix.length)),
       onStored: (path, bytes) => tracker.store(path, bytes),

@@ -7,6 +7,7 @@ import { EvictdError, messageOf } from '../base/errors.ts';
 import type { CheckpointPort, CommitRequest, CommitResult, SetProgress } from '../core/ports.ts';
 import { createCheckpointSet } from './checkpoint-set.ts';
 import type { CheckpointSet, SetActivity } from './checkpoint-set.ts';
+import { createReader } from './reader.ts';
 import type { SetOptions } from './scan.ts';
 import type { BlobStore } from './store.ts';
 import { createTransfer, TRANSFER_LIMITS } from './transfer.ts';
@@ -59,13 +60,14 @@ export function createCheckpointer(
 ): Checkpointer {
   const { store, clock, onNote = () => undefined } = dependencies;
   const transfer = createTransfer(options.limits ?? TRANSFER_LIMITS, { clock });
+  const reader = createReader({ clock });
   const writer = { ...options.writer, process: randomUUID() };
   const { prefix, key, indexDirectory } = options;
   const lines = new Map(
     options.sets.map((set) => {
       const line = createCheckpointSet(
         { prefix, key, set, writer, indexDirectory },
-        { store, transfer, clock, onNote },
+        { store, transfer, reader, clock, onNote },
       );
       return [set.name, createLine(set.name, line, clock, onNote)];
     }),
@@ -101,6 +103,7 @@ export function createCheckpointer(
     activity: () => new Map([...lines].map(([name, line]) => [name, line.set.activity])),
     close: async () => {
       await Promise.all([...lines.values()].map((line) => line.idle()));
+      reader.close();
     },
   };
 }

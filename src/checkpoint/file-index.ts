@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import type { WallMs } from '../base/clock.ts';
 import { replaceFile } from '../base/durable-file.ts';
 import { EvictdError, isErrno } from '../base/errors.ts';
+import { newFingerprintKey } from './fingerprint.ts';
 import { IndexHeader, IndexLine } from './schema.ts';
 import { sameStat } from './scan.ts';
 import type { FileStat } from './scan.ts';
@@ -15,6 +16,13 @@ export interface IndexEntry {
   readonly readAtMs: WallMs;
   readonly blockSize: number;
   readonly blocks: readonly string[];
+  /** One for each block, made with the index's key; absent where the whole file is read anyway. */
+  readonly fingerprints?: readonly string[] | undefined;
+}
+
+export interface BlockPrints {
+  readonly blocks: readonly string[];
+  readonly fingerprints: readonly string[];
 }
 
 /** Path → what it held, so that unchanged files aren't read again. Kept in memory, and in a file between processes. */
@@ -27,6 +35,9 @@ export interface FileIndex {
   distrust(devices: ReadonlySet<bigint>): void;
   /** The block size it was last cut with, changed or not. */
   blockSize(path: string): number | undefined;
+  /** Ids and fingerprints of what it held when it was last read, changed or not, if it was cut into such blocks. */
+  prints(path: string, blockSize: number): BlockPrints | undefined;
+  readonly fingerprintKey: string;
   set(path: string, entry: IndexEntry): void;
   /** Forgets files that are gone. */
   keepOnly(paths: ReadonlySet<string>): void;
@@ -60,10 +71,10 @@ export async function openFileIndex(
   place: IndexFile,
   onUnusable: (error: EvictdError) => void,
 ): Promise<FileIndex> {
-  let entries = new Map<string, IndexEntry>();
+  let found: Found = { entries: new Map(), fingerprintKey: newFingerprintKey() };
   if (place.file !== undefined) {
     try {
-      entries = await readEntries(place.file, place.root);
+      found = await readEntries(place.file, place.root);
     } catch (error) {
       if (!isErrno(error, 'ENOENT')) {
         onUnusable(
@@ -78,10 +89,15 @@ export async function openFileIndex(
       }
     }
   }
-  return createIndex(entries, place);
+  return createIndex(found, place);
 }
 
-function createIndex(entries: Map<string, IndexEntry>, place: IndexFile): FileIndex {
+interface Found {
+  readonly entries: Map<string, IndexEntry>;
+  readonly fingerprintKey: string;
+}
+
+function createIndex({ entries, fingerprintKey }: Found, place: IndexFile): FileIndex {
   let changed = false;
   let distrusted: ReadonlySet<bigint> = new Set();
   const likely = (path: string, stat: FileStat): IndexEntry | undefined => {
@@ -96,6 +112,12 @@ function createIndex(entries: Map<string, IndexEntry>, place: IndexFile): FileIn
     likely,
     distrust: (devices) => void (distrusted = devices),
     blockSize: (path) => entries.get(path)?.blockSize,
+    prints(path, blockSize) {
+      const entry = entries.get(path);
+      if (entry?.fingerprints === undefined || entry.blockSize !== blockSize) return undefined;
+      return { blocks: entry.blocks, fingerprints: entry.fingerprints };
+    },
+    fingerprintKey,
     set(path, entry) {
       entries.set(path, entry);
       changed = true;
@@ -108,7 +130,7 @@ function createIndex(entries: Map<string, IndexEntry>, place: IndexFile): FileIn
     async save() {
       if (!changed || place.file === undefined) return;
       changed = false;
-      await writeEntries(place.file, place.root, entries);
+      await writeEntries(place.file, place.root, { entries, fingerprintKey });
     },
   };
 }
@@ -123,7 +145,7 @@ export function newestMsOf({ mtimeNs, ctimeNs }: FileStat): WallMs {
 }
 
 /** One JSON line per file, so that neither side holds the whole text. */
-async function readEntries(file: string, root: string): Promise<Map<string, IndexEntry>> {
+async function readEntries(file: string, root: string): Promise<Found> {
   const entries = new Map<string, IndexEntry>();
   let header: IndexHeader | undefined;
   await using handle = await open(file, 'r');
@@ -132,7 +154,7 @@ async function readEntries(file: string, root: string): Promise<Map<string, Inde
     const json: unknown = JSON.parse(line);
     if (header === undefined) {
       header = IndexHeader.parse(json);
-      if (header.root !== root) return new Map();
+      if (header.root !== root) break;
       continue;
     }
     const { path, size, mtimeNs, ctimeNs, ino, dev, ...rest } = IndexLine.parse(json);
@@ -145,26 +167,27 @@ async function readEntries(file: string, root: string): Promise<Map<string, Inde
     };
     entries.set(path, { stat, ...rest });
   }
+  if (header !== undefined && header.root !== root) return { entries, fingerprintKey: newFingerprintKey() };
   if (header?.entries !== entries.size) throw new EvictdError('index-unusable', 'it is not complete');
-  return entries;
+  const { fingerprintKey } = header;
+  if (fingerprintKey !== undefined) return { entries, fingerprintKey };
+  // Written before there were fingerprints, or by hand: then there are none to compare with.
+  for (const [path, entry] of entries) entries.set(path, { ...entry, fingerprints: undefined });
+  return { entries, fingerprintKey: newFingerprintKey() };
 }
 
 const WRITE_CHARACTERS = 1024 ** 2;
 
-async function writeEntries(
-  file: string,
-  root: string,
-  entries: ReadonlyMap<string, IndexEntry>,
-): Promise<void> {
+async function writeEntries(file: string, root: string, found: Found): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  await replaceFile(file, linesOf(root, entries));
+  await replaceFile(file, linesOf(root, found));
 }
 
-function* linesOf(root: string, entries: ReadonlyMap<string, IndexEntry>): Iterable<string> {
-  const header: IndexHeader = { version: 1, root, entries: entries.size };
+function* linesOf(root: string, { entries, fingerprintKey }: Found): Iterable<string> {
+  const header: IndexHeader = { version: 1, root, entries: entries.size, fingerprintKey };
   let text = `${JSON.stringify(header)}\n`;
-  for (const [path, { stat, readAtMs, blockSize, blocks }] of entries) {
-    text += `${JSON.stringify({ path, ...lineStat(stat), readAtMs, blockSize, blocks })}\n`;
+  for (const [path, { stat, ...rest }] of entries) {
+    text += `${JSON.stringify({ path, ...lineStat(stat), ...rest })}\n`;
     if (text.length < WRITE_CHARACTERS) continue;
     yield text;
     text = '';

@@ -14,7 +14,7 @@ import type { FileStat } from './scan.ts';
  * Coarse kernel clocks stamp a file every 4 to 10 ms: a second write within that time leaves no trace in its times.
  * A file that was written so recently is read a moment later.
  */
-const TICK_MS = 20;
+export const TICK_MS = 20;
 const LOOKS_MAX = 5;
 
 /** Undefined when it isn't there any more, or is no regular file now. Rejects `file-unreadable`. */
@@ -27,26 +27,6 @@ export async function openFile(root: string, path: string): Promise<FileHandle |
     if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO')) return undefined;
     throw fileError(error, path);
   }
-}
-
-/** False when the file is shorter than it was. */
-export async function readFully(
-  handle: FileHandle,
-  path: string,
-  bytes: Buffer,
-  position: number,
-): Promise<boolean> {
-  for (let at = 0; at < bytes.length;) {
-    let bytesRead: number;
-    try {
-      ({ bytesRead } = await handle.read(bytes, at, bytes.length - at, position + at));
-    } catch (error) {
-      throw fileError(error, path);
-    }
-    if (bytesRead === 0) return false;
-    at += bytesRead;
-  }
-  return true;
 }
 
 /** Nothing was written to it since `stat`, as far as its times tell. */

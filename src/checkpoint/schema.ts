@@ -108,10 +108,15 @@ export const RestoreMarker = z.object({
 });
 export type RestoreMarker = z.infer<typeof RestoreMarker>;
 
+/** base64 of 16 bytes. */
+const Fingerprint = z.string().regex(/^[A-Za-z0-9+/]{22}==$/);
+
 export const IndexHeader = z.object({
   version: z.literal(1),
   root: z.string(),
   entries: z.int().min(0).max(ENTRIES_MAX),
+  /** Under which all fingerprints were made. */
+  fingerprintKey: Fingerprint.optional(),
 });
 export type IndexHeader = z.infer<typeof IndexHeader>;
 
@@ -125,5 +130,7 @@ export const IndexLine = z.object({
   readAtMs: z.number(),
   blockSize: BlockSize,
   blocks: Blocks,
+  /** One for each block; absent for a small file. */
+  fingerprints: z.array(Fingerprint).max(BLOCKS_MAX).optional(),
 });
 export type IndexLine = z.infer<typeof IndexLine>;

@@ -5,21 +5,17 @@ import { createRateMeter } from './progress.ts';
 
 /** What all sets of a process share: how much is under way at once, and how fast it goes. */
 export interface Transfer {
-  /**
-   * Waits until `bytes` more may be held in memory and hands out a buffer for them.
-   * The holder gives it back by `release`; `spoiled` when a request that was given it may still be reading from it.
-   */
-  buffer(bytes: number, signal: AbortSignal): Promise<BlockBuffer>;
+  /** Waits until `bytes` more may be held in memory; dispose the answer when they are no longer. */
+  hold(bytes: number, signal: AbortSignal): Promise<Disposable>;
+  /** Memory for a block of `bytes`, perhaps larger, with anything in it. Take it only while holding as much. */
+  memory(bytes: number): ArrayBuffer;
+  /** Nobody reads or writes `memory` any more. Not for that of a failed request, which may go on for a moment. */
+  reuse(memory: ArrayBuffer): void;
   /** Runs a request that carries no content worth counting, when there is a place for it. */
   request<T>(signal: AbortSignal, run: () => Promise<T>): Promise<T>;
-  /** Runs a request that carries `bytes` of content, on a place that its buffer already holds. */
+  /** Runs a request that carries `bytes` of content, on a place that its content already holds. */
   send<T>(bytes: number, run: () => Promise<T>): Promise<T>;
   readonly bytesPerSecond: number | undefined;
-}
-
-export interface BlockBuffer {
-  readonly bytes: Buffer;
-  release(state: 'clean' | 'spoiled'): void;
 }
 
 export interface TransferLimits {
@@ -28,30 +24,27 @@ export interface TransferLimits {
   readonly bytesMax: number;
 }
 
-/** 8 blocks of 4 MiB, or 32 small requests: with latency only the number of requests under way counts. */
-export const TRANSFER_LIMITS: TransferLimits = { requestsMax: 32, bytesMax: 32 * 1024 ** 2 };
+/** 8 blocks of 4 MiB, or 64 small requests: with latency only the number of requests under way counts. */
+export const TRANSFER_LIMITS: TransferLimits = { requestsMax: 64, bytesMax: 32 * 1024 ** 2 };
 
-/** Below this the allocator is quicker than keeping buffers. */
+/** Below this the allocator is quicker than keeping memory. */
 const REUSED_BYTES_MIN = 1024 ** 2;
 const REUSED_MAX = 8;
 
 export function createTransfer(limits: TransferLimits, dependencies: { readonly clock: Clock }): Transfer {
   const gate = createGate({ placesMax: limits.requestsMax, weightMax: limits.bytesMax });
   const meter = createRateMeter(dependencies.clock);
-  const spare: Buffer[] = [];
+  const spare: ArrayBuffer[] = [];
 
   return {
-    async buffer(bytes, signal) {
-      const place = await gate.enter(bytes, signal);
-      const whole = takeBuffer(spare, bytes);
-      return {
-        bytes: whole.subarray(0, bytes),
-        release(state) {
-          if (state === 'clean' && whole.length === BLOCK_BYTES_DEFAULT && spare.length < REUSED_MAX)
-            spare.push(whole);
-          place[Symbol.dispose]();
-        },
-      };
+    hold: (bytes, signal) => gate.enter(bytes, signal),
+    memory(bytes) {
+      if (bytes < REUSED_BYTES_MIN || bytes > BLOCK_BYTES_DEFAULT) return new ArrayBuffer(bytes);
+      // Untouched pages of memory that is larger than its block cost nothing.
+      return spare.pop() ?? new ArrayBuffer(BLOCK_BYTES_DEFAULT);
+    },
+    reuse(memory) {
+      if (memory.byteLength === BLOCK_BYTES_DEFAULT && spare.length < REUSED_MAX) spare.push(memory);
     },
     async request(signal, run) {
       using _place = await gate.enter(0, signal);
@@ -72,11 +65,4 @@ export function createTransfer(limits: TransferLimits, dependencies: { readonly 
       return meter.bytesPerSecond;
     },
   };
-}
-
-function takeBuffer(spare: Buffer[], bytes: number): Buffer {
-  if (bytes < REUSED_BYTES_MIN) return Buffer.allocUnsafe(bytes);
-  // Untouched pages of a buffer that is larger than its block cost nothing.
-  if (bytes <= BLOCK_BYTES_DEFAULT) return spare.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES_DEFAULT);
-  return Buffer.allocUnsafeSlow(bytes);
 }

@@ -1,0 +1,49 @@
+import type { FileStat } from './scan.ts';
+
+/** What a reading thread is asked for. Buffers that carry content change hands; they aren't copied. */
+export type ReadJob =
+  /** A block of an open file, its id and its fingerprint; into `memory`, where that is large enough. */
+  | {
+      readonly kind: 'block';
+      readonly fd: number;
+      readonly position: number;
+      readonly length: number;
+      readonly key: string;
+      readonly memory: ArrayBuffer;
+    }
+  /** Which of these blocks, that follow each other, still have their fingerprints? Nothing of them is kept. */
+  | {
+      readonly kind: 'compare';
+      readonly fd: number;
+      readonly position: number;
+      readonly lengths: readonly number[];
+      readonly fingerprints: readonly string[];
+      readonly key: string;
+    }
+  /** A small file as a whole, if it is an ordinary one that holds still. */
+  | {
+      readonly kind: 'file';
+      readonly path: string | Uint8Array;
+      readonly size: number;
+      /** Changed later than this, epoch ms by the guest's clock, it isn't read yet. */
+      readonly changedBeforeMs: number;
+    };
+
+export type ReadResult =
+  | {
+      readonly kind: 'block';
+      readonly id: string;
+      readonly fingerprint: string;
+      readonly memory: ArrayBuffer;
+    }
+  /** The file is shorter than it was. */
+  | { readonly kind: 'short'; readonly memory: ArrayBuffer }
+  | { readonly kind: 'compared'; readonly same: readonly boolean[] }
+  | { readonly kind: 'file'; readonly stat: FileStat; readonly id: string; readonly content: Uint8Array }
+  /** Not to be had so easily: gone, too large, no regular file, being written to, or not readable. */
+  | { readonly kind: 'not-so' }
+  /** The system's error, for fileError. */
+  | { readonly kind: 'failed'; readonly errno: string; readonly message: string };
+
+export type ReadAnswers = readonly (readonly [number: number, result: ReadResult])[];
+export type ReadOrders = readonly (readonly [number: number, job: ReadJob])[];

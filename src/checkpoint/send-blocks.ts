@@ -1,0 +1,229 @@
+import type { FileHandle } from 'node:fs/promises';
+
+import { AssertionFailed } from '../base/assert.ts';
+import { forEachLimit } from '../base/concurrency.ts';
+import type { TaskGroup } from '../base/concurrency.ts';
+import type { EvictdError } from '../base/errors.ts';
+import { sameBlocks } from './block-id.ts';
+import { blockCount, blockLength } from './block-size.ts';
+import { fileError } from './file-error.ts';
+import type { BlockPrints } from './file-index.ts';
+import { isUnchanged } from './open-file.ts';
+import type { FileStat } from './scan.ts';
+import type { SendContext, SendMode } from './send-context.ts';
+import { learnBlocks } from './stored-blobs.ts';
+import type { StoredBlob } from './stored-blobs.ts';
+
+/** A file whose blocks are being sent. */
+export interface FileWork {
+  readonly context: SendContext;
+  readonly path: string;
+  readonly handle: FileHandle;
+  readonly blob: StoredBlob;
+  readonly stat: FileStat;
+  readonly blockSize: number;
+  /** Its block ids, when only the store is what lacks them. */
+  readonly known: readonly string[] | undefined;
+  /** What it held when it was last read, cut in the same way. */
+  readonly earlier: BlockPrints | undefined;
+  readonly blocks: string[];
+  readonly fingerprints: string[];
+  /** Ids that are being sent. */
+  readonly underWay: Set<string>;
+  learning: Promise<void> | undefined;
+  stored: number;
+  /** All of it was read and found unchanged, before it was sent. */
+  isWhole: boolean;
+  halt: 'changed' | 'stopped' | undefined;
+}
+
+/** Blocks of a file that are looked at together, when they are expected to be as they were. */
+const COMPARED_TOGETHER = 8;
+/** Enough to keep all reading threads busy. */
+const READS_IN_FLIGHT = 4;
+/**
+ * Below this a block list costs about as much time as sending the block again, so it isn't asked for.
+ * Larger files are asked about first: blocks that somebody left in the store are never sent again.
+ */
+const ASK_BYTES_MIN = 128 * 1024;
+
+/**
+ * Finds out ids and fingerprints of all blocks of `work`; what the store lacks is left to the group to be sent.
+ * Ends early with the reason in `work.halt`.
+ */
+export async function readBlocks(work: FileWork, mode: SendMode, group: TaskGroup): Promise<void> {
+  const together = work.earlier === undefined ? 1 : COMPARED_TOGETHER;
+  const count = blockCount(work.stat.size, work.blockSize);
+  const starts = Array.from({ length: Math.ceil(count / together) }, (_, run) => run * together);
+  await forEachLimit(starts, READS_IN_FLIGHT, group.signal, async (start) => {
+    const indexes = Array.from({ length: Math.min(together, count - start) }, (_, more) => start + more);
+    if (mode.stop()) work.halt ??= 'stopped';
+    if (work.halt !== undefined) return;
+    for (const index of await changed(
+      work,
+      indexes.filter((one) => !isKnown(work, one)),
+    )) {
+      if (mode.stop()) work.halt ??= 'stopped';
+      if (work.halt !== undefined) return;
+      await readBlock(work, index, count, mode, group);
+    }
+  });
+}
+
+/** The block needn't even be looked at. */
+function isKnown(work: FileWork, index: number): boolean {
+  const id = work.known?.[index];
+  if (id === undefined || !work.blob.blocks.has(id)) return false;
+  settle(work, index, id, work.earlier?.fingerprints[index] ?? '');
+  return true;
+}
+
+/** Those of `indexes`, which follow each other, that aren't what they were, or that the store doesn't have as such. */
+async function changed(work: FileWork, indexes: readonly number[]): Promise<readonly number[]> {
+  const { context, earlier, handle, stat, blockSize } = work;
+  const [first] = indexes;
+  if (earlier === undefined || first === undefined || first >= earlier.blocks.length) return indexes;
+  const end = (indexes.at(-1) ?? first) + 1;
+  const all = Array.from({ length: end - first }, (_, more) => first + more);
+  const lengths = all.map((index) => blockLength(stat.size, blockSize, index));
+  const result = await context.reader.run({
+    kind: 'compare',
+    fd: handle.fd,
+    position: first * blockSize,
+    lengths,
+    fingerprints: all.map((index) => earlier.fingerprints[index] ?? ''),
+    key: context.index.fingerprintKey,
+  });
+  if (result.kind === 'failed') throw readError(result, work.path);
+  if (result.kind !== 'compared') throw new AssertionFailed(`a comparison was answered by ${result.kind}`);
+  context.onRead(lengths.reduce((sum, length) => sum + length, 0));
+  return indexes.filter((index) => {
+    const id = earlier.blocks[index];
+    if (result.same[index - first] !== true || id === undefined || !work.blob.blocks.has(id)) return true;
+    settle(work, index, id, earlier.fingerprints[index] ?? '');
+    return false;
+  });
+}
+
+async function readBlock(
+  work: FileWork,
+  index: number,
+  count: number,
+  mode: SendMode,
+  group: TaskGroup,
+): Promise<void> {
+  const { context, blockSize, known } = work;
+  const length = blockLength(work.stat.size, blockSize, index);
+  const place = await context.transfer.hold(length, group.signal);
+  let isHandedOver = false;
+  try {
+    const result = await context.reader.run({
+      kind: 'block',
+      fd: work.handle.fd,
+      position: index * blockSize,
+      length,
+      key: context.index.fingerprintKey,
+      memory: context.transfer.memory(length),
+    });
+    if (result.kind === 'failed') throw readError(result, work.path);
+    if (result.kind === 'short') {
+      work.halt ??= 'changed';
+      return context.transfer.reuse(result.memory);
+    }
+    if (result.kind !== 'block') throw new AssertionFailed(`a block was answered by ${result.kind}`);
+    const { id, fingerprint, memory } = result;
+    context.onRead(length);
+    if (known?.[index] !== undefined && known[index] !== id) {
+      work.halt ??= 'changed';
+      return context.transfer.reuse(memory);
+    }
+    const body = Buffer.from(memory, 0, length);
+    // The same content again in this file: one block in the store stands for both.
+    if ((await isStored(work, id, count, group.signal)) || work.underWay.has(id)) {
+      context.transfer.reuse(memory);
+    } else if (count === 1 && mode.put !== undefined && (await isUnchanged(work.handle, work.stat))) {
+      work.isWhole = true;
+      await sendWhole(work, mode.put, id, body, group.signal);
+      context.transfer.reuse(memory);
+    } else {
+      work.underWay.add(id);
+      isHandedOver = true;
+      work.blocks[index] = id;
+      work.fingerprints[index] = fingerprint;
+      return group.run(async (signal) => {
+        using _place = place;
+        await stageBlock(work, id, body, signal);
+        context.transfer.reuse(memory);
+      });
+    }
+    settle(work, index, id, fingerprint);
+  } finally {
+    if (!isHandedOver) place[Symbol.dispose]();
+  }
+  return undefined;
+}
+
+export async function isStored(
+  work: Pick<FileWork, 'context' | 'blob' | 'stat'> & { learning: Promise<void> | undefined },
+  id: string,
+  count: number,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const { context, blob, stat } = work;
+  const has = () => blob.blocks.has(id) || (count === 1 && sameBlocks(blob.content, [id]));
+  if (has()) return true;
+  if (stat.size < ASK_BYTES_MIN) return false;
+  await (work.learning ??= learnBlocks(
+    context.store,
+    context.prefix,
+    blob,
+    count === 1 ? [id] : undefined,
+    signal,
+  ));
+  return has();
+}
+
+export async function sendWhole(
+  work: Pick<FileWork, 'context' | 'blob'>,
+  put: NonNullable<SendMode['put']>,
+  id: string,
+  body: Uint8Array,
+  signal: AbortSignal,
+): Promise<void> {
+  await work.context.transfer.send(body.length, () => put(work.blob, id, body, signal));
+  work.context.onSent(body.length);
+}
+
+async function stageBlock(work: FileWork, id: string, body: Uint8Array, signal: AbortSignal): Promise<void> {
+  await stageOne(work, id, body, signal);
+  noteStored(work, body.length);
+}
+
+export async function stageOne(
+  { context, blob }: Pick<FileWork, 'context' | 'blob'>,
+  id: string,
+  body: Uint8Array,
+  signal: AbortSignal,
+): Promise<void> {
+  await context.transfer.send(body.length, () =>
+    context.store.stageBlock(context.prefix + blob.name, id, body, signal),
+  );
+  blob.blocks.add(id);
+  context.onSent(body.length);
+}
+
+/** The store has the block. */
+function settle(work: FileWork, index: number, id: string, fingerprint: string): void {
+  work.blocks[index] = id;
+  work.fingerprints[index] = fingerprint;
+  noteStored(work, blockLength(work.stat.size, work.blockSize, index));
+}
+
+function noteStored(work: FileWork, bytes: number): void {
+  work.stored += bytes;
+  work.context.onStored(work.path, work.stored);
+}
+
+function readError({ errno, message }: { errno: string; message: string }, path: string): EvictdError {
+  return fileError(Object.assign(new Error(message), { code: errno }), path);
+}
