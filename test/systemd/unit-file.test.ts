@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
 
-const UNIT = new URL('../../systemd/evictd.service', import.meta.url).pathname;
+const UNITS = ['evictd.service', 'evictd-restore.service'] as const;
 const README = new URL('../../systemd/README.md', import.meta.url).pathname;
 
 const { missing } = ensureDebianPackages(['systemd']);
@@ -21,8 +21,8 @@ beforeAll(async () => {
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 /** Problems found by systemd itself. It exits with 0 whatever it finds, so what it says counts. */
-async function verify(text: string): Promise<string> {
-  const path = join(folder, 'evictd.service');
+async function verify(unit: string, text: string): Promise<string> {
+  const path = join(folder, unit);
   // The program is only there once the package is installed.
   await writeFile(path, text.replace(/^ExecStart=\S+/m, `ExecStart=${join(folder, 'program')}`));
   const { stderr } = await promisify(execFile)('systemd-analyze', ['verify', '--man=no', path], {
@@ -31,24 +31,37 @@ async function verify(text: string): Promise<string> {
   return stderr;
 }
 
-test.skipIf(missing.length > 0)('systemd has nothing to say about the unit file', async () => {
-  expect(await verify(await readFile(UNIT, 'utf8'))).toBe('');
+function textOf(unit: string): Promise<string> {
+  return readFile(new URL(`../../systemd/${unit}`, import.meta.url), 'utf8');
+}
+
+describe.skipIf(missing.length > 0)('systemd', () => {
+  test.each(UNITS)('has nothing to say about %s', async (unit) => {
+    expect(await verify(unit, await textOf(unit))).toBe('');
+  });
+
+  test.each([
+    ['evictd.service', 'Type=notify', 'Type=notfy'],
+    ['evictd.service', 'OOMPolicy=', 'OOMPolizy='],
+    ['evictd-restore.service', 'SuccessExitStatus=3', 'SuccessExitStatus=three'],
+  ])('would say something if %s had another line for %s', async (unit, right, wrong) => {
+    const text = await textOf(unit);
+    expect(text).toContain(right);
+    expect(await verify(unit, text.replace(right, wrong))).toContain(
+      wrong.replace(/^Type=|^SuccessExitStatus=|=$/g, ''),
+    );
+  });
 });
 
-test.skipIf(missing.length > 0)('systemd would say something about a mistake in it', async () => {
-  const text = await readFile(UNIT, 'utf8');
-  expect(await verify(text.replace('Type=notify', 'Type=notfy'))).toContain('notfy');
-  expect(await verify(text.replace('OOMPolicy=', 'OOMPolizy='))).toContain('OOMPolizy');
-});
-
-test('the reason for each directive is told', async () => {
-  const [unit, readme] = await Promise.all([readFile(UNIT, 'utf8'), readFile(README, 'utf8')]);
-  const directives = unit
+test.each(UNITS)('the reason for each directive of %s is told', async (unit) => {
+  const readme = await readFile(README, 'utf8');
+  const section = readme.split(/^# /m).find((text) => text.startsWith(`Why \`${unit}\``)) ?? '';
+  const directives = (await textOf(unit))
     .split('\n')
     .filter((line) => line.includes('=') && !line.startsWith('Description='));
   const untold = directives.filter(
     (line) =>
-      !readme.includes(`\`${line}\``) && !readme.includes(`\`${line.slice(0, line.indexOf('=') + 1)}\``),
+      !section.includes(`\`${line}\``) && !section.includes(`\`${line.slice(0, line.indexOf('=') + 1)}\``),
   );
   expect(untold).toEqual([]);
 });
