@@ -1,23 +1,50 @@
-// Measures what a user waits for, and prints it: node test/bench/bench.ts [--json FILE] [--notices N]
+// Measures what a user waits for, and prints it:
+// node test/bench/bench.ts [--only NAME,…] [--json FILE] [--notices N] [--size 1GiB] [--rounds 5]
 import { writeFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 
+import { formatSize, parseSize } from '../../src/base/units.ts';
 import { setup as buildWhenStale } from '../support/global-setup.ts';
+import { DELTA_HEADER, deltaRow, measureDeltas } from './deltas.ts';
 import { type NoticeToHook, measureNoticeToHook } from './notice-to-hook.ts';
 import { type Summary, table } from './statistics.ts';
+import { compareUploads, UPLOAD_HEADER, type UploadComparison, uploadRows } from './uploads.ts';
 
 const NOTICES = 100;
 
 async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
-    options: { json: { type: 'string' }, notices: { type: 'string', default: String(NOTICES) } },
+    options: {
+      only: { type: 'string' },
+      json: { type: 'string' },
+      notices: { type: 'string', default: String(NOTICES) },
+      size: { type: 'string', default: '1GiB' },
+      rounds: { type: 'string', default: '5' },
+    },
   });
+  const chosen = values.only?.split(',');
+  const only = (name: string) => chosen === undefined || chosen.includes(name);
   await buildWhenStale();
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version };
   console.log(`${machine.cores} × ${machine.cpu}, Node ${machine.node}`);
-  const notices = Number(values.notices);
+  const results: unknown[] = [];
+  if (only('notice-to-hook')) results.push(...(await benchNotices(Number(values.notices))));
+  const upload = { bytes: parseSize(values.size), rounds: Number(values.rounds) };
+  for await (const comparison of compareUploads(upload, only)) {
+    printUploads(comparison);
+    results.push(comparison);
+  }
+  for await (const delta of measureDeltas(upload, only)) {
+    console.log(`\n${table(DELTA_HEADER, [deltaRow(delta)])}`);
+    results.push(delta);
+  }
+  if (values.json === undefined) return;
+  await writeFile(values.json, `${JSON.stringify({ version: 1, machine, benchmarks: results }, null, 2)}\n`);
+}
+
+async function benchNotices(notices: number): Promise<NoticeToHook[]> {
   const results: NoticeToHook[] = [];
   // Uploading takes a second each, so there are fewer of those.
   for (const options of [
@@ -28,8 +55,17 @@ async function main(args: readonly string[]): Promise<void> {
     printNoticeToHook(result);
     results.push(result);
   }
-  if (values.json === undefined) return;
-  await writeFile(values.json, `${JSON.stringify({ version: 1, machine, benchmarks: results }, null, 2)}\n`);
+  return results;
+}
+
+function printUploads(comparison: UploadComparison): void {
+  const { name, files, bytes, latencyMs, notes, results } = comparison;
+  const rounds = results[0]?.runs.length ?? 0;
+  console.log(
+    `\n${name}: ${files} × ${formatSize(bytes / files)}, HTTPS, ${latencyMs} ms latency, median of ${rounds}\n`,
+  );
+  console.log(table(UPLOAD_HEADER, uploadRows(comparison)));
+  for (const note of notes) console.log(note);
 }
 
 function printNoticeToHook({ notices, withSet, steps, bare, targetMs, met }: NoticeToHook): void {

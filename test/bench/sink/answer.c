@@ -1,0 +1,275 @@
+#define _GNU_SOURCE
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "sink.h"
+
+static atomic_long latency_us, requests, writes, bytes_in, request_ids;
+
+void decode(char *text) {
+  char *to = text;
+  for (; *text; text++) {
+    unsigned byte;
+    if (*text == '%' && sscanf(text + 1, "%2x", &byte) == 1) {
+      *to++ = (char)byte;
+      text += 2;
+    } else *to++ = *text;
+  }
+  *to = 0;
+}
+
+/* A parameter of the query, decoded; NULL when it isn't there. */
+static char *parameter(const struct request *request, const char *name, char *value, size_t room) {
+  size_t length = strlen(name);
+  for (const char *at = request->query; *at; at += *at == '&') {
+    const char *end = strchrnul(at, '&');
+    if (!strncasecmp(at, name, length) && at[length] == '=') {
+      snprintf(value, room, "%.*s", (int)(end - at - (long)length - 1), at + length + 1);
+      decode(value);
+      return value;
+    }
+    at = end;
+  }
+  return NULL;
+}
+
+int request_asks(const struct request *request, const char *name, const char *wanted) {
+  char value[64];
+  return parameter(request, name, value, sizeof value) && !strcmp(value, wanted);
+}
+
+const char *request_header(const struct request *request, const char *name, char *value, size_t room) {
+  char wanted[80];
+  snprintf(wanted, sizeof wanted, "\r\n%s:", name);
+  const char *at = strcasestr(request->head, wanted);
+  if (!at) return NULL;
+  at += strlen(wanted);
+  while (*at == ' ') at++;
+  snprintf(value, room, "%.*s", (int)strcspn(at, "\r"), at);
+  return value;
+}
+
+static int reply(struct wire *wire, const char *status, const char *headers, const char *body, size_t length) {
+  long delay = latency_us;
+  if (delay > 0) nanosleep(&(struct timespec){delay / 1000000, delay % 1000000 * 1000}, NULL);
+  char head[8192], date[40];
+  time_t now = time(NULL);
+  struct tm utc;
+  strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &utc));
+  int size = snprintf(head, sizeof head,
+                      "HTTP/1.1 %s\r\nServer: sink\r\nx-ms-version: 2021-08-06\r\nx-ms-request-id: sink-%ld\r\n"
+                      "Date: %s\r\n%sContent-Length: %zu\r\n\r\n",
+                      status, ++request_ids, date, headers, length);
+  if (body && length > 0 && length < sizeof head - (size_t)size) {
+    memcpy(head + size, body, length);
+    return wire_write(wire, head, (size_t)size + length);
+  }
+  return wire_write(wire, head, (size_t)size) && (!body || wire_write(wire, body, length));
+}
+
+static int refuse(struct wire *wire, const char *status, const char *code) {
+  char headers[200];
+  snprintf(headers, sizeof headers, "x-ms-error-code: %s\r\n", code);
+  return reply(wire, status, headers, "", 0);
+}
+
+/* What comes back with the blob: what describes its content. */
+static void described(const struct request *request, char *headers, size_t room) {
+  struct text text = {0};
+  text_add(&text, "%s", "");
+  for (const char *at = request->head; (at = strstr(at, "\r\n")); at += 2) {
+    int length = (int)strcspn(at + 2, "\r");
+    if (!strncasecmp(at + 2, "x-ms-meta-", 10)) text_add(&text, "%.*s\r\n", length, at + 2);
+    if (!strncasecmp(at + 2, "x-ms-blob-content-md5:", 22))
+      text_add(&text, "Content-MD5:%.*s\r\n", length - 22, at + 24);
+  }
+  snprintf(headers, room, "%s", text.bytes);
+  free(text.bytes);
+}
+
+static int holds(const struct request *request, const struct blob *blob, const char **status, const char **code) {
+  char value[128];
+  const char *etag = blob && blob->current ? blob->current->etag : NULL;
+  if (request_header(request, "if-none-match", value, sizeof value) && *value == '*' && etag) {
+    *status = "409 Conflict";
+    *code = "BlobAlreadyExists";
+    return 0;
+  }
+  if (request_header(request, "if-match", value, sizeof value) && (!etag || (strcmp(value, etag) && *value != '*'))) {
+    *status = "412 Precondition Failed";
+    *code = "ConditionNotMet";
+    return 0;
+  }
+  return 1;
+}
+
+static int write_blob(struct wire *wire, struct request *request) {
+  char headers[4096], id[100], answer[512];
+  const char *status, *code;
+  int is_list = request_asks(request, "comp", "blocklist");
+  writes++;
+  if (request_asks(request, "comp", "block")) {
+    struct block *block = calloc(1, sizeof *block);
+    char raw[400];
+    if (!parameter(request, "blockid", raw, sizeof raw)) return 0;
+    snprintf(block->id, sizeof block->id, "%.99s", raw);
+    block->bytes = request->length;
+    block->data = request->body;
+    store_lock();
+    blob_stage(store_find(request->path, 1), block);
+    store_unlock();
+    return reply(wire, "201 Created", "x-ms-request-server-encrypted: true\r\n", "", 0);
+  }
+  described(request, headers, sizeof headers);
+  store_lock();
+  struct blob *blob = store_find(request->path, 1);
+  struct version *version = NULL;
+  if (!holds(request, blob, &status, &code)) {
+    store_unlock();
+    return refuse(wire, status, code);
+  }
+  if (request_asks(request, "comp", "snapshot") && blob->current) {
+    snprintf(id, sizeof id, "x-ms-snapshot: %s\r\n", blob_snapshot(blob)->id);
+    version = blob->current;
+  } else if (is_list) {
+    *id = 0;
+    version = blob_commit(blob, request->body, headers);
+  } else if (!strchr(request->query, '=') || !request_asks(request, "comp", "snapshot")) {
+    struct block *content = calloc(1, sizeof *content);
+    *id = 0;
+    content->bytes = request->length;
+    content->data = request->body;
+    version = blob_put(blob, content, headers);
+  }
+  if (version) snprintf(answer, sizeof answer, "%sETag: %s\r\nLast-Modified: %s\r\n", id, version->etag, version->modified);
+  store_unlock();
+  return version ? reply(wire, "201 Created", answer, "", 0) : refuse(wire, "400 Bad Request", "InvalidBlockList");
+}
+
+static int read_blob(struct wire *wire, struct request *request, int with_body) {
+  char value[128], headers[8192];
+  store_lock();
+  struct blob *blob = store_find(request->path, 0);
+  struct version *version = blob ? blob_version(blob, parameter(request, "snapshot", value, sizeof value)) : NULL;
+  store_unlock();
+  if (!version) return refuse(wire, "404 Not Found", "BlobNotFound");
+  size_t from = 0, to = version->bytes;
+  const char *range = request_header(request, "x-ms-range", value, sizeof value);
+  if (!range) range = request_header(request, "range", value, sizeof value);
+  if (range) {
+    size_t last = version->bytes - 1;
+    sscanf(range, "bytes=%zu-%zu", &from, &last);
+    to = last + 1 < version->bytes ? last + 1 : version->bytes;
+  }
+  int size = snprintf(headers, sizeof headers,
+                      "%sETag: %s\r\nLast-Modified: %s\r\nx-ms-blob-type: BlockBlob\r\nAccept-Ranges: bytes\r\n"
+                      "Content-Type: application/octet-stream\r\n",
+                      version->headers, version->etag, version->modified);
+  if (range)
+    snprintf(headers + size, sizeof headers - (size_t)size, "Content-Range: bytes %zu-%zu/%zu\r\n", from, to - 1, version->bytes);
+  const char *status = range ? "206 Partial Content" : "200 OK";
+  if (!with_body || from >= to) return reply(wire, status, headers, NULL, with_body ? 0 : version->bytes);
+  if (!reply(wire, status, headers, NULL, to - from)) return 0;
+  size_t start = 0;
+  for (size_t i = 0; i < version->count && start < to; start += version->blocks[i++]->bytes) {
+    const struct block *block = version->blocks[i];
+    size_t end = start + block->bytes;
+    if (end <= from) continue;
+    size_t first = from > start ? from - start : 0, last = to < end ? to - start : block->bytes;
+    /* What wasn't kept can't be read. */
+    if (!block->data || !wire_write(wire, block->data + first, last - first)) return 0;
+  }
+  return 1;
+}
+
+static int list_blocks(struct wire *wire, struct request *request) {
+  struct text xml = {0};
+  store_lock();
+  struct blob *blob = store_find(request->path, 0);
+  char etag[100] = "";
+  text_add(&xml, "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList><CommittedBlocks>");
+  if (blob && blob->current) {
+    snprintf(etag, sizeof etag, "ETag: %s\r\n", blob->current->etag);
+    for (size_t i = 0; i < blob->current->count; i++) {
+      const struct block *block = blob->current->blocks[i];
+      if (*block->id) text_add(&xml, "<Block><Name>%s</Name><Size>%zu</Size></Block>", block->id, block->bytes);
+    }
+  }
+  text_add(&xml, "</CommittedBlocks><UncommittedBlocks>");
+  for (size_t i = 0; blob && i < BUCKETS; i++)
+    for (const struct block *block = blob->staged[i]; block; block = block->next)
+      text_add(&xml, "<Block><Name>%s</Name><Size>%zu</Size></Block>", block->id, block->bytes);
+  text_add(&xml, "</UncommittedBlocks></BlockList>");
+  store_unlock();
+  char headers[200];
+  snprintf(headers, sizeof headers, "%sContent-Type: application/xml\r\n", etag);
+  int done = blob ? reply(wire, "200 OK", headers, xml.bytes, xml.length) : refuse(wire, "404 Not Found", "BlobNotFound");
+  free(xml.bytes);
+  return done;
+}
+
+static int list_blobs(struct wire *wire, struct request *request) {
+  char prefix[2048] = "", delimiter[8] = "", place[2048], folder[2048] = "";
+  parameter(request, "prefix", prefix, sizeof prefix);
+  parameter(request, "delimiter", delimiter, sizeof delimiter);
+  size_t base = (size_t)snprintf(place, sizeof place, "%s/", request->path), count;
+  struct text xml = {0};
+  text_add(&xml, "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ContainerName=\"%s\"><Blobs>", request->path);
+  store_lock();
+  struct blob **all = store_all(&count);
+  for (size_t i = 0; i < count; i++) {
+    const char *name = all[i]->name + base;
+    const struct version *version = all[i]->current;
+    if (strncmp(all[i]->name, place, base) || !version || strncmp(name, prefix, strlen(prefix))) continue;
+    const char *cut = *delimiter ? strstr(name + strlen(prefix), delimiter) : NULL;
+    if (cut) {
+      size_t length = (size_t)(cut - name) + 1;
+      if (!strncmp(folder, name, length) && !folder[length]) continue;
+      snprintf(folder, sizeof folder, "%.*s", (int)length, name);
+      text_add(&xml, "<BlobPrefix><Name>%s</Name></BlobPrefix>", folder);
+      continue;
+    }
+    text_add(&xml,
+             "<Blob><Name>%s</Name><Properties><Last-Modified>%s</Last-Modified><Etag>%.*s</Etag>"
+             "<Content-Length>%zu</Content-Length><Content-Type>application/octet-stream</Content-Type>"
+             "<BlobType>BlockBlob</BlobType></Properties></Blob>",
+             name, version->modified, (int)strlen(version->etag) - 2, version->etag + 1, version->bytes);
+  }
+  store_unlock();
+  free(all);
+  text_add(&xml, "</Blobs><NextMarker /></EnumerationResults>");
+  int done = reply(wire, "200 OK", "Content-Type: application/xml\r\n", xml.bytes, xml.length);
+  free(xml.bytes);
+  return done;
+}
+
+/* Not part of the service: /sink/stats, /sink/latency?us=N */
+static int control(struct wire *wire, struct request *request) {
+  char value[64], json[400];
+  struct rusage used;
+  if (parameter(request, "us", value, sizeof value)) latency_us = atol(value);
+  getrusage(RUSAGE_SELF, &used);
+  int size = snprintf(json, sizeof json, "{\"requests\":%ld,\"writes\":%ld,\"bytesIn\":%ld,\"cpuMs\":%ld}", (long)requests,
+                      (long)writes, (long)bytes_in,
+                      (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 +
+                          (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000);
+  return reply(wire, "200 OK", "Content-Type: application/json\r\n", json, (size_t)size);
+}
+
+int answer(struct wire *wire, struct request *request) {
+  if (!strncmp(request->path, "sink/", 5)) return control(wire, request);
+  requests++;
+  bytes_in += (long)request->length;
+  int is_container = request_asks(request, "restype", "container");
+  if (is_container && request_asks(request, "comp", "list")) return list_blobs(wire, request);
+  if (is_container) return reply(wire, *request->method == 'P' ? "201 Created" : "200 OK", "ETag: \"0x1\"\r\n", NULL, 0);
+  if (request_asks(request, "comp", "properties")) return refuse(wire, "404 Not Found", "ResourceNotFound");
+  if (request_asks(request, "comp", "blocklist") && *request->method == 'G') return list_blocks(wire, request);
+  if (*request->method == 'P') return write_blob(wire, request);
+  return read_blob(wire, request, *request->method == 'G');
+}
