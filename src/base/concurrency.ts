@@ -6,7 +6,8 @@ import { setMaxListeners } from 'node:events';
  *   settle only when every task has settled, also after an error or an abort.
  * - First cause wins: later errors of the same group are consequences of its abort and are dropped.
  * - A gate's place is given back exactly once, however often it is disposed.
- * - Places are given in the order of asking, so a heavy request can't be starved by light ones.
+ * - Places are given by rank, and within a rank in the order of asking, so that there a heavy request can't be starved
+ *   by light ones.
  * - Don't ask for a second place of the same gate while holding one: two tasks that do so can wait for each other.
  */
 
@@ -77,12 +78,16 @@ export function createGroup(parent: AbortSignal): TaskGroup {
 
 /** Bounds how many are inside at once, and how much they weigh together. */
 export interface Gate {
-  /** Waits for a place; dispose the answer to give it back. Rejects with the signal's reason. */
-  enter(weight: number, signal: AbortSignal): Promise<Disposable>;
+  /**
+   * Waits for a place; dispose the answer to give it back. Of those who wait, the lowest rank (default 0) goes first.
+   * Rejects with the signal's reason.
+   */
+  enter(weight: number, signal: AbortSignal, rank?: number): Promise<Disposable>;
 }
 
 interface Waiter {
   readonly weight: number;
+  readonly rank: number;
   admit(): void;
 }
 
@@ -115,10 +120,11 @@ export function createGate(options: { readonly placesMax: number; readonly weigh
   };
 
   return {
-    enter(asked, signal) {
+    enter(asked, signal, rank = 0) {
       const more = Math.min(asked, options.weightMax);
       if (signal.aborted) return Promise.reject(toError(signal.reason));
-      if (waiting.length === 0 && fits(more)) return Promise.resolve(take(more));
+      const [first] = waiting;
+      if ((first === undefined || rank < first.rank) && fits(more)) return Promise.resolve(take(more));
       return new Promise((resolve, reject) => {
         const onAbort = () => {
           waiting.splice(waiting.indexOf(waiter), 1);
@@ -128,12 +134,13 @@ export function createGate(options: { readonly placesMax: number; readonly weigh
         };
         const waiter: Waiter = {
           weight: more,
+          rank,
           admit() {
             signal.removeEventListener('abort', onAbort);
             resolve(take(more));
           },
         };
-        waiting.push(waiter);
+        waiting.splice(waiting.findLastIndex((other) => other.rank <= rank) + 1, 0, waiter);
         signal.addEventListener('abort', onAbort, { once: true });
       });
     },

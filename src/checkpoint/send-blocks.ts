@@ -117,6 +117,9 @@ async function readBlock(
   const place = await context.transfer.hold(length, group.signal);
   let isHandedOver = false;
   try {
+    // The wait for memory may have been long.
+    if (mode.stop()) work.halt ??= 'stopped';
+    if (work.halt !== undefined) return undefined;
     const result = await context.reader.run({
       kind: 'block',
       fd: work.handle.fd,

@@ -24,6 +24,7 @@ export async function sendSmall(
   const blockSize = blockSizeOf(size, context.index.blockSize(path) ?? blob.blockSize);
   if (size === 0 || size > Math.min(SMALL_BYTES_MAX, blockSize)) return undefined;
   using _place = await context.transfer.hold(size, signal);
+  if (mode.stop()) return undefined;
   const readAtMs = context.clock.wallMs();
   const result = await context.reader.run({
     kind: 'file',

@@ -16,6 +16,8 @@ export interface Transfer {
   /** Runs a request that carries `bytes` of content, on a place that its content already holds. */
   send<T>(bytes: number, run: () => Promise<T>): Promise<T>;
   readonly bytesPerSecond: number | undefined;
+  /** The same, for somebody whose turn among those who wait goes by `rank`, asked at each request: the lowest first. */
+  withRank(rank: () => number): Transfer;
 }
 
 export interface TransferLimits {
@@ -36,8 +38,8 @@ export function createTransfer(limits: TransferLimits, dependencies: { readonly 
   const meter = createRateMeter(dependencies.clock);
   const spare: ArrayBuffer[] = [];
 
-  return {
-    hold: (bytes, signal) => gate.enter(bytes, signal),
+  const ranked = (rank: () => number): Transfer => ({
+    hold: (bytes, signal) => gate.enter(bytes, signal, rank()),
     memory(bytes) {
       if (bytes < REUSED_BYTES_MIN || bytes > BLOCK_BYTES_DEFAULT) return new ArrayBuffer(bytes);
       // Untouched pages of memory that is larger than its block cost nothing.
@@ -47,7 +49,7 @@ export function createTransfer(limits: TransferLimits, dependencies: { readonly 
       if (memory.byteLength === BLOCK_BYTES_DEFAULT && spare.length < REUSED_MAX) spare.push(memory);
     },
     async request(signal, run) {
-      using _place = await gate.enter(0, signal);
+      using _place = await gate.enter(0, signal, rank());
       return await run();
     },
     async send(bytes, run) {
@@ -64,5 +66,7 @@ export function createTransfer(limits: TransferLimits, dependencies: { readonly 
     get bytesPerSecond() {
       return meter.bytesPerSecond;
     },
-  };
+    withRank: ranked,
+  });
+  return ranked(() => 0);
 }

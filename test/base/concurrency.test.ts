@@ -105,6 +105,25 @@ describe('a gate', () => {
     for (const place of places) place[Symbol.dispose]();
   });
 
+  test('admits the lowest rank first of those who wait, and in order within a rank', async () => {
+    const gate = createGate({ placesMax: 1, weightMax: 10 });
+    const admitted: string[] = [];
+    const enter = async (name: string, rank?: number) => {
+      using _place = await gate.enter(1, signal, rank);
+      admitted.push(name);
+      await turn();
+    };
+    const all = [
+      enter('first', 9),
+      enter('staging', 5),
+      enter('plain'),
+      enter('also staging', 5),
+      enter('urgent', -1),
+    ];
+    await Promise.all(all);
+    expect(admitted).toEqual(['first', 'urgent', 'plain', 'staging', 'also staging']);
+  });
+
   test('lets something too heavy in alone', async () => {
     const gate = createGate({ placesMax: 3, weightMax: 10 });
     const place = await gate.enter(1000, signal);
