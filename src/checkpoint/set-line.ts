@@ -84,7 +84,7 @@ export function createSetLine(options: SetLineOptions, dependencies: SetLineDepe
         }
       });
       last = { id: committed.id, at: clock.wallMs() };
-      return { kind: 'committed', ...committed, durationMs: clock.monotonicMs() - startedAt };
+      return { kind: 'committed', ...committed, durationMs: Math.round(clock.monotonicMs() - startedAt) };
     },
     progress: () => ({
       name,
