@@ -36,7 +36,7 @@ export interface CheckpointerDependencies {
 export interface Checkpointer extends CheckpointPort {
   /** By set name: what was read and sent since the start of this process. */
   activity(): ReadonlyMap<string, Readonly<SetActivity>>;
-  /** Waits until nothing is under way any more, the file indexes included. Bounded by the signals that were given. */
+  /** Waits until nothing is under way any more, the file indexes included: by the signals that were given, and 5 s. */
   close(): Promise<void>;
 }
 
@@ -61,7 +61,11 @@ export function createCheckpointer(
   const { store, clock, onNote = () => undefined } = dependencies;
   const transfer = createTransfer(options.limits ?? TRANSFER_LIMITS, { clock });
   const reader = createReader({ clock });
-  const commits = createCommitsUnderWay();
+  const commits = createCommitsUnderWay({
+    onNone: () => {
+      for (const line of lines.values()) line.afterCommits();
+    },
+  });
   const writer = { ...options.writer, process: randomUUID() };
   const { prefix, key, indexDirectory } = options;
   const lines = new Map(

@@ -41,7 +41,7 @@ export interface FileIndex {
   set(path: string, entry: IndexEntry): void;
   /** Forgets files that are gone. */
   keepOnly(paths: ReadonlySet<string>): void;
-  /** Writes it if anything changed: to a temporary file, synced, renamed. */
+  /** Writes it if anything changed: to a temporary file, synced, renamed. Calls must not overlap. */
   save(): Promise<void>;
 }
 
@@ -130,7 +130,13 @@ function createIndex({ entries, fingerprintKey }: Found, place: IndexFile): File
     async save() {
       if (!changed || place.file === undefined) return;
       changed = false;
-      await writeEntries(place.file, place.root, { entries, fingerprintKey });
+      try {
+        // A copy: files go on being read while it is written.
+        await writeEntries(place.file, place.root, { entries: new Map(entries), fingerprintKey });
+      } catch (error) {
+        changed = true;
+        throw error;
+      }
     },
   };
 }

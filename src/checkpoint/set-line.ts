@@ -1,9 +1,10 @@
 import { abandonOn } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { createGate } from '../base/concurrency.ts';
-import { EvictdError, messageOf } from '../base/errors.ts';
+import { EvictdError } from '../base/errors.ts';
 import type { CommitRequest, CommitResult, SetProgress } from '../core/ports.ts';
 import type { CheckpointSet } from './checkpoint-set.ts';
+import { createIndexSaver } from './index-saver.ts';
 
 /** A set, with its calls one after the other. */
 export interface SetLine {
@@ -11,7 +12,9 @@ export interface SetLine {
   stage(signal: AbortSignal): Promise<void>;
   commit(request: CommitRequest, signal: AbortSignal): Promise<CommitResult>;
   progress(): SetProgress;
-  /** Resolves when nothing is under way. */
+  /** No commit is under way any more: what had to wait for that begins. */
+  afterCommits(): void;
+  /** Resolves when nothing is under way, and the file index is on disk. */
   idle(): Promise<void>;
 }
 
@@ -43,7 +46,7 @@ const STAGING_RANK = 1_000_000;
  * - One call at a time works on a set; the others wait in the order in which they came, each under its own signal.
  * - A commit that waits or runs, of whichever set, makes all stages stop at their next block; what they have in flight
  *   is used, not repeated.
- * - The caller of a commit has its answer before the file index is on disk; the next call waits for the index.
+ * - Nothing here waits for the file index to be on disk.
  * - A conflict is for good: this process never goes on from what the other writer wrote.
  */
 export function createSetLine(options: SetLineOptions, dependencies: SetLineDependencies): SetLine {
@@ -55,6 +58,13 @@ export function createSetLine(options: SetLineOptions, dependencies: SetLineDepe
   let last: { readonly id: string; readonly at: number } | undefined;
   const set = dependencies.create(() => (isCommitting ? priority : STAGING_RANK + priority));
 
+  const index = createIndexSaver(options, {
+    save: () => set.saveIndex(),
+    isCommitting: () => commits.any(),
+    clock,
+    onFailure: (error) => onNote(name, error),
+  });
+
   /** Runs `work` when it is its turn. At the abort the answer comes at once; the turn ends when the work has. */
   const inTurn = async <T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> => {
     const place = await turn.enter(1, signal);
@@ -65,7 +75,8 @@ export function createSetLine(options: SetLineOptions, dependencies: SetLineDepe
         if (error instanceof EvictdError && error.code === 'conflict') conflict ??= error;
       },
     );
-    void settled.then(() => saveIndex(name, set, onNote)).finally(() => place[Symbol.dispose]());
+    void settled.then(() => place[Symbol.dispose]());
+    index.changed();
     return abandonOn(signal, finished);
   };
 
@@ -95,39 +106,28 @@ export function createSetLine(options: SetLineOptions, dependencies: SetLineDepe
       committedAt: last?.at,
       checkpointId: last?.id,
     }),
+    afterCommits: () => index.begin(),
     async idle() {
       const never = new AbortController().signal;
       (await turn.enter(1, never))[Symbol.dispose]();
+      await index.finish();
     },
   };
 }
 
-export function createCommitsUnderWay(): CommitsUnderWay {
+/** `onNone` is called each time the last one has ended. */
+export function createCommitsUnderWay(dependencies: { readonly onNone: () => void }): CommitsUnderWay {
   const underWay = new Set<symbol>();
   return {
     begin() {
       const one = Symbol('a commit');
       underWay.add(one);
-      return { [Symbol.dispose]: () => void underWay.delete(one) };
+      return {
+        [Symbol.dispose]() {
+          if (underWay.delete(one) && underWay.size === 0) dependencies.onNone();
+        },
+      };
     },
     any: () => underWay.size > 0,
   };
-}
-
-async function saveIndex(
-  name: string,
-  set: CheckpointSet,
-  onNote: (set: string, error: EvictdError) => void,
-): Promise<void> {
-  try {
-    await set.saveIndex();
-  } catch (error) {
-    onNote(
-      name,
-      new EvictdError('index-unwritten', `the file index of ${name} can't be written: ${messageOf(error)}`, {
-        remedy: 'make room in state.dir; until then a restart reads all files again',
-        cause: error,
-      }),
-    );
-  }
 }
