@@ -1,3 +1,4 @@
+import { systemClock } from '../base/clock.ts';
 import { type Command, EXIT, type ExitCode, type Output } from './command.ts';
 import { CONFIG_OPTION, JSON_OPTION, textOption } from './options.ts';
 
@@ -5,15 +6,25 @@ export const configCheckCommand: Command = {
   name: 'config check',
   summary: 'say whether the configuration is valid',
   description:
-    'Reads all files and variables as the daemon would and names every problem with its place.\n\n' +
+    'Reads all files and variables as the daemon would and names every problem with its place. Of what is valid ' +
+    'but would not work, such as a hook whose program is missing here, it warns.\n\n' +
     'Exit code 0 when it is valid, 2 when it is not.',
   options: [CONFIG_OPTION, JSON_OPTION],
   async run({ options, env, out, err }) {
-    const { loadConfig } = await import('../config/load.ts');
+    const { loadConfig, DEFAULT_CONFIG_FILE } = await import('../config/load.ts');
     const { ConfigInvalid } = await import('../config/problem.ts');
+    const { hookWarnings } = await import('../daemon/hook-check.ts');
     const json = options['json'] === true;
     try {
-      const { files, warnings } = loadConfig({ file: textOption(options, 'config'), env });
+      const loaded = loadConfig({ file: textOption(options, 'config'), env });
+      const { files } = loaded;
+      const warnings = [
+        ...(files.length > 0
+          ? []
+          : [`no config file was found: neither ${DEFAULT_CONFIG_FILE} nor conf.d/*.yaml beside it`]),
+        ...loaded.warnings,
+        ...(await hookWarnings(loaded, { clock: systemClock, environment: env })),
+      ];
       return json
         ? printJson(out, { valid: true, files, warnings, problems: [] }, EXIT.done)
         : printValid(files, warnings, out, err);

@@ -1,8 +1,10 @@
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
+import { buildInfo } from '../base/version.ts';
 import type { Config } from '../config/schema.ts';
 import type { HookRunner } from '../core/ports.ts';
 import type { Policy } from '../core/policy.ts';
+import { findHookFaults } from '../hooks/check.ts';
 import { listHooksDirectory, type HooksDirectory } from '../hooks/hooks-directory.ts';
 import { type CommandHook, createHookRunner } from '../hooks/runner.ts';
 import type { Log } from '../observe/log.ts';
@@ -30,10 +32,11 @@ export async function wireHooks(
   const { clock, log, env } = dependencies;
   let directory: HooksDirectory = { hooks: [], ignored: [] };
   let seen = '';
+  let faultsSaid: readonly string[] = [];
   let policy = policyOf(config, []);
 
   async function refresh(): Promise<void> {
-    const found = await look(config.hooksDir);
+    const found = await readHooksDirectory(config.hooksDir);
     directory = found.directory;
     policy = policyOf(config, directory.hooks);
     const text = JSON.stringify(found);
@@ -45,7 +48,21 @@ export async function wireHooks(
       log.error('hooksDir refused, continuing without it', found.refused);
     } else if (hooks.length > 0 || ignored.length > 0 || !isFirst) {
       const names = hooks.map(({ name }) => name);
-      log.info('hooksDir read', { hooksDir: config.hooksDir, hooks: names, ignored });
+      const level = ignored.length > 0 ? 'warn' : 'info';
+      log[level]('hooksDir read', { hooksDir: config.hooksDir, hooks: names, ignored });
+    }
+    // Not waited for: the first poll must not stand behind a directory server that doesn't answer.
+    void warnOfFaults([...commandHooks(config), ...hooks]);
+  }
+
+  /** An eviction is a bad moment to learn that a program is missing. */
+  async function warnOfFaults(hooks: readonly CommandHook[]): Promise<void> {
+    const faults = await findHookFaults(hooks, { clock, environment: env });
+    const before = faultsSaid;
+    faultsSaid = faults.map((fault) => JSON.stringify(fault));
+    for (const fault of faults) {
+      if (!before.includes(JSON.stringify(fault)))
+        log.warn('hook would fail if it had to run now', { ...fault });
     }
   }
 
@@ -62,16 +79,40 @@ export async function wireHooks(
   return {
     policy: () => policy,
     refresh,
-    runner: dryRun
-      ? createDryHooks(log)
-      : {
-          run: (request, signal) =>
-            runnerOf([...commandHooks(config), ...directory.hooks]).run(request, signal),
-        },
+    runner: refusing(
+      config,
+      dryRun
+        ? createDryHooks(log)
+        : {
+            run: (request, signal) =>
+              runnerOf([...commandHooks(config), ...directory.hooks]).run(request, signal),
+          },
+    ),
   };
 }
 
-async function look(hooksDir: string): Promise<{
+/** Answers for the kinds of hooks that the config may hold although this version can't run them. */
+function refusing(config: Config, runner: HookRunner): HookRunner {
+  const kinds = new Map(
+    config.hooks.map((hook) => [
+      hook.name,
+      (['systemd', 'http'] as const).find((kind) => hook[kind] !== undefined),
+    ]),
+  );
+  return {
+    async run(request, signal) {
+      const kind = kinds.get(request.name);
+      if (kind === undefined) return runner.run(request, signal);
+      const detail =
+        `it is a hook of the kind ${kind}, which evictd ${buildInfo().version} does not do yet: ` +
+        'let it run a program instead (run), or take it out of the config';
+      return { kind: 'failed', reason: 'refused', detail, durationMs: 0 };
+    },
+  };
+}
+
+/** What lies in hooksDir, or why it can't be used. */
+export async function readHooksDirectory(hooksDir: string): Promise<{
   readonly directory: HooksDirectory;
   readonly refused?: { readonly detail: string; readonly remedy: string | undefined };
 }> {
@@ -83,6 +124,7 @@ async function look(hooksDir: string): Promise<{
   }
 }
 
-function commandHooks(config: Config): CommandHook[] {
+/** The hooks of the config that are programs. */
+export function commandHooks(config: Config): CommandHook[] {
   return config.hooks.flatMap(({ name, run, user }) => (run === undefined ? [] : [{ name, run, user }]));
 }

@@ -3,7 +3,7 @@ import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { formatDuration } from '../base/units.ts';
 import type { HookRequest } from '../core/ports.ts';
-import { actAs, lookUpAccount } from './account.ts';
+import { type Account, actAs, lookUpAccount } from './account.ts';
 import { eventJson, hookEnvironment } from './environment.ts';
 import { checkExecutable, findExecutable } from './executable.ts';
 import { reapLeftovers } from './leftovers.ts';
@@ -80,8 +80,18 @@ async function inspect(
   if (request.attempt > 1) {
     await reapLeftovers({ eventId: request.event.id, hook: hook.name }, times.graceMs, clock, signal);
   }
-  const account = await lookUpAccount(hook.user, signal);
-  const file = await findExecutable(hook.run[0] ?? '', environment['PATH']);
-  await checkExecutable(file, account);
+  const { account, file } = await inspectProgram(hook, environment['PATH'], signal);
   return { account, file, act: await actAs(account, file, hook.run) };
+}
+
+/** What would run, and as whom. Rejects with `hook-refused` or `hook-start` when it can't or mustn't. */
+export async function inspectProgram(
+  hook: CommandHook,
+  path: string | undefined,
+  signal: AbortSignal,
+): Promise<{ readonly account: Account | undefined; readonly file: string }> {
+  const account = await lookUpAccount(hook.user, signal);
+  const file = await findExecutable(hook.run[0] ?? '', path);
+  await checkExecutable(file, account);
+  return { account, file };
 }

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { chmod, copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +19,11 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
+async function ownVersion(): Promise<string> {
+  const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
+  return z.object({ version: z.string() }).parse(JSON.parse(text)).version;
+}
+
 describe('the bundle', () => {
   test('runs alone, without node_modules and from any folder', async () => {
     const copy = join(folder, 'evictd.js');
@@ -32,13 +38,9 @@ describe('the bundle', () => {
   });
 
   test('knows its version and commit', async () => {
-    const Package = z.object({ version: z.string() });
-    const { version } = Package.parse(
-      JSON.parse(await readFile(new URL('../../package.json', import.meta.url), 'utf8')),
-    );
     const { stdout } = await runBundle(['version', '--json']);
     expect(JSON.parse(stdout)).toEqual({
-      version,
+      version: await ownVersion(),
       commit: expect.stringMatching(/^([0-9a-f]{12}(-dirty)?|unknown)$/),
       node: process.version,
     });
@@ -75,6 +77,36 @@ describe('config commands', () => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: `OK: ${file}\n` });
     expect(stderr).toContain('warning: events.Quarantine');
   });
+
+  test('check warns of hooks that can not work here, and of what this version does not do', async () => {
+    const file = join(folder, 'later.yaml');
+    const hooks = 'hooks: [{ name: gone, run: [/nonexistent/stop] }]';
+    await writeFile(file, `hooksDir: /nonexistent\nmetrics: { listen: 127.0.0.1:9464 }\n${hooks}\n`, {
+      mode: 0o600,
+    });
+    const text = await runBundle(['config', 'check', '--config', file]);
+    expect(text).toMatchObject({ code: 0, stdout: `OK: ${file}\n` });
+    expect(text.stderr).toContain(
+      `evictd: warning: ${file}:2:1: metrics: evictd ${await ownVersion()} does not do`,
+    );
+    expect(text.stderr).toContain(`evictd: warning: ${file}:3:28: hook "gone" would fail: /nonexistent/stop`);
+    const json = await runBundle(['config', 'check', '--config', file, '--json']);
+    expect(json).toMatchObject({ code: 0, stderr: '' });
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      valid: true,
+      warnings: [expect.stringContaining('metrics'), expect.stringContaining('gone')],
+    });
+  });
+
+  // A machine that evictd is installed on has a file there.
+  test.skipIf(existsSync('/etc/evictd'))(
+    'check says that it found no file, and where it looked',
+    async () => {
+      const { code, stderr } = await runBundle(['config', 'check']);
+      expect(code).toBe(0);
+      expect(stderr).toContain('warning: no config file was found: neither /etc/evictd/config.yaml nor');
+    },
+  );
 
   test('check names every problem and ends with 2, as text and as JSON', async () => {
     const file = join(folder, 'bad.yaml');

@@ -1,0 +1,44 @@
+import { abandonOn, boundedSignal } from '../base/abort.ts';
+import type { Clock } from '../base/clock.ts';
+import { EvictdError, messageOf } from '../base/errors.ts';
+import { type CommandHook, inspectProgram } from './prepare.ts';
+
+/** Why a hook could not be started if it had to be now. */
+export interface HookFault {
+  readonly hook: string;
+  readonly detail: string;
+  readonly remedy: string | undefined;
+}
+
+/** Directory servers that don't answer and file systems that hang end the look, not the daemon. */
+const CHECK_MS = 10_000;
+
+/**
+ * Looks at each hook as the runner does before a start: its user, its program, who may write that. Starts none.
+ * Never rejects; it takes 10 s at most, and says so of the hook that it did not get past.
+ */
+export async function findHookFaults(
+  hooks: readonly CommandHook[],
+  dependencies: {
+    readonly clock: Clock;
+    readonly environment: Readonly<Record<string, string | undefined>>;
+  },
+): Promise<readonly HookFault[]> {
+  using bound = boundedSignal(dependencies.clock, CHECK_MS);
+  const faults: HookFault[] = [];
+  // One after the other: there is no hurry, and the machine may be busy booting.
+  for (const hook of hooks) {
+    try {
+      const inspected = inspectProgram(hook, dependencies.environment['PATH'], bound.signal);
+      await abandonOn(bound.signal, inspected);
+    } catch (error) {
+      const remedy = error instanceof EvictdError ? error.remedy : undefined;
+      if (bound.signal.aborted) {
+        faults.push({ hook: hook.name, detail: `it could not be checked within ${CHECK_MS} ms`, remedy });
+        break;
+      }
+      faults.push({ hook: hook.name, detail: messageOf(error), remedy });
+    }
+  }
+  return faults;
+}
