@@ -8,6 +8,8 @@ export interface Command {
   readonly summary: string;
   /** Further lines of the help page: what it does, when to use it. */
   readonly description?: string;
+  /** Stands below the options, as it is: tables and examples. */
+  readonly manual?: string;
   readonly positionals?: readonly PositionalSpec[];
   readonly options: readonly OptionSpec[];
   /** Loads the code of the command only when it is called, so that `version` doesn't pay for the Azure SDK. */
@@ -54,7 +56,6 @@ export const EXIT = {
   usage: 2,
   /** Nothing to do or nothing found. */
   nothing: 3,
-  drillTooLong: 4,
   notRunning: 69,
   bug: 70,
 } as const;

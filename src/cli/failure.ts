@@ -8,6 +8,11 @@ const EXIT_BY_CODE: ReadonlyMap<string, ExitCode> = new Map([
   ['no-store', EXIT.usage],
   ['bad-store-url', EXIT.usage],
   ['bad-credential', EXIT.usage],
+  ['no-such-set', EXIT.usage],
+  ['not-configured', EXIT.usage],
+  // The key that the config asks for can't be made on this VM.
+  ['key-unknown', EXIT.usage],
+  ['bad-key', EXIT.usage],
   ['usage', EXIT.usage],
   ['bad-duration', EXIT.usage],
   ['bad-size', EXIT.usage],
@@ -24,5 +29,10 @@ export function reportFailure(error: unknown, err: Output): ExitCode {
   }
   err.write(`evictd: ${redact(error.message)}\n`);
   if (error.remedy !== undefined) err.write(`  → ${redact(error.remedy)}\n`);
-  return EXIT_BY_CODE.get(error.code) ?? EXIT.failed;
+  return exitCodeOf(error.code);
+}
+
+/** Of the code of an `EvictdError`. */
+export function exitCodeOf(code: string): ExitCode {
+  return EXIT_BY_CODE.get(code) ?? EXIT.failed;
 }

@@ -3,6 +3,7 @@ import { isIPv6 } from 'node:net';
 import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { formatDuration } from '../base/units.ts';
+import { mockManual } from '../mock/manual.ts';
 import type { MockImds } from '../mock/server.ts';
 import type { Activity } from '../mock/world.ts';
 import { type Command, EXIT, type Output } from './command.ts';
@@ -15,16 +16,9 @@ export const mockImdsCommand: Command = {
   name: 'mock-imds',
   summary: 'run a mock of the Azure metadata service',
   description:
-    'Scheduled events, instance document and identity tokens, as strict as the real service.\n' +
-    'Events and faults come from a scenario file (YAML: vm, service, token, timeline) and, while it runs,\n' +
-    'from POST /mock/events, DELETE /mock/events/ID, POST and DELETE /mock/faults, POST /mock/clock and\n' +
-    'POST /mock/incarnation; GET /mock/log and GET /mock/state show what happened. Runs until interrupted.\n' +
-    'A scenario in short:\n' +
-    '  vm: { name: fleet_2 }\n' +
-    '  timeline:\n' +
-    '    - { at: 2s, event: { id: E1, type: Preempt, notBefore: 30s, resources: [self] } }\n' +
-    '    - { at: 5s, fault: { kind: status, status: 500, for: 10s } }\n' +
-    '    - { at: 20s, withdraw: E1 }',
+    'Scheduled events, instance document and identity tokens, as strict as the real service. Events and faults come ' +
+    'from a scenario file and, while it runs, over HTTP. Runs until interrupted.',
+  manual: mockManual(`http://${DEFAULT_LISTEN}`),
   options: [
     { name: 'listen', value: 'ADDR', description: `HOST:PORT to listen on (default ${DEFAULT_LISTEN})` },
     { name: 'scenario', value: 'FILE', description: 'scenario file (YAML)' },

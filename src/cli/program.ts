@@ -24,9 +24,22 @@ export async function runProgram(
     if (error.exitCode === 0) return EXIT.done;
     // What commander does when only a group of commands was named: the whole help, as an error.
     const problem = error.code === 'commander.help' ? 'a command is missing' : usageText(error.message);
-    surroundings.err.write(`evictd: ${problem}; \`evictd --help\` lists the commands\n`);
+    surroundings.err.write(`evictd: ${problem}; ${whereToLook(commands, args)}\n`);
     return EXIT.usage;
   }
+}
+
+/** The help page of the command that was meant, as far as that can be told. */
+function whereToLook(commands: readonly Command[], args: readonly string[]): string {
+  const line = `${args.join(' ')} `;
+  const meant = commands
+    .filter(({ name }) => line.startsWith(`${name} `))
+    .toSorted((one, other) => other.name.length - one.name.length)[0];
+  if (meant !== undefined) return `\`evictd ${meant.name} --help\` shows how it is used`;
+  const group = args[0];
+  return commands.some(({ name }) => name.startsWith(`${group ?? ''} `))
+    ? `\`evictd ${group ?? ''} --help\` lists the commands`
+    : '`evictd --help` lists the commands';
 }
 
 /** The commander program for the table; also the source of help pages. */
@@ -39,7 +52,7 @@ export function buildProgram(
     .description('Drains, checkpoints and acknowledges when an Azure Spot VM is about to be evicted.')
     .addHelpText(
       'after',
-      '\nExit codes: 0 done, 1 failed, 2 usage or config error, 3 nothing to do or found,\n4 drill too long, 69 daemon not running, 70 bug.',
+      '\nExit codes: 0 done, 1 failed, 2 usage or config error, 3 nothing found,\n69 daemon not running, 70 bug.',
     );
   const groups = new Map<string, Commander>([['', program]]);
   for (const command of commands) {
@@ -59,6 +72,8 @@ export function buildProgram(
     }
     const options = command.options.map((spec) => ({ spec, option: commanderOption(spec) }));
     for (const { option } of options) parsed.addOption(option);
+    // Commander would break its lines.
+    if (command.manual !== undefined) parsed.addHelpText('after', `\n${command.manual}`);
     parsed.action(async () => {
       const values = options.map(({ spec, option }) => [spec.name, optionValue(parsed, option)] as const);
       onDone(

@@ -1,17 +1,6 @@
 /**
- * Run-time control of the mock metadata service. Bodies and answers are JSON, the content type doesn't matter, so
- * `curl -d '{"type":"Preempt"}' URL/mock/events` will do. Keys are those of scenario files (see scenario.ts).
- *
- *   POST   /mock/events       an event ({} is a Preempt of this VM in 30 s)   → 201 and the event
- *   DELETE /mock/events/ID    withdraws it: it vanishes without having started → 200, or 404
- *   POST   /mock/faults       a fault, {"kind":"status","status":500,"for":"10s"}   → 201
- *   DELETE /mock/faults       clears all faults                                → 200
- *   POST   /mock/clock        {"shift":"-1h"}: the server's clock against this machine's → 200
- *   POST   /mock/incarnation  {"value":1}                                      → 200
- *   GET    /mock/log          every metadata request and every acknowledgement; the newest 5000
- *   GET    /mock/state        VM, events, incarnation, faults, clock shift
- *
- * A request that can't be used gets a 400 that says what is wrong and what is allowed.
+ * Run-time control of the mock metadata service over HTTP; manual.ts describes paths and bodies. The content type of
+ * a request doesn't matter, so that a plain `curl -d` will do; one that can't be used gets a 400 that says why.
  */
 import { EvictdError } from '../base/errors.ts';
 import { json, type MockAnswer, parseRequestJson, refusal } from './answer.ts';

@@ -1,46 +1,4 @@
-/**
- * Scenario files of the mock metadata service (YAML; every key is optional, unknown keys are errors).
- *
- *     vm:                      # what the instance document says
- *       name: fleet_0          # the name that `self` stands for in events
- *       vmId, scaleSet, location, zone, priority, evictionPolicy: text
- *       tags: { key: value }
- *     service:
- *       apiVersions: [2020-07-01]   # of Scheduled Events; default: every documented one and 2024-07-09
- *       firstAnswerDelay: 2m   # events answers wait until this long after the first question
- *       rateLimit: 5           # requests in a sliding second, more get a 429; 0: no limit
- *       startAfterAck: 1s      # from the acknowledgement to Started
- *       startedFor: 10s        # from Started until the event is gone
- *     token:
- *       ttl: 24h               # life of a token
- *       tenantId: GUID         # the issuer is https://sts.windows.net/GUID/
- *       clientIds: [GUID]      # identities that exist; with two or more client_id must name one of them
- *     timeline:                # `at` counts from the start of the mock
- *       - at: 2s
- *         event:
- *           id: any text       # default: a new GUID
- *           type: Preempt      # any text
- *           status: Scheduled  # or Started, without having been Scheduled
- *           notBefore: 30s     # from now, may be negative; default: the documented notice of the type
- *           resources: [self, fleet_1]
- *           source: Platform   # or User
- *           description: text
- *           durationSeconds: -1
- *           autoStart: true    # false: stays Scheduled after NotBefore and after an acknowledgement
- *           startedFor: 10s
- *           override: { NotBefore: "soon" }   # fields put on the wire as they stand here
- *           omit: [EventSource]               # fields left out
- *       - { at: 5s, withdraw: ID }            # vanishes without having Started
- *       - { at: 6s, clock: -1h }              # the server's clock, against this machine's
- *       - { at: 7s, incarnation: 1 }          # DocumentIncarnation goes on from here
- *       - { at: 8s, fault: { kind: status, status: 500, for: 10s } }
- *
- * A fault hits `on: events | ack | instance | token | all` (default events) for `count` requests or `for` a
- * duration, else until it is cleared. Several can be active. Kinds:
- *   hang; slow (delay: 5s); status (status: 404); redirect (to: URL); empty; html; huge (size: 2MiB);
- *   truncated; reset (after: request | body); and, in the events document: broken-event,
- *   unknown-fields, unknown-type, missing-fields, iso-dates, wrong-weekday; skewed-date (by: 1h) in the Date header.
- */
+/** Scenario files of the mock metadata service; manual.ts describes their keys. */
 import { readFile } from 'node:fs/promises';
 
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml';
@@ -85,7 +43,7 @@ export function parseScenario(text: string, file: string): Scenario {
     return `${file}:${line}: ${text}`;
   });
   throw new EvictdError('bad-scenario', problems.join('\n'), {
-    remedy: 'correct the file; `evictd mock-imds --help` shows an example',
+    remedy: 'correct the file; `evictd mock-imds --help` describes every key',
   });
 }
 

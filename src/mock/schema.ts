@@ -12,7 +12,7 @@ const SignedDuration = z.string().transform((text, context) => {
 });
 const Size = z.string().transform((text, context) => convert(parseSize, text, context));
 
-/** An event to announce. Keys: see the head of scenario.ts. */
+/** An event to announce. Keys: see manual.ts. */
 export const EventSpec = strict({
   id: z.string().min(1).max(100).optional(),
   type: z.string().min(1).max(100).default('Preempt'),
@@ -36,7 +36,7 @@ const scope = {
   for: Duration.optional(),
 };
 
-/** A fault of the service. Kinds: see the head of scenario.ts. */
+/** A fault of the service. Kinds: see manual.ts. */
 export const FaultSpec = z.discriminatedUnion(
   'kind',
   [
@@ -102,7 +102,7 @@ const Step = strict({
   error: 'a step has `at` and exactly one of: event, withdraw, fault, clock, incarnation',
 });
 
-/** A whole scenario. Keys: see the head of scenario.ts. */
+/** A whole scenario. Keys: see manual.ts. */
 export const Scenario = strict({
   vm: Vm.prefault({}),
   service: Service.prefault({}),

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 
 import { AssertionFailed } from '../../src/base/assert.ts';
 import { EvictdError } from '../../src/base/errors.ts';
-import type { Command, ExitCode, Invocation } from '../../src/cli/command.ts';
+import { type Command, EXIT, type ExitCode, type Invocation } from '../../src/cli/command.ts';
 import { reportFailure } from '../../src/cli/failure.ts';
 import { runProgram } from '../../src/cli/program.ts';
 import { COMMANDS } from '../../src/cli/table.ts';
@@ -84,14 +84,14 @@ describe('a command line', () => {
 
 describe('a wrong command line is one line and exit code 2', () => {
   test.each<[args: readonly string[], line: RegExp]>([
-    [[], /a command is missing/],
-    [['config'], /a command is missing/],
+    [[], /a command is missing; `evictd --help` lists the commands/],
+    [['config'], /a command is missing; `evictd config --help` lists the commands/],
     [['rnu'], /unknown command 'rnu' \(Did you mean run\?\)/],
-    [['config', 'chek'], /unknown command 'chek' \(Did you mean check\?\)/],
+    [['config', 'chek'], /unknown command 'chek' \(Did you mean check\?\); `evictd config --help`/],
     [['run', '--dryrun'], /unknown option '--dryrun' \(Did you mean --dry-run\?\)/],
     [['run', '--imds'], /'--imds <URL>' argument missing/],
     [['run', 'extra'], /too many arguments/],
-    [['restore'], /required option '--to <DIR>' not specified/],
+    [['restore'], /required option '--to <DIR>' not specified; `evictd restore --help` shows how/],
     [['hook'], /missing required argument 'COMMAND'/],
   ])('%j', async (args, line) => {
     const { code, calls, out, err } = await runTable(...args);
@@ -110,6 +110,11 @@ describe('help', () => {
     expect(err).toBe('');
     expect(out).toContain('does restore');
     expect(out).toContain('Exit codes: ');
+  });
+
+  test('lists each exit code that a command can end with', async () => {
+    const listed = (await runTable('--help')).out.split('Exit codes:')[1]?.match(/\d+/g);
+    expect(listed).toEqual(Object.values(EXIT).map(String));
   });
 
   test.each(COMMANDS.map(({ name, options, summary }) => ({ name, options, summary })))(
@@ -137,6 +142,8 @@ describe('a failure', () => {
       /\n {2}f:1:2: a\.b: 1 is bad; allowed: 2\n/,
     ],
     [new EvictdError('usage', 'wrong'), 2, /^evictd: wrong\n$/],
+    [new EvictdError('no-such-set', 'there is no set "x"'), 2, /no set/],
+    [new EvictdError('key-unknown', 'this VM has no tag:job'), 2, /tag:job/],
     [new EvictdError('nothing-found', 'no checkpoint'), 3, /no checkpoint/],
     [new EvictdError('not-running', 'no daemon'), 69, /no daemon/],
     [new AssertionFailed('never'), 70, /bug in evictd: AssertionFailed: never\n +at /],
