@@ -34,23 +34,36 @@ export function describeStatus(status: Status): string {
       `${type} ${id} (${state}${leftMs === undefined ? '' : `, ${left(leftMs)}`}, ack ${ack})`,
     ]),
     ...(drain === undefined ? [] : [['drain', describeDrain(drain)]]),
-    ...(drain?.hooks ?? []).map(({ name, stage, state, attempt }) => [
-      'hook',
-      `${name} (${stage}): ${state}${attempt > 1 ? `, attempt ${attempt}` : ''}`,
-    ]),
+    ...(drain?.hooks ?? []).map((hook) => ['hook', describeHook(hook)]),
     ...status.sets.map((set) => ['set', describeSet(set)]),
     ...(store === undefined
       ? []
       : [['store', store.ready ? 'ready' : `not ready: ${store.error ?? 'opening'}`]]),
-    ...(status.sets.length === 0
-      ? []
-      : [['a notice now', `would have to move ${formatSize(upload.bytesLeft)}`]]),
+    ...(status.sets.length === 0 ? [] : [['a notice now', describeUpload(upload)]]),
   ];
   return lines.map(([label, text]) => `${(label ?? '').padEnd(13)}${text ?? ''}\n`).join('');
 }
 
 function describeDrain({ outcome, leftMs }: NonNullable<Status['drain']>): string {
   return `${outcome ?? 'under way'}${leftMs === undefined ? '' : `, ${left(leftMs)}`}`;
+}
+
+type DrainHook = NonNullable<Status['drain']>['hooks'][number];
+
+function describeHook({ name, stage, state, attempt, durationMs, detail }: DrainHook): string {
+  const word = state === 'running' ? 'for' : 'after';
+  const time = durationMs === undefined ? '' : ` ${word} ${formatDuration(durationMs)}`;
+  return [
+    `${name} (${stage}): ${state}${time}`,
+    ...(attempt > 1 ? [`attempt ${attempt}`] : []),
+    ...(detail === undefined ? [] : [detail]),
+  ].join(', ');
+}
+
+function describeUpload({ bytesLeft }: Status['upload']): string {
+  return bytesLeft === undefined
+    ? 'unknown (not scanned yet)'
+    : `would have to move ${formatSize(bytesLeft)}`;
 }
 
 function describePoll({ lastGoodAgoMs, consecutiveFailures, lastError }: Status['poll']): string {

@@ -1,6 +1,7 @@
 import type { MonotonicMs } from '../base/clock.ts';
 import type { SetProgress, UploadEstimate } from '../core/ports.ts';
-import type { State } from '../core/state.ts';
+import { STAGES } from '../core/policy.ts';
+import type { HookRun, State } from '../core/state.ts';
 
 /** What `evictd status --json` and `GET /v1/status` answer. A stable contract; times are in ms. */
 export interface Status {
@@ -29,18 +30,30 @@ export interface Status {
         /** Undefined once the event is gone and the drain is being undone. */
         readonly leftMs: number | undefined;
         readonly outcome: string | undefined;
+        /** In the order in which they run. */
         readonly hooks: readonly {
           readonly name: string;
           readonly stage: string;
+          /** `pending`, `running`, `succeeded`, `failed` or `skipped`. */
           readonly state: string;
           readonly attempt: number;
+          /** So far, while it runs. */
+          readonly durationMs: number | undefined;
+          /** Why it failed or was skipped: a word for programs. */
+          readonly reason: string | undefined;
+          /** The same for people. */
+          readonly detail: string | undefined;
         }[];
         readonly sets: readonly { readonly name: string; readonly state: string; readonly attempt: number }[];
       }
     | undefined;
   readonly sets: readonly (SetProgress & { readonly committedAgoMs: number | undefined })[];
   /** What a notice now would have to move. */
-  readonly upload: { readonly bytesLeft: number; readonly bytesPerSecond: number | undefined };
+  readonly upload: {
+    /** Undefined until the sets have been looked at. */
+    readonly bytesLeft: number | undefined;
+    readonly bytesPerSecond: number | undefined;
+  };
   readonly store: { readonly ready: boolean; readonly error: string | undefined } | undefined;
 }
 
@@ -86,22 +99,53 @@ export function statusOf(sources: StatusSources): Status {
             eventId: drain.event.id,
             leftMs: drain.phase === 'resuming' ? undefined : Math.round(drain.deadlineAt - now),
             outcome: drain.outcome,
-            hooks: drain.hooks.map(({ name, stage, run, attempt }) => ({
-              name,
-              stage,
-              state: run.kind === 'ended' ? run.result.kind : run.kind,
-              attempt,
-            })),
+            hooks: inRunningOrder(drain.hooks).map((hook) => describeHook(hook, now)),
             sets: drain.sets.map(({ name, run, attempt }) => ({ name, state: run.kind, attempt })),
           },
     sets: sources.progress.map((set) => ({
       ...set,
-      committedAgoMs: set.committedAt === undefined ? undefined : sources.wallNow - set.committedAt,
+      committedAgoMs: round(set.committedAt === undefined ? undefined : sources.wallNow - set.committedAt),
     })),
     upload: {
-      bytesLeft: sources.upload?.bytesLeft ?? 0,
-      bytesPerSecond: sources.upload?.bytesPerSecond,
+      bytesLeft: sources.upload === undefined ? 0 : sources.upload.bytesLeft,
+      bytesPerSecond: round(sources.upload?.bytesPerSecond),
     },
     store: sources.store,
   };
+}
+
+function inRunningOrder(hooks: readonly HookRun[]): readonly HookRun[] {
+  return hooks.toSorted(
+    (one, other) => STAGES.indexOf(one.stage) - STAGES.indexOf(other.stage) || one.order - other.order,
+  );
+}
+
+function describeHook({ name, stage, attempt, run }: HookRun, now: MonotonicMs) {
+  return { name, stage, attempt, ...describeRun(run, now) };
+}
+
+function describeRun(run: HookRun['run'], now: MonotonicMs) {
+  const nothing = { durationMs: undefined, reason: undefined, detail: undefined };
+  switch (run.kind) {
+    case 'pending':
+      return { ...nothing, state: run.kind };
+    case 'running':
+      return { ...nothing, state: run.kind, durationMs: round(now - run.startedAt) };
+    case 'skipped':
+      return { ...nothing, state: run.kind, reason: run.why, detail: SKIPPED[run.why] };
+    case 'ended': {
+      const { result } = run;
+      const failure = result.kind === 'failed' ? { reason: result.reason, detail: result.detail } : {};
+      return { ...nothing, ...failure, state: result.kind, durationMs: round(result.durationMs) };
+    }
+  }
+}
+
+const SKIPPED = {
+  'no-time': 'there was no time left for it',
+  withdrawn: 'the event was withdrawn',
+} as const;
+
+function round(value: number | undefined): number | undefined {
+  return value === undefined ? undefined : Math.round(value);
 }

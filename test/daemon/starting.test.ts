@@ -121,7 +121,8 @@ describe.concurrent('evictd status', () => {
         String.raw`^phase +before-checkpoint\nvm +fleet_0\nlast poll +answered .* ago\n` +
           String.raw`event +Preempt ${id} \(Scheduled, 2\d\.\d s left, ack open\)\n` +
           String.raw`drain +under way, 2\d\.\d s left\n` +
-          String.raw`hook +stop \(before-checkpoint\): running\nhook +tell \(after-checkpoint\): pending$`,
+          String.raw`hook +stop \(before-checkpoint\): running for [\d.]+ m?s\n` +
+          String.raw`hook +tell \(after-checkpoint\): pending$`,
       ),
     );
     const { output } = await status('--json');
@@ -138,7 +139,13 @@ describe.concurrent('evictd status', () => {
         eventId: id,
         leftMs: expect.any(Number),
         hooks: [
-          { name: 'stop', stage: 'before-checkpoint', state: 'running', attempt: 1 },
+          {
+            name: 'stop',
+            stage: 'before-checkpoint',
+            state: 'running',
+            attempt: 1,
+            durationMs: expect.any(Number),
+          },
           { name: 'tell', stage: 'after-checkpoint', state: 'pending', attempt: 0 },
         ],
         sets: [],
@@ -151,12 +158,12 @@ describe.concurrent('evictd status', () => {
 });
 
 describe.concurrent('evictd checkpoint', () => {
-  it('without a checkpoint section fails, and says what to add', async () => {
+  it('without a checkpoint section is an error of the config, and says what to add', async () => {
     await using imds = await startTestImds();
     await using machine = await createMachine();
     await using daemon = await machine.start({ imds: imds.url });
     const { code, output } = await runEvictd(['checkpoint', '--config', machine.configFile]);
-    expect(code).toBe(1);
+    expect(code).toBe(2);
     expect(output).toContain('the config has no checkpoint.sets');
     expect(output).toContain('→ add a checkpoint section');
     await daemon.stop();

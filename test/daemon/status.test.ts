@@ -1,0 +1,118 @@
+import { describe, expect, it } from 'vitest';
+
+import { describeStatus } from '../../src/cli/status.ts';
+import type { HookRun } from '../../src/core/state.ts';
+import { INITIAL_STATE } from '../../src/core/state.ts';
+import { type StatusSources, statusOf } from '../../src/daemon/status.ts';
+
+const NOW = 100_000.4;
+
+function hook(name: string, more: Partial<HookRun>): HookRun {
+  return {
+    name,
+    stage: 'before-checkpoint',
+    order: 50,
+    required: true,
+    timeoutMs: 1000,
+    attempt: 1,
+    run: { kind: 'pending' },
+    ...more,
+  };
+}
+
+function sources(hooks: readonly HookRun[], more: Partial<StatusSources> = {}): StatusSources {
+  const event = { id: 'E1', type: 'Preempt', status: 'Scheduled', resources: ['fleet_0'] } as const;
+  return {
+    now: NOW,
+    wallNow: 1_000_000.7,
+    state: {
+      ...INITIAL_STATE,
+      vmName: 'fleet_0',
+      drain: {
+        id: 'D1',
+        event: { ...event, notBefore: undefined, source: undefined, description: '', durationSeconds: -1 },
+        startedAt: NOW - 3000,
+        startedWall: 0,
+        deadlineAt: NOW + 20_000.3,
+        phase: 'before-checkpoint',
+        hooks,
+        sets: [],
+        report: { kind: 'pending' },
+        outcome: undefined,
+        timeline: [],
+      },
+    },
+    evictdVersion: '1',
+    dryRun: false,
+    poll: { lastGoodAt: NOW - 12.7, consecutiveFailures: 0 },
+    lastError: undefined,
+    progress: [],
+    upload: undefined,
+    store: undefined,
+    ...more,
+  };
+}
+
+const HOOKS = [
+  hook('resume', { stage: 'on-resume' }),
+  hook('tell', { stage: 'after-checkpoint', order: 1, run: { kind: 'skipped', why: 'no-time' } }),
+  hook('late', { order: 60, run: { kind: 'running', startedAt: NOW - 1234.5, endsAt: NOW } }),
+  hook('broken', {
+    order: 10,
+    run: {
+      kind: 'ended',
+      startedAt: NOW,
+      result: {
+        kind: 'failed',
+        reason: 'exit',
+        detail: '/bin/a ended with exit code 3',
+        durationMs: 25.406000000424683,
+      },
+    },
+  }),
+  hook('fine', {
+    order: 20,
+    attempt: 2,
+    run: { kind: 'ended', startedAt: NOW, result: { kind: 'succeeded', durationMs: 1500.2 } },
+  }),
+];
+
+describe('the status of a drain', () => {
+  it('shows hooks in the order in which they run, with state, time and why they failed', () => {
+    const text = describeStatus(statusOf(sources(HOOKS)));
+    expect(text.split('\n').filter((line) => line.startsWith('hook'))).toEqual([
+      'hook         broken (before-checkpoint): failed after 25 ms, /bin/a ended with exit code 3',
+      'hook         fine (before-checkpoint): succeeded after 1.5 s, attempt 2',
+      'hook         late (before-checkpoint): running for 1.2 s',
+      'hook         tell (after-checkpoint): skipped, there was no time left for it',
+      'hook         resume (on-resume): pending',
+    ]);
+  });
+
+  it('has whole milliseconds and words for programs', () => {
+    const status = statusOf(sources(HOOKS));
+    expect(status.drain?.hooks[0]).toEqual({
+      name: 'broken',
+      stage: 'before-checkpoint',
+      state: 'failed',
+      attempt: 1,
+      durationMs: 25,
+      reason: 'exit',
+      detail: '/bin/a ended with exit code 3',
+    });
+    const fractions = JSON.stringify(status).match(/"\w+Ms":\d+\.\d+/g);
+    expect(fractions).toBeNull();
+  });
+
+  it('says that what a notice would move is not known before the sets were looked at', () => {
+    const set = { name: 'job', files: 0, bytes: 0, bytesStored: 0, bytesSent: 0 };
+    const progress = [{ ...set, committedAt: undefined, checkpointId: undefined }];
+    const line = (bytesLeft: number | undefined) => {
+      const status = statusOf(sources([], { progress }));
+      const upload = { ...status.upload, bytesLeft };
+      return /a notice now +(.*)/.exec(describeStatus({ ...status, upload }))?.[1];
+    };
+    expect(line(undefined)).toBe('unknown (not scanned yet)');
+    expect(line(2048)).toBe('would have to move 2.0 KiB');
+  });
+});
