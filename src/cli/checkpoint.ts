@@ -1,7 +1,8 @@
 import { EvictdError } from '../base/errors.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
 import type { CheckpointAnswer } from '../daemon/wire-control.ts';
-import { type Command, EXIT, type Invocation } from './command.ts';
+import { type Command, EXIT, type ExitCode, type Invocation } from './command.ts';
+import { exitCodeOf } from './failure.ts';
 import { loadConfigFor } from './load-config.ts';
 import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
 
@@ -32,9 +33,15 @@ export const checkpointCommand: Command = {
         );
       }
     }
-    return answer.sets.every(({ kind }) => kind === 'committed') ? EXIT.done : EXIT.failed;
+    return exitCodeFor(answer);
   },
 };
+
+/** What hinders all sets alike, such as a key that can't be made, keeps its own exit code. */
+function exitCodeFor({ sets }: CheckpointAnswer): ExitCode {
+  const codes = sets.map((result) => (result.kind === 'committed' ? EXIT.done : exitCodeOf(result.code)));
+  return codes.every((code) => code === codes[0]) ? (codes[0] ?? EXIT.done) : EXIT.failed;
+}
 
 async function takeCheckpoint({ options, env, signal }: Invocation): Promise<CheckpointAnswer> {
   const { askDaemon } = await import('../control/client.ts');

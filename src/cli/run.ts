@@ -7,7 +7,8 @@ export const runCommand: Command = {
   summary: 'run the daemon in the foreground',
   description:
     'Polls for events of this VM, and at a notice runs the hooks, uploads the checkpoints and acknowledges.\n' +
-    'With --dry-run it polls and decides for real, but only logs what it would do.',
+    'With --dry-run it polls and decides for real, but only logs what it would do, on lines with "dryRun": true. ' +
+    'It opens no control socket, so `evictd status` does not see it.',
   options: [
     CONFIG_OPTION,
     {
@@ -26,10 +27,11 @@ export const runCommand: Command = {
     const tail = tailing(stdoutSink());
     const { level } = config.log;
     const journald = isJournal(env['JOURNAL_STREAM']);
-    const log = createLog({ level, journald, destination: tail }, { clock: systemClock });
+    const dryRun = options['dry-run'] === true;
+    const plainLog = createLog({ level, journald, destination: tail }, { clock: systemClock });
+    const log = dryRun ? plainLog.child({ dryRun }) : plainLog;
     log.info('configuration read', { files });
     for (const warning of warnings) log.warn('configuration', { detail: warning });
-    const dryRun = options['dry-run'] === true;
     await runDaemon(
       { config, dryRun, env },
       { clock: systemClock, log, logLines: () => tail.lines() },

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 
 import { type Azurite, startAzurite } from '../support/azurite.ts';
+import { PROCESS_TEST_MS, startEvictd } from '../support/evictd-process.ts';
 import { startTestImds } from '../support/mock-imds.ts';
 import { runBundle } from './support.ts';
 
@@ -100,6 +101,34 @@ describe('restore', () => {
     expect(code).toBe(2);
     expect(stderr).toContain('checkpoint.store.url');
   });
+});
+
+describe('checkpoint', () => {
+  test(
+    'of a set that there is not, or under a key that this VM can not have, is a wrong use',
+    { timeout: PROCESS_TEST_MS },
+    async () => {
+      await mkdir(join(folder, 'work'));
+      const unknown = await evictd('checkpoint', '--set', 'nope');
+      expect(unknown).toMatchObject({ code: 2, stdout: '' });
+      expect(unknown.stderr).toContain('there is no set "nope"');
+      await using imds = await startTestImds({ vm: { name: 'vm-1', tags: {} } });
+      env = { EVICTD_CHECKPOINT_KEY: '{tag:job}' };
+      for (const command of [['checkpoint'], ['checkpoints'], ['restore', '--to', join(folder, 'to')]]) {
+        const { code, stderr } = await evictd(...command, '--imds', imds.url);
+        expect({ command, code }).toEqual({ command, code: 2 });
+        expect(stderr).toContain('this VM has no tag:job');
+      }
+      // Through a daemon too, which only tells what came of it.
+      await using daemon = startEvictd(['run', '--config', join(folder, 'config.yaml'), '--imds', imds.url], {
+        env,
+      });
+      await daemon.line('evictd started');
+      const asked = await evictd('checkpoint', '--imds', imds.url);
+      expect(asked.code).toBe(2);
+      expect(asked.stderr).toContain('this VM has no tag:job');
+    },
+  );
 });
 
 describe('the key', () => {

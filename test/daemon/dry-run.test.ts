@@ -68,6 +68,7 @@ describe.concurrent('a dry run', () => {
     expect(store.seen).toEqual([]);
     expect(await snapshot(machine.folder)).toEqual(before);
     expect(await machine.hookLog()).toEqual([]);
+    expect(daemon.log.filter(({ dryRun }) => dryRun !== true)).toEqual([]);
     const would = daemon.log.filter(({ msg }) => msg.startsWith('dry run: '));
     expect(would).toMatchObject([
       { msg: 'dry run: would run the hook', hook: 'stop', stage: 'before-checkpoint' },
