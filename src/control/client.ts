@@ -73,7 +73,7 @@ function exchange(
 
 function describe(error: unknown, socket: string): EvictdError {
   if (error instanceof EvictdError) return error;
-  if (isErrno(error, 'ENOENT', 'ECONNREFUSED')) {
+  if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ECONNREFUSED')) {
     return new EvictdError('not-running', `evictd is not running: nothing answers on ${socket}`, {
       remedy: 'start it (systemctl start evictd), or name its config with --config',
       cause: error,

@@ -73,7 +73,11 @@ async function listen(server: Server, { socket, group }: ControlOptions): Promis
     if (gid !== undefined && process.getuid?.() === 0) await chown(socket, 0, gid);
   } catch (error) {
     if (error instanceof EvictdError) throw error;
-    throw new EvictdError('control-unusable', `control.socket: ${socket}: ${messageOf(error)}`, {
+    // EEXIST: mkdir found something else where the folder should be.
+    const why = isErrno(error, 'EEXIST', 'ENOTDIR')
+      ? `${path.dirname(socket)} is no folder, or lies below a file`
+      : messageOf(error);
+    throw new EvictdError('control-unusable', `control.socket: ${socket} can't be made: ${why}`, {
       remedy: 'set control.socket to a path in a folder that the daemon may write',
       cause: error,
     });
@@ -92,7 +96,9 @@ async function removeStale(socket: string): Promise<void> {
   try {
     const found = await lstat(socket);
     if (!found.isSocket())
-      throw new EvictdError('control-unusable', `control.socket: ${socket} is not a socket`);
+      throw new EvictdError('control-unusable', `control.socket: ${socket} is there, but is not a socket`, {
+        remedy: 'set control.socket to a path of its own, such as /run/evictd/evictd.sock',
+      });
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return;
     throw error;

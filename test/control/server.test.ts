@@ -204,7 +204,10 @@ describe('the place of the control socket', () => {
     const socket = await socketPath();
     await writeFile(socket, 'precious');
     const start = startControlServer({ socket, group: 'no-such-group' }, HANDLERS);
-    await expect(start).rejects.toMatchObject({ code: 'control-unusable' });
+    await expect(start).rejects.toMatchObject({
+      code: 'control-unusable',
+      remedy: expect.stringContaining('of its own'),
+    });
     expect((await stat(socket)).size).toBe(8);
   });
 
@@ -214,7 +217,11 @@ describe('the place of the control socket', () => {
     const start = startControlServer({ socket: join(file, 'evictd.sock'), group: 'no-such-group' }, HANDLERS);
     await expect(start).rejects.toMatchObject({
       code: 'control-unusable',
+      message: expect.stringContaining(`${file} is no folder`),
       remedy: expect.stringContaining('control.socket'),
+    });
+    await expect(ask(join(file, 'evictd.sock'), 'GET', '/v1/status')).rejects.toMatchObject({
+      code: 'not-running',
     });
   });
 
