@@ -64,8 +64,10 @@ const URL_PASSWORD = /(:\/\/[^\s/:@"'?]{0,256}):[^\s/@"']{1,1024}@/g;
 const QUERY = /\?[^\s"'<>?]+/g;
 // The rest of the line or of the quoted text, since a scheme can have several parts.
 const AUTHORIZATION = new RegExp(String.raw`(authorization${ASSIGN})[^"'\r\n\\]+`, 'gi');
+// After a colon and a space, a short word is prose (`AccountKey: check it`), as remedies are; no key is that short.
+const PROSE = String.raw`(?::[ \t]{1,8}[A-Za-z]{1,15}(?![^\s;"'\\.,:)]))`;
 const CONNECTION_STRING_PART = new RegExp(
-  String.raw`((?:account|(?:shared)?access)_?(?:key|signature)${ASSIGN})(?:[^\s;"'\\]|${ESCAPED})+`,
+  String.raw`((?:account|(?:shared)?access)_?(?:key|signature)(?!${PROSE})${ASSIGN})(?:[^\s;"'\\]|${ESCAPED})+`,
   'gi',
 );
 const TOKEN_FIELD = new RegExp(
@@ -73,7 +75,8 @@ const TOKEN_FIELD = new RegExp(
     String.raw`(?!\[redacted\])(?:[^\s"'\\;&,}\]]|${ESCAPED})+`,
   'gi',
 );
-const SIGNATURE = /(sig(?:=|%3D))[^\s&"'<>;]+/gi;
+// An ellipsis stands for a signature where a text explains its form.
+const SIGNATURE = /(sig(?:=|%3D))(?!…)[^\s&"'<>;]+/gi;
 const SCHEME = /\b(Bearer|SharedKey|SharedKeyLite|SharedAccessSignature)[ \t]{1,8}[^\s"',;\\]{6,}/gi;
 // 64 bytes in Base64: a storage account key, also where nothing says so.
 const ACCESS_KEY = /(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86,}==/g;
