@@ -73,7 +73,8 @@ export function createAzureClient(
     dependencies,
   );
   const query = credential.kind === 'signature' ? `?${credential.query}` : '';
-  const context = { ...target, host: new URL(target.containerUrl).host };
+  const credentialPlace = credential.kind === 'identity' ? undefined : credential.place;
+  const context = { ...target, host: new URL(target.containerUrl).host, credentialPlace };
   const container = new ContainerClient(`${target.containerUrl}${query}`, pipeline);
   return {
     container,

@@ -9,6 +9,8 @@ export interface ErrorContext {
   readonly account: string;
   readonly container: string;
   readonly host: string;
+  /** What the user wrote the credential into, `AccountKey in FILE`; undefined when nobody wrote any. */
+  readonly credentialPlace?: string | undefined;
 }
 
 /**
@@ -132,7 +134,8 @@ function remedyOf(code: StoreErrorCode, status: number, context: ErrorContext): 
     );
   }
   if (code === 'unauthenticated') {
-    return `check that the credential belongs to the account ${account}, has not expired, and that the clock is right`;
+    const credential = context.credentialPlace ?? 'the credential';
+    return `check ${credential}: it must belong to the account ${account} and still be valid; check the clock too`;
   }
   if (status >= 300 && status < 400)
     return 'check the URL, and whether a proxy or portal answers in place of Azure';

@@ -17,9 +17,9 @@ export type StoreAuth =
 /** What signs the requests. */
 export type StoreCredential =
   | { readonly kind: 'identity'; readonly clientId: string | undefined }
-  | { readonly kind: 'account-key'; readonly account: string; readonly key: string }
+  | { readonly kind: 'account-key'; readonly account: string; readonly key: string; readonly place?: string }
   /** Without the question mark. */
-  | { readonly kind: 'signature'; readonly query: string };
+  | { readonly kind: 'signature'; readonly query: string; readonly place?: string };
 
 // learn.microsoft.com: Use the Azurite emulator, section "Well-known storage account and key". Not a secret.
 const EMULATOR_ACCOUNT = 'devstoreaccount1';
@@ -43,7 +43,7 @@ export async function openCredential(auth: StoreAuth, target: StoreTarget): Prom
     case 'connection-string':
       return ofConnectionString(await readSecret(auth.file), auth.file, target);
     case 'sas':
-      return { kind: 'signature', query: signature(await readSecret(auth.file), auth.file) };
+      return ofSignature(await readSecret(auth.file), auth.file);
     case 'azurite':
       if (target.account !== EMULATOR_ACCOUNT) {
         throw bad(
@@ -73,7 +73,7 @@ function ofConnectionString(text: string, file: string, target: StoreTarget): St
     );
   }
   const query = fields.get('sharedaccesssignature');
-  if (query !== undefined) return { kind: 'signature', query: signature(query, file) };
+  if (query !== undefined) return ofSignature(query, file);
   const key = fields.get('accountkey');
   if (account === undefined || key === undefined || !/^[A-Za-z0-9+/]{20,}={0,2}$/.test(key)) {
     throw bad(
@@ -81,10 +81,10 @@ function ofConnectionString(text: string, file: string, target: StoreTarget): St
       'it needs AccountName and AccountKey, or SharedAccessSignature: az storage account show-connection-string',
     );
   }
-  return { kind: 'account-key', account, key };
+  return { kind: 'account-key', account, key, place: `AccountKey in ${file}` };
 }
 
-function signature(text: string, file: string): string {
+function ofSignature(text: string, file: string): StoreCredential {
   const query = text.replace(/^\?/, '');
   const names = new URLSearchParams(query);
   if (!names.has('sig') || /\s/.test(query)) {
@@ -93,7 +93,7 @@ function signature(text: string, file: string): string {
       'it must be one line such as sv=…&sp=rwdlc&sig=…: az storage container generate-sas',
     );
   }
-  return query;
+  return { kind: 'signature', query, place: `the shared access signature in ${file}` };
 }
 
 const SECRET_BYTES_MAX = 64 * 1024;

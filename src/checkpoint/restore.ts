@@ -142,7 +142,7 @@ export async function restoreManifest(
     bytes: counts.bytesTotal,
     bytesFetched,
     filesKept,
-    durationMs: clock.monotonicMs() - startedAt,
+    durationMs: Math.round(clock.monotonicMs() - startedAt),
   };
 }
 

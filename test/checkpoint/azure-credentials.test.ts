@@ -103,7 +103,10 @@ test('a wrong key is unauthenticated, not forbidden', async () => {
   proxy.fail({ fault: { kind: 'status', status: 403, headers } });
   const file = await secret(`AccountName=${AZURITE_ACCOUNT};AccountKey=${KEY}`);
   const failure = await failureOf(roundTrip(proxy.url, { kind: 'connection-string', file }));
-  expect(failure).toMatchObject({ code: 'unauthenticated', remedy: expect.stringContaining('clock') });
+  expect(failure).toMatchObject({
+    code: 'unauthenticated',
+    remedy: expect.stringMatching(new RegExp(`check AccountKey in ${file}: .* clock`)),
+  });
   expectNoSecret(failure, KEY);
 });
 
@@ -164,7 +167,10 @@ test('a file that others may write, a missing one, a folder and a huge one are r
     const failure = await failureOf(auth(await secret('sig=x', mode)));
     expect(failure).toMatchObject({ code: 'bad-credential', remedy: expect.stringContaining('chmod go-w') });
   }
-  expect(await auth(await secret('sig=x', 0o640))).toEqual({ kind: 'signature', query: 'sig=x' });
+  expect(await auth(await secret('sig=x', 0o640))).toMatchObject({
+    kind: 'signature',
+    query: 'sig=x',
+  });
   await expect(auth(join(folder, 'missing'))).rejects.toMatchObject({
     message: expect.stringContaining('does not exist'),
   });
