@@ -14,7 +14,12 @@ import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { explainAzureError } from './azure-errors.ts';
 import { blobNameProblem } from './azure-name.ts';
-import { type BlobAnswer, type BlobRequest, createBlobRequester } from './azure-request.ts';
+import {
+  type BlobAnswer,
+  type BlobRequest,
+  type ReceivedBlob,
+  createBlobRequester,
+} from './azure-request.ts';
 import type { StoreTarget } from './azure-url.ts';
 import type { StoreCredential } from './credentials.ts';
 import { withRetries, type Attempt, type RetryLimits } from './store-retry.ts';
@@ -46,6 +51,8 @@ export interface AzureClient {
   blob(name: string): BlockBlobClient;
   /** One try of a request without the SDK, for use inside `call`. Throws `refused` as `blob` does. */
   send(request: BlobRequest, signal: AbortSignal): Promise<BlobAnswer>;
+  /** The same for a GET whose answer has a body, of at most `bytesMax`. */
+  receive(request: BlobRequest, bytesMax: number, signal: AbortSignal): Promise<ReceivedBlob>;
   /** Closes all connections; requests under way fail. */
   close(): void;
 }
@@ -85,6 +92,10 @@ export function createAzureClient(
     async send(request, signal) {
       checkName(request.name);
       return requester.send(request, signal);
+    },
+    async receive(request, bytesMax, signal) {
+      checkName(request.name);
+      return requester.receive(request, bytesMax, signal);
     },
     call(attempt, signal) {
       const run: typeof attempt.run = async (trySignal, number) => {

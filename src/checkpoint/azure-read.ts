@@ -4,6 +4,7 @@ import type { BlockBlobClient } from '@azure/storage-blob';
 import { EvictdError } from '../base/errors.ts';
 import type { AzureClient } from './azure-client.ts';
 import { azureCodeOf } from './azure-errors.ts';
+import { headerOf } from './azure-request.ts';
 import type { BlobHead, BlobItem, BlobStore, BlockList, ReadOptions, StoredBlock } from './store.ts';
 
 /** Metadata that names the call which wrote the blob; set and looked at by the store only. */
@@ -24,7 +25,7 @@ export function createReader(client: AzureClient): Pick<BlobStore, 'list' | 'rea
         {
           what: `read ${name}`,
           extraMs: transferMs(options.range?.count ?? options.bytesMax),
-          run: (trySignal) => read(client.blob(name), name, options, trySignal),
+          run: (trySignal) => read(client, name, options, trySignal),
         },
         signal,
       ),
@@ -109,44 +110,19 @@ async function firstPage(
 }
 
 async function read(
-  blob: BlockBlobClient,
+  client: AzureClient,
   name: string,
-  options: ReadOptions,
+  { snapshot, range, bytesMax }: ReadOptions,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
-  // The SDK takes a count of 0 for "to the end".
-  if (options.range?.count === 0) return new Uint8Array(0);
-  const source = options.snapshot === undefined ? blob : blob.withSnapshot(options.snapshot);
-  const answer = await source.download(options.range?.offset ?? 0, options.range?.count, {
-    abortSignal: signal,
-    maxRetryRequests: 0,
-  });
-  required(answer.requestId, REQUEST_ID);
-  const bytes = required(answer.contentLength, 'length');
-  const stream = required(answer.readableStreamBody, 'body');
-  if (bytes > options.bytesMax) {
-    // Undefined in no case here: the SDK's stream is a Readable, its type only lists the methods of an older one.
-    if ('destroy' in stream && typeof stream.destroy === 'function') stream.destroy();
-    throw new EvictdError(
-      'too-large',
-      `${name} has ${bytes} bytes, more than the ${options.bytesMax} expected`,
-    );
-  }
-  const content = Buffer.allocUnsafe(bytes);
-  let filled = 0;
-  try {
-    for await (const chunk of stream) {
-      // The stream has no encoding set, so its chunks are buffers.
-      filled += (chunk as Buffer).copy(content, filled);
-    }
-  } catch (error) {
-    if (signal.aborted) throw error;
-    throw new EvictdError('network', `the connection broke off after ${filled} of ${bytes} bytes`, {
-      cause: error,
-    });
-  }
-  if (filled !== bytes) throw new EvictdError('network', `only ${filled} of ${bytes} bytes arrived`);
-  return content;
+  // No range can say "nothing".
+  if (range?.count === 0) return new Uint8Array(0);
+  const query = snapshot === undefined ? '' : `snapshot=${encodeURIComponent(snapshot)}`;
+  const last = range === undefined ? undefined : range.offset + range.count - 1;
+  const headers = range === undefined ? {} : { 'x-ms-range': `bytes=${range.offset}-${last}` };
+  const answer = await client.receive({ method: 'GET', name, query, headers }, bytesMax, signal);
+  headerOf(answer.headers, REQUEST_ID);
+  return answer.content;
 }
 
 async function blocks(blob: BlockBlobClient, signal: AbortSignal): Promise<BlockList> {

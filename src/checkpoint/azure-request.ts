@@ -11,9 +11,9 @@ import { createSigner, type SignedHeaders } from './azure-sign.ts';
 import type { StoreCredential } from './credentials.ts';
 import type { TokenSource } from './token.ts';
 
-/** A write in the words of the REST API. */
+/** A request in the words of the REST API. */
 export interface BlobRequest {
-  readonly method: 'PUT' | 'HEAD';
+  readonly method: 'PUT' | 'HEAD' | 'GET';
   /** Of the blob, in the container. */
   readonly name: string;
   /** Encoded, without the question mark; empty for none. */
@@ -26,9 +26,16 @@ export interface BlobRequest {
 /** The headers of a 2xx answer, by lower-case name. */
 export type BlobAnswer = ReadonlyMap<string, string>;
 
+export interface ReceivedBlob {
+  readonly headers: BlobAnswer;
+  readonly content: Buffer;
+}
+
 export interface BlobRequester {
   /** One try. Rejects with a RestError for a bad status, else with a system error, as the SDK does. */
   send(request: BlobRequest, signal: AbortSignal): Promise<BlobAnswer>;
+  /** The same for a GET whose answer has a body. Rejects `too-large` above `bytesMax`. */
+  receive(request: BlobRequest, bytesMax: number, signal: AbortSignal): Promise<ReceivedBlob>;
   close(): void;
 }
 
@@ -84,28 +91,45 @@ export function createBlobRequester(
       ...(lookup !== undefined && { lookup }),
     },
   });
+  const signed = async (
+    request: BlobRequest,
+    signal: AbortSignal,
+  ): Promise<Parameters<Pool['request']>[0]> => {
+    const { method, name, query, headers, body } = request;
+    const bytes = body?.byteLength ?? 0;
+    const all: SignedHeaders = {
+      ...headers,
+      'x-ms-version': SERVICE_VERSION,
+      'x-ms-date': new Date(dependencies.clock.wallMs()).toUTCString(),
+      'user-agent': agent,
+      ...(method === 'PUT' && { 'content-length': String(bytes) }),
+    };
+    const path = `${pathname}/${encodeName(name)}`;
+    const { authorization, query: signedQuery } = await sign({
+      method,
+      url: `${origin}${path}`,
+      query,
+      headers: all,
+    });
+    return {
+      method,
+      path: `${path}${signedQuery}`,
+      headers: authorization === undefined ? all : { ...all, authorization },
+      body: body === undefined ? null : bytes > PIECE_BYTES ? inPieces(body) : body,
+      signal,
+    };
+  };
   return {
-    async send({ method, name, query, headers, body }, signal) {
-      const bytes = body?.byteLength ?? 0;
-      const all: SignedHeaders = {
-        ...headers,
-        'x-ms-version': SERVICE_VERSION,
-        'x-ms-date': new Date(dependencies.clock.wallMs()).toUTCString(),
-        'user-agent': agent,
-        ...(method === 'PUT' && { 'content-length': String(bytes) }),
-      };
-      const path = `${pathname}/${encodeName(name)}`;
-      const signed = await sign({ method, url: `${origin}${path}`, query, headers: all });
-      const { authorization } = signed;
-      const answer = await exchange(pool, {
-        method,
-        path: `${path}${signed.query}`,
-        headers: authorization === undefined ? all : { ...all, authorization },
-        body: body === undefined ? null : bytes > PIECE_BYTES ? inPieces(body) : body,
-        signal,
-      });
-      if (answer.status >= 200 && answer.status < 300) return answer.headers;
+    async send(request, signal) {
+      const answer = await exchange(pool, await signed(request, signal), undefined);
+      if (isGood(answer)) return answer.headers;
       throw badStatus(answer);
+    },
+    async receive(request, bytesMax, signal) {
+      const answer = await exchange(pool, await signed(request, signal), bytesMax);
+      if (!isGood(answer)) throw badStatus(answer);
+      const { headers, content } = answer;
+      return { headers, content };
     },
     close: () => void pool.destroy(),
   };
@@ -128,19 +152,52 @@ function encodeName(name: string): string {
 interface Answer {
   readonly status: number;
   readonly headers: BlobAnswer;
+  /** Of a good answer, where a body is wanted. */
+  readonly content: Buffer;
 }
 
-async function exchange(pool: Pool, request: Parameters<Pool['request']>[0]): Promise<Answer> {
+function isGood({ status }: Answer): boolean {
+  return status >= 200 && status < 300;
+}
+
+async function exchange(
+  pool: Pool,
+  request: Parameters<Pool['request']>[0],
+  bytesMax: number | undefined,
+): Promise<Answer> {
   try {
-    const { statusCode, headers, body } = await pool.request(request);
-    await body.dump({ limit: ANSWER_BYTES_MAX });
+    const { statusCode: status, headers, body } = await pool.request(request);
     const found = Object.entries(headers).flatMap(([name, value]) =>
       typeof value === 'string' ? [[name, value] as const] : [],
     );
-    return { status: statusCode, headers: new Map(found) };
+    const answer = { status, headers: new Map(found), content: Buffer.alloc(0) };
+    if (bytesMax !== undefined && isGood(answer))
+      return { ...answer, content: await contentOf(answer, body, bytesMax) };
+    await body.dump({ limit: ANSWER_BYTES_MAX });
+    return answer;
   } catch (error) {
     throw systemError(error);
   }
+}
+
+/** An answer that says no length, or another one than it has, isn't the service's, or was cut off. */
+async function contentOf({ headers }: Answer, body: Readable, bytesMax: number): Promise<Buffer> {
+  const bytes = Number(headers.get('content-length') ?? Number.NaN);
+  if (!(bytes <= bytesMax)) {
+    // Its own report of that comes as an event.
+    body.once('error', () => undefined).destroy();
+    throw Number.isNaN(bytes)
+      ? new EvictdError('bad-answer', 'the answer has no length')
+      : new EvictdError('too-large', `the answer has ${bytes} bytes, more than the ${bytesMax} expected`);
+  }
+  const content = Buffer.allocUnsafeSlow(bytes);
+  let filled = 0;
+  for await (const chunk of body) {
+    // The stream has no encoding set, so its chunks are buffers.
+    filled += (chunk as Buffer).copy(content, filled);
+  }
+  if (filled === bytes) return content;
+  throw new EvictdError('network', `only ${filled} of ${bytes} bytes arrived`);
 }
 
 /** undici's own codes in the terms of the system errors that they come from. */
