@@ -27,7 +27,37 @@ export type ReadJob =
       readonly size: number;
       /** Changed later than this, epoch ms by the guest's clock, it isn't read yet. */
       readonly changedBeforeMs: number;
-    };
+    }
+  | PlaceJob
+  | VerifyJob;
+
+/** Fetched blocks that follow each other, to be written to an open file if they are what they should be. */
+export interface PlaceJob {
+  readonly kind: 'place';
+  readonly content: Uint8Array<ArrayBuffer>;
+  readonly blocks: readonly string[];
+  readonly lengths: readonly number[];
+  readonly fd: number;
+  readonly position: number;
+}
+
+export type PlaceResult = { readonly kind: 'placed' } | { readonly kind: 'wrong'; readonly index: number };
+
+/** Is a block of an open file what it should be? `zeroId` is the id of as many zeros; it is copied to `copyTo`. */
+export interface VerifyJob {
+  readonly kind: 'verify';
+  readonly fd: number;
+  readonly position: number;
+  readonly length: number;
+  readonly id: string;
+  readonly zeroId?: string;
+  readonly copyTo?: number;
+}
+
+export interface VerifyResult {
+  readonly kind: 'verified';
+  readonly isSame: boolean;
+}
 
 export type ReadResult =
   | {
@@ -39,6 +69,8 @@ export type ReadResult =
   /** The file is shorter than it was. */
   | { readonly kind: 'short'; readonly memory: ArrayBuffer }
   | { readonly kind: 'compared'; readonly same: readonly boolean[] }
+  | PlaceResult
+  | VerifyResult
   | { readonly kind: 'file'; readonly stat: FileStat; readonly id: string; readonly content: Uint8Array }
   /** Not to be had so easily: gone, too large, no regular file, being written to, or not readable. */
   | { readonly kind: 'not-so' }

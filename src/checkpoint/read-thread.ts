@@ -9,6 +9,7 @@ import { parentPort } from 'node:worker_threads';
 import { createFingerprinter } from './fingerprint.ts';
 import type { Fingerprinter } from './fingerprint.ts';
 import type { ReadAnswers, ReadJob, ReadOrders, ReadResult } from './read-job.ts';
+import { placeBlocks, verifyBlock } from './restore-thread.ts';
 import type { FileStat } from './scan.ts';
 
 /** What is read stays in the processor's cache until it is hashed: twice as fast as block by block. */
@@ -31,6 +32,10 @@ function perform(job: ReadJob): ReadResult {
         return compare(job);
       case 'file':
         return readFile(job);
+      case 'place':
+        return placeBlocks(job);
+      case 'verify':
+        return verifyBlock(job);
     }
   } catch (error) {
     // Only calls of the file system throw here, and those have a code.

@@ -62,11 +62,16 @@ export function startReadWorker(listener: ReadWorkerListener): ReadWorker {
         orders.set(++serial, order);
         return [serial, order.job] as const;
       });
-      const moved = more.flatMap(({ job }) => (job.kind === 'block' ? [job.memory] : []));
+      const moved = more.flatMap(({ job }) => memoryOf(job));
       worker.postMessage(numbered, moved);
     },
     end: () => end('was ended'),
   };
+}
+
+function memoryOf(job: ReadJob): ArrayBuffer[] {
+  if (job.kind === 'block') return [job.memory];
+  return job.kind === 'place' ? [job.content.buffer] : [];
 }
 
 function startThread(): Worker {

@@ -3,13 +3,16 @@ import type { FileHandle } from 'node:fs/promises';
 
 import { forEachLimit } from '../base/concurrency.ts';
 import type { Gate } from '../base/concurrency.ts';
+import { AssertionFailed } from '../base/assert.ts';
 import { EvictdError } from '../base/errors.ts';
 import { blockIdOf } from './block-id.ts';
 import { blockLength } from './block-size.ts';
 import { quotePath } from './path-name.ts';
+import type { ReadResult } from './read-job.ts';
+import type { Reader } from './reader.ts';
 import type { ManifestFile } from './schema.ts';
 import type { BlobStore } from './store.ts';
-import type { ZeroBlocks } from './zero-block.ts';
+import type { ZeroIds } from './zero-block.ts';
 
 export interface BlockContext {
   /** `PREFIX/KEY/SET/`. */
@@ -17,12 +20,15 @@ export interface BlockContext {
   readonly store: BlobStore;
   /** Bounds requests and bytes in memory over all files. */
   readonly gate: Gate;
-  readonly zeroBlocks: ZeroBlocks;
+  readonly zeroIds: ZeroIds;
+  readonly reader: Reader;
   readonly onBytes: (bytes: number, from: 'store' | 'disk') => void;
 }
 
 /** At most this much of a file is in one request and in memory at once; larger blocks are moved in pieces of it. */
 export const PIECE_BYTES_MAX = 8 * 1024 ** 2;
+/** Below this handing it to a thread costs more than it saves. */
+const THREAD_BYTES_MIN = 256 * 1024;
 const RUNS_IN_FLIGHT = 8;
 const LOCAL_BLOCKS_IN_FLIGHT = 4;
 
@@ -53,15 +59,8 @@ export async function fetchBlocks(
     using _place = await context.gate.enter(run.bytes, inner);
     const offset = run.first * file.blockSize;
     const content = await readStored(context, file, offset, run.bytes, inner);
-    let at = 0;
-    for (let index = run.first; index < run.first + run.count; index++) {
-      const length = blockLength(file.size, file.blockSize, index);
-      const block = content.subarray(at, at + length);
-      if (block.length !== length || blockIdOf(block) !== file.blocks[index])
-        throw corrupt(context, file, index);
-      at += length;
-    }
-    await writeFully(handle, content, offset);
+    const wrong = await place(context, file, run, content, handle);
+    if (wrong !== undefined) throw corrupt(context, file, wrong);
     context.onBytes(run.bytes, 'store');
   });
 }
@@ -77,10 +76,11 @@ export async function sameBlocksOf(
   signal: AbortSignal,
 ): Promise<ReadonlySet<number>> {
   const same = new Set<number>();
-  await forEachLimit(file.blocks.entries(), LOCAL_BLOCKS_IN_FLIGHT, signal, async ([index, id], inner) => {
+  await forEachLimit(file.blocks.keys(), LOCAL_BLOCKS_IN_FLIGHT, signal, async (index, inner) => {
     const length = blockLength(file.size, file.blockSize, index);
     if (index * file.blockSize + length > local.size) return;
-    if ((await readLocalBlock(context, file, index, local.handle, inner)) === id) same.add(index);
+    inner.throwIfAborted();
+    if (await isLocally(context, file, index, local.handle)) same.add(index);
   });
   return same;
 }
@@ -96,53 +96,94 @@ export async function copyBlocks(
 ): Promise<readonly number[]> {
   const changed: number[] = [];
   await forEachLimit(indexes, LOCAL_BLOCKS_IN_FLIGHT, signal, async (index, inner) => {
-    const id = await readLocalBlock(context, file, index, local, inner, async (piece, position) => {
-      await writeFully(handle, piece, position);
-    });
-    if (id === file.blocks[index]) context.onBytes(blockLength(file.size, file.blockSize, index), 'disk');
+    inner.throwIfAborted();
+    const isSame = await isLocally(context, file, index, local, handle);
+    if (isSame) context.onBytes(blockLength(file.size, file.blockSize, index), 'disk');
     else changed.push(index);
   });
   return changed;
 }
 
-/** Blocks of the file that hold only zeros, by their ids. */
-export function zeroBlocksOf({ zeroBlocks }: BlockContext, file: ManifestFile): ReadonlySet<number> {
+/**
+ * Blocks of the file that hold only zeros, by their ids. What ends a file is only looked at after such a block:
+ * working out the id for its length costs as much as hashing it.
+ */
+export function zeroBlocksOf({ zeroIds }: BlockContext, file: ManifestFile): ReadonlySet<number> {
   const zero = new Set<number>();
-  if (file.size === 0) return zero;
   const last = file.blocks.length - 1;
-  const fullId = last === 0 ? undefined : zeroBlocks.idOf(file.blockSize);
   for (const [index, id] of file.blocks.entries()) {
-    if (index === last ? id === zeroBlocks.idOf(blockLength(file.size, file.blockSize, last)) : id === fullId)
-      zero.add(index);
+    const length = blockLength(file.size, file.blockSize, index);
+    const isLikely = length === file.blockSize ? last > 0 : zero.has(index - 1);
+    if (isLikely && id === zeroIds(length)) zero.add(index);
   }
   return zero;
 }
 
-/** The id of what is there; undefined when it can't be the file's block. `onPiece` gets the content as it is read. */
-async function readLocalBlock(
-  context: BlockContext,
+/** Checks and writes what was fetched; answers the first block that is wrong. The content may be gone then. */
+async function place(
+  { reader }: BlockContext,
+  file: ManifestFile,
+  run: Run,
+  content: Uint8Array,
+  handle: FileHandle,
+): Promise<number | undefined> {
+  const indexes = Array.from({ length: run.count }, (_, at) => run.first + at);
+  const blocks = indexes.map((index) => file.blocks[index] ?? '');
+  const lengths = indexes.map((index) => blockLength(file.size, file.blockSize, index));
+  const position = run.first * file.blockSize;
+  const { buffer } = content;
+  if (
+    run.bytes < THREAD_BYTES_MIN ||
+    !(buffer instanceof ArrayBuffer) ||
+    buffer.byteLength !== content.length
+  ) {
+    let start = 0;
+    for (const [at, id] of blocks.entries()) {
+      const block = content.subarray(start, (start += lengths[at] ?? 0));
+      if (block.length !== lengths[at] || blockIdOf(block) !== id) return run.first + at;
+    }
+    await writeFully(handle, content, position);
+    return undefined;
+  }
+  const moved = new Uint8Array(buffer);
+  const result = await reader.run({
+    kind: 'place',
+    content: moved,
+    blocks,
+    lengths,
+    fd: handle.fd,
+    position,
+  });
+  if (result.kind === 'wrong') return run.first + result.index;
+  if (result.kind !== 'placed') throw errorOf(result);
+  return undefined;
+}
+
+/** Whether a block on disk is the manifest's; it is copied to `copyTo`, which may then hold what is wrong. */
+async function isLocally(
+  { reader, zeroIds }: BlockContext,
   file: ManifestFile,
   index: number,
-  handle: FileHandle,
-  signal: AbortSignal,
-  onPiece: (piece: Uint8Array, position: number) => Promise<void> = async () => undefined,
-): Promise<string | undefined> {
-  const start = index * file.blockSize;
+  { fd }: FileHandle,
+  copyTo?: FileHandle,
+): Promise<boolean> {
   const length = blockLength(file.size, file.blockSize, index);
-  const hash = length > PIECE_BYTES_MAX ? createHash('sha256') : undefined;
-  using _place = await context.gate.enter(Math.min(length, PIECE_BYTES_MAX), signal);
-  const buffer = Buffer.allocUnsafe(Math.min(length, PIECE_BYTES_MAX));
-  for (let at = 0; at < length; at += buffer.length) {
-    const piece = buffer.subarray(0, Math.min(buffer.length, length - at));
-    if (!(await readFully(handle, piece, start + at))) return undefined;
-    await onPiece(piece, start + at);
-    hash?.update(piece);
-    // Comparing with zeros is a tenth of the work of hashing.
-    if (hash === undefined)
-      return context.zeroBlocks.isZero(piece) ? context.zeroBlocks.idOf(length) : blockIdOf(piece);
-    signal.throwIfAborted();
-  }
-  return hash?.digest('base64');
+  const result = await reader.run({
+    kind: 'verify',
+    fd,
+    position: index * file.blockSize,
+    length,
+    id: file.blocks[index] ?? '',
+    ...(length === file.blockSize && { zeroId: zeroIds(length) }),
+    ...(copyTo !== undefined && { copyTo: copyTo.fd }),
+  });
+  if (result.kind !== 'verified') throw errorOf(result);
+  return result.isSame;
+}
+
+function errorOf(result: ReadResult): Error {
+  if (result.kind !== 'failed') throw new AssertionFailed(`a thread answered ${result.kind}`);
+  return Object.assign(new Error(result.message), { code: result.errno });
 }
 
 async function fetchInPieces(
@@ -202,15 +243,6 @@ async function readStored(
       { remedy: 'it was pruned meanwhile: restore again, or another checkpoint with --at', cause: error },
     );
   }
-}
-
-async function readFully(handle: FileHandle, bytes: Buffer, position: number): Promise<boolean> {
-  for (let at = 0; at < bytes.length;) {
-    const { bytesRead } = await handle.read(bytes, at, bytes.length - at, position + at);
-    if (bytesRead === 0) return false;
-    at += bytesRead;
-  }
-  return true;
 }
 
 async function writeFully(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {

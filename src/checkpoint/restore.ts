@@ -9,6 +9,8 @@ import type { SetPlace } from './blob-name.ts';
 import { isCheckpointId, listCheckpointIds, readManifest } from './manifest.ts';
 import { restoreFile } from './restore-file.ts';
 import type { RestoreFileContext } from './restore-file.ts';
+import { createReader } from './reader.ts';
+import type { Reader } from './reader.ts';
 import { markComplete, markUnfinished } from './restore-marker.ts';
 import { openRestoreTarget } from './restore-target.ts';
 import type { RestoreTarget } from './restore-target.ts';
@@ -16,7 +18,7 @@ import type { Manifest, RestoreMarker } from './schema.ts';
 import type { BlobStore } from './store.ts';
 import { TRANSFER_LIMITS } from './transfer.ts';
 import type { TransferLimits } from './transfer.ts';
-import { createZeroBlocks } from './zero-block.ts';
+import { createZeroIds } from './zero-block.ts';
 
 export interface RestoreOptions extends SetPlace {
   /** A checkpoint's id; the newest one without. */
@@ -109,6 +111,7 @@ export async function restoreManifest(
   const startedAt = clock.monotonicMs();
   const { durable = true, limits = TRANSFER_LIMITS } = options;
   await using target = await openRestoreTarget({ folder: options.target, durable, ifNew: manifest.root });
+  using reader = threads(clock);
   const counts = createCounts(manifest, dependencies.onProgress);
   const hardLinks = Map.groupBy(manifest.hardLinks, (link) => link.target);
   const context: RestoreFileContext = {
@@ -116,7 +119,8 @@ export async function restoreManifest(
     prefix: setPrefix(options),
     store,
     gate: createGate({ placesMax: limits.requestsMax, weightMax: limits.bytesMax }),
-    zeroBlocks: createZeroBlocks(),
+    zeroIds: createZeroIds(),
+    reader,
     onBytes: (more, from) => counts.addBytes(more, from),
     hardLinksTo: (path) => hardLinks.get(path)?.length ?? 0,
   };
@@ -166,6 +170,11 @@ async function finishFolders(target: RestoreTarget, manifest: Manifest, signal: 
 function byDepth({ directories }: Manifest): Manifest['directories'][] {
   const depths = Map.groupBy(directories, ({ path }) => path.split('/').length);
   return [...depths].toSorted(([one], [other]) => one - other).map(([, folders]) => folders);
+}
+
+function threads(clock: Clock): Reader & Disposable {
+  const reader = createReader({ clock });
+  return { ...reader, [Symbol.dispose]: () => reader.close() };
 }
 
 function markerOf(

@@ -49,7 +49,7 @@ test('the hole at the end of a file comes back as one, whatever its length', asy
   await using from = await testFolder();
   await using to = await testFolder();
   await writeSparse(`${from.path}/tail`, 9 * MIB + 12_345, [0]);
-  await writeSparse(`${from.path}/only`, 3 * MIB, []);
+  await writeSparse(`${from.path}/only`, 8 * MIB, []);
   const service = createMemoryService();
   await committed(testCheckpointer(service.connect(), from.path));
   const store = service.connect();
