@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 import { startTestImds } from '../support/mock-imds.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
+import { checkpointByDaemon } from './daemon.ts';
 import { SIGNATURE, type Sink } from './sink.ts';
 
 /** One program that copies a folder to the sink, from its start to its end. */
@@ -24,7 +25,10 @@ export interface Run {
 }
 
 export interface Clients extends AsyncDisposable {
+  /** A checkpoint by the running daemon, as at a notice. */
   readonly evictd: Client;
+  /** `evictd checkpoint` without a daemon: with the start of Node. */
+  readonly evictdOnce: Client;
   readonly rclone: Client;
   /** 8 MiB × 8, 64 files at a time, nothing hashed. */
   readonly rcloneTuned: Client;
@@ -43,7 +47,8 @@ export async function prepareClients(sink: Sink, folder: string): Promise<Client
   const imds = await startTestImds();
   const notes: string[] = [];
   return {
-    evictd: evictd(sink, folder, imds.url),
+    evictd: evictd('evictd', sink, folder, imds.url),
+    evictdOnce: evictd('evictd, started for it', sink, folder, imds.url),
     rclone: rclone('rclone, defaults', sink, [], ''),
     rcloneTuned: rclone(
       'rclone, tuned, unhashed',
@@ -57,21 +62,24 @@ export async function prepareClients(sink: Sink, folder: string): Promise<Client
   };
 }
 
-function evictd(sink: Sink, folder: string, imds: string): Client {
+function evictd(name: 'evictd' | 'evictd, started for it', sink: Sink, folder: string, imds: string): Client {
   return {
-    name: 'evictd',
+    name,
     async upload(source, place) {
       const config = join(folder, 'evictd.json');
       const state = join(folder, 'state');
       const key = place.replaceAll('/', '-');
       const store = { url: sink.url, auth: { kind: 'sas', file: sink.signatureFile } };
-      const checkpoint = { store, key, sets: [{ name: 'job', path: source }] };
-      const control = { socket: join(folder, 'no-daemon.sock') };
+      const sets = [{ name: 'job', path: source }];
+      const checkpoint = { store, key, sets, background: false };
+      const control = { socket: join(folder, 'evictd.sock') };
       const content = { imds: { endpoint: imds }, checkpoint, state: { dir: state }, control };
       await rm(state, { recursive: true, force: true });
       await writeFile(config, JSON.stringify(content), { mode: 0o600 });
-      const args = [join(ROOT, 'dist/evictd.js'), 'checkpoint', '--config', config];
-      return timed(process.execPath, args, { NODE_EXTRA_CA_CERTS: sink.caFile }, folder);
+      const bundle = join(ROOT, 'dist/evictd.js');
+      const env = { NODE_EXTRA_CA_CERTS: sink.caFile };
+      if (name === 'evictd') return checkpointByDaemon(bundle, config, control.socket, env);
+      return timed(process.execPath, [bundle, 'checkpoint', '--config', config], env, folder);
     },
   };
 }

@@ -44,18 +44,24 @@ export async function* compareUploads(
 ): AsyncGenerator<UploadComparison> {
   await using work = await openWork();
   const { clients, sink } = work;
-  const { evictd, rclone, rcloneTuned, azcopy } = clients;
+  const { evictd, evictdOnce, rclone, rcloneTuned, azcopy } = clients;
   const others = azcopy === undefined ? [] : [azcopy];
   const smallFiles = Math.max(50, Math.round((SMALL_FILES * bytes) / 1024 ** 3));
   const cases = [
-    { name: 'file', files: 1, size: bytes, latencyMs: 0, peers: [rclone, rcloneTuned, ...others] },
+    {
+      name: 'file',
+      files: 1,
+      size: bytes,
+      latencyMs: 0,
+      peers: [evictdOnce, rclone, rcloneTuned, ...others],
+    },
     { name: 'large-file', files: 1, size: 8 * bytes, latencyMs: 0, peers: [rcloneTuned, ...others] },
     ...[0, LATENCY_MS].map((latencyMs) => ({
       name: latencyMs === 0 ? 'small-files' : 'small-files-latency',
       files: smallFiles,
       size: SMALL_BYTES,
       latencyMs,
-      peers: [rcloneTuned],
+      peers: [evictdOnce, rcloneTuned],
     })),
   ];
   for (const { name, files, size, latencyMs, peers } of cases) {

@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+
+import { askDaemon } from '../../src/control/client.ts';
+import type { CheckpointAnswer } from '../../src/daemon/wire-control.ts';
+import type { Run } from './clients.ts';
+
+const READY_MS = 20_000;
+const CHECKPOINT_MS = 600_000;
+
+/**
+ * Starts the daemon on `config`, waits until its store is ready, has it take a checkpoint, and ends it:
+ * what a notice would start. Measured is the checkpoint alone.
+ */
+export async function checkpointByDaemon(
+  bundle: string,
+  config: string,
+  socket: string,
+  env: Readonly<Record<string, string>>,
+): Promise<Run> {
+  const child = spawn(process.execPath, [bundle, 'run', '--config', config], {
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const exited = once(child, 'exit');
+  try {
+    await lineWith(createInterface({ input: child.stdout }), 'checkpoint store is ready');
+    const before = await usageOf(child.pid);
+    const startedAt = performance.now();
+    const signal = AbortSignal.timeout(CHECKPOINT_MS);
+    const asked = { body: {}, timeoutMs: CHECKPOINT_MS, signal };
+    // The daemon is of this same checkout.
+    const answer = (await askDaemon(socket, 'POST', '/v1/checkpoint', asked)) as CheckpointAnswer;
+    const ms = performance.now() - startedAt;
+    const after = await usageOf(child.pid);
+    for (const set of answer.sets) {
+      if (set.kind === 'failed') throw new Error(`evictd: ${set.code}: ${set.detail}`);
+    }
+    return { ms, cpuMs: after.cpuMs - before.cpuMs, rssPeakBytes: after.rssPeakBytes };
+  } finally {
+    child.kill('SIGTERM');
+    await exited;
+  }
+}
+
+async function lineWith(lines: AsyncIterable<string>, wanted: string): Promise<void> {
+  const late = AbortSignal.timeout(READY_MS);
+  for await (const line of lines) {
+    if (line.includes(wanted)) return;
+    late.throwIfAborted();
+  }
+  throw new Error(`evictd ended without saying "${wanted}"`);
+}
+
+/** CPU time with all threads, and the highest resident size. Linux: proc(5), ticks of 10 ms. */
+async function usageOf(pid: number | undefined): Promise<{ cpuMs: number; rssPeakBytes: number }> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+  const status = await readFile(`/proc/${pid}/status`, 'utf8');
+  // The name, which may hold anything, ends at the last parenthesis; user and system time are the 12th and 13th after it.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return {
+    cpuMs: (Number(fields[11]) + Number(fields[12])) * 10,
+    rssPeakBytes: Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) * 1024,
+  };
+}
