@@ -19,7 +19,7 @@ const MS_PER_BYTE = 1000 / 1024 ** 2;
 /** The reading half of the store. */
 export function createReader(client: AzureClient): Pick<BlobStore, 'list' | 'read' | 'blocks' | 'head'> {
   return {
-    list: (prefix, signal) => list(client, prefix, signal),
+    list: (prefix, signal, options) => list(client, prefix, options?.snapshots ?? false, signal),
     read: (name, options, signal) =>
       client.call(
         {
@@ -70,7 +70,12 @@ export function required<T>(value: T | undefined, what: string): T {
   return value;
 }
 
-async function* list(client: AzureClient, prefix: string, signal: AbortSignal): AsyncGenerator<BlobItem> {
+async function* list(
+  client: AzureClient,
+  prefix: string,
+  includeSnapshots: boolean,
+  signal: AbortSignal,
+): AsyncGenerator<BlobItem> {
   let continuationToken: string | undefined;
   do {
     const settings = {
@@ -80,13 +85,14 @@ async function* list(client: AzureClient, prefix: string, signal: AbortSignal): 
     const page = await client.call(
       {
         what: `list blobs below ${prefix}`,
-        run: (trySignal) => firstPage(client, { prefix, abortSignal: trySignal }, settings),
+        run: (trySignal) => firstPage(client, { prefix, includeSnapshots, abortSignal: trySignal }, settings),
       },
       signal,
     );
     for (const item of page.segment.blobItems ?? []) {
       yield {
         name: item.name,
+        ...(item.snapshot !== undefined && item.snapshot !== '' && { snapshot: item.snapshot }),
         // Without quotes in listings, with them everywhere else.
         etag: item.properties.etag.startsWith('"') ? item.properties.etag : `"${item.properties.etag}"`,
         bytes: item.properties.contentLength ?? 0,
@@ -99,7 +105,7 @@ async function* list(client: AzureClient, prefix: string, signal: AbortSignal): 
 
 async function firstPage(
   client: AzureClient,
-  options: { prefix: string; abortSignal: AbortSignal },
+  options: { prefix: string; includeSnapshots: boolean; abortSignal: AbortSignal },
   settings: { maxPageSize: number; continuationToken?: string },
 ) {
   for await (const page of client.container.listBlobsFlat(options).byPage(settings)) {

@@ -1,11 +1,11 @@
 import type { Clock } from '../base/clock.ts';
-import { forEachLimit } from '../base/concurrency.ts';
-import { EvictdError } from '../base/errors.ts';
+import type { EvictdError } from '../base/errors.ts';
 import type { CheckpointReason } from '../core/ports.ts';
+import { createBase } from './base.ts';
 import { blobNameOf, setPrefix } from './blob-name.ts';
-import { commitFile } from './commit-file.ts';
-import type { CommitContext, Writer } from './commit-file.ts';
-import { fileChanging, filesChanging } from './file-error.ts';
+import type { Writer } from './commit-file.ts';
+import { commitFiles } from './commit-files.ts';
+import { filesChanging } from './file-error.ts';
 import { indexFileName, openFileIndex } from './file-index.ts';
 import type { FileIndex } from './file-index.ts';
 import { nextCheckpointId } from './manifest.ts';
@@ -13,15 +13,12 @@ import { createTracker } from './progress.ts';
 import type { SetTracker } from './progress.ts';
 import type { Reader } from './reader.ts';
 import type { Manifest, ManifestFile } from './schema.ts';
-import { sameStat } from './scan.ts';
-import type { Scan, ScannedFile, SetOptions } from './scan.ts';
-import { sendFile } from './send-file.ts';
-import type { FileVersion, SendContext } from './send-file.ts';
-import { FILES_IN_FLIGHT, look, sendChanged, settle } from './settle.ts';
+import type { SetOptions } from './scan.ts';
+import type { SendContext } from './send-file.ts';
+import { look, sendChanged, settle } from './settle.ts';
 import type { SetWork, Versions } from './settle.ts';
 import type { BlobStore } from './store.ts';
-import { forgetBlocks, loadStoredSet } from './stored-blobs.ts';
-import type { StoredBlob, StoredSet } from './stored-blobs.ts';
+import { nameOnly } from './stored-blobs.ts';
 import type { Transfer } from './transfer.ts';
 import { foldersAndLinks, writeManifest } from './write-manifest.ts';
 
@@ -32,6 +29,8 @@ export interface CheckpointSet {
   /** Scans and sends what the store lacks, except files that change meanwhile; `stop` is asked at each block and ends it early. */
   stage(stop: () => boolean, signal: AbortSignal): Promise<void>;
   commit(reason: CheckpointReason, signal: AbortSignal): Promise<Committed>;
+  /** What the store has is asked for anew at the next call. */
+  reload(): void;
   /** Writes the file index, where one is kept. */
   saveIndex(): Promise<void>;
 }
@@ -80,41 +79,41 @@ export function createCheckpointSet(
   const tracker = createTracker();
   const activity: SetActivity = { filesRead: 0, bytesRead: 0, bytesSent: 0, specials: 0 };
   const note = (error: EvictdError) => dependencies.onNote(set.name, error);
+  const base = createBase({ place, writer }, { store, clock, onUnusable: note });
   let index: FileIndex | undefined;
-  let stored: StoredSet | undefined;
   let bytesSentAtCommit = 0;
 
-  const begin = async (signal: AbortSignal): Promise<SetWork> => {
+  const begin = async (thorough: boolean, signal: AbortSignal): Promise<SetWork> => {
     const { indexDirectory } = options;
     const file = indexDirectory === undefined ? undefined : indexFileName(indexDirectory, set.name);
     const known = (index ??= await openFileIndex({ file, root: set.path }, note));
-    const base = (stored ??= await loadStoredSet(store, place, signal, note));
+    const stored = await base.load(thorough, signal);
     const send: SendContext = {
       root: set.path,
       prefix,
       ...dependencies,
       index: known,
-      blobOf: (path) => base.blob(blobNameOf(path, prefix.length)),
+      blobOf: (path) => stored.blob(blobNameOf(path, prefix.length)),
       onStored: (path, bytes) => tracker.store(path, bytes),
       onFileRead: () => activity.filesRead++,
       onRead: (bytes) => (activity.bytesRead += bytes),
       onSent: (bytes) => (activity.bytesSent += bytes),
     };
-    return { set, send, stored: base, tracker, activity };
+    return { set, send, stored, tracker, activity };
   };
 
   return {
     tracker,
     activity,
     async stage(stop, signal) {
-      const begun = await begin(signal);
+      const begun = await begin(false, signal);
       if (stop()) return;
       const versions: Versions = new Map();
       const scan = await look(begun, versions, signal);
       await sendChanged(begun, scan, versions, { stop, readsMax: 1, changing: 'leave' }, signal);
     },
     async commit(reason, signal) {
-      const begun = await begin(signal);
+      const begun = await begin(reason !== 'notice', signal);
       const context = () => ({ prefix, store, transfer, writer, id: nextCheckpointId(begun.stored.parent) });
       const { scan, versions, changing } = await settle(begun, context(), signal);
       if (changing.length > 0) note(filesChanging(set.path, changing));
@@ -124,10 +123,12 @@ export function createCheckpointSet(
       const head = { key: options.key, set: set.name, createdAt, reason, writer, totals };
       const content = { ...head, filesChanging: changing.length, files: entries, ...foldersAndLinks(scan) };
       const id = await writeManifest(context, begun.stored, content, signal);
+      nameOnly(begun.stored, new Set(entries.map(({ blob }) => blob)));
       begun.send.index.keepOnly(new Set(entries.map(({ path }) => path)));
       bytesSentAtCommit = activity.bytesSent;
       return { id, ...totals };
     },
+    reload: () => base.outdate(),
     saveIndex: async () => index?.save(),
   };
 }
@@ -135,48 +136,4 @@ export function createCheckpointSet(
 function totalsOf(entries: readonly ManifestFile[], bytesSent: number): Manifest['totals'] {
   const bytes = entries.reduce((sum, { size }) => sum + size, 0);
   return { files: entries.length, bytes, bytesSent };
-}
-
-/** In path order, whatever the order in which they get done. */
-async function commitFiles(
-  begun: SetWork,
-  context: CommitContext,
-  scan: Scan,
-  versions: Versions,
-  signal: AbortSignal,
-): Promise<ManifestFile[]> {
-  const entries = new Map<string, ManifestFile>();
-  await forEachLimit(scan.files, FILES_IN_FLIGHT, signal, async (file, inner) => {
-    const version = versions.get(file.path);
-    if (version === undefined) throw fileChanging(begun.set.path, file.path);
-    const blob = begun.send.blobOf(file.path);
-    entries.set(file.path, await commitOrRestage(begun, context, file, version, blob, inner));
-  });
-  return scan.files.flatMap(({ path }) => entries.get(path) ?? []);
-}
-
-/** Staged blocks expire after a week, and go with another commit of the blob: then they are sent once more. */
-async function commitOrRestage(
-  begun: SetWork,
-  context: CommitContext,
-  file: ScannedFile,
-  version: FileVersion,
-  blob: StoredBlob,
-  signal: AbortSignal,
-): Promise<ManifestFile> {
-  try {
-    return await commitFile(context, file, version, blob, signal);
-  } catch (error) {
-    if (!(error instanceof EvictdError) || error.code !== 'missing-block') throw error;
-    forgetBlocks(blob);
-    const again = await sendFile(
-      begun.send,
-      file,
-      { stop: () => false, readsMax: 1, changing: 'fail' },
-      signal,
-    );
-    if (again === undefined || !sameStat(again.stat, file.stat))
-      throw fileChanging(begun.set.path, file.path);
-    return commitFile(context, file, again, blob, signal);
-  }
 }

@@ -1,5 +1,6 @@
 import { EvictdError } from '../base/errors.ts';
 import { contentIdOf, sameBlocks } from './block-id.ts';
+import { isOwnVm, overtaken, printable } from './overtaken.ts';
 import type { ManifestFile } from './schema.ts';
 import type { ScannedFile } from './scan.ts';
 import type { FileVersion } from './send-file.ts';
@@ -119,6 +120,7 @@ async function commitBlocks(
 
 function wrote(blob: StoredBlob, written: Written, blocks: readonly string[]): void {
   blob.etag = written.etag;
+  blob.isNamed = true;
   blob.content = blocks;
   blob.snapshot = undefined;
 }
@@ -141,27 +143,38 @@ export async function writeOwn(
     contentType: 'application/octet-stream',
   });
   try {
-    return await write(options(etag === undefined ? { ifNone: true } : { ifEtag: etag }));
+    return await write(options(conditionFor(etag)));
   } catch (error) {
     if (!isConflict(error)) throw error;
     const head = await context.store.head(name, signal);
-    if (head !== undefined && head.metadata['evictd_process'] === context.writer.process) {
-      return await blaming(context, name, signal, () => write(options({ ifEtag: head.etag })));
+    // What was removed meanwhile (by retention, or a rule of the account) has no content that could get lost.
+    const isGone = head === undefined && etag !== undefined;
+    if (isGone || head?.metadata['evictd_process'] === context.writer.process) {
+      return await blaming(context, name, signal, () => write(options(conditionFor(head?.etag))));
     }
-    throw conflict(name, head?.metadata, error);
+    throw conflict(context.writer, name, head?.metadata, error);
   }
+}
+
+function conditionFor(etag: string | undefined): WriteCondition {
+  return etag === undefined ? { ifNone: true } : { ifEtag: etag };
 }
 
 export function isConflict(error: unknown): error is EvictdError {
   return error instanceof EvictdError && error.code === 'conflict';
 }
 
-/** The one message for two writers of one key. `metadata` is the other one's, where it left some. */
+/**
+ * The one message for two writers of one key. `metadata` is the other one's, where it left some; another process of
+ * this VM is no other writer, but `overtaken`.
+ */
 export function conflict(
+  writer: Writer,
   name: string,
   metadata: Readonly<Record<string, string>> | undefined,
   cause: unknown,
 ): EvictdError {
+  if (isOwnVm(writer, metadata)) return overtaken(name, cause);
   const vm = metadata?.['evictd_vm_name'];
   const other =
     metadata === undefined
@@ -185,22 +198,19 @@ async function blaming<T>(
     return await run();
   } catch (error) {
     if (!isConflict(error)) throw error;
-    throw conflict(name, (await context.store.head(name, signal))?.metadata, error);
+    throw conflict(context.writer, name, (await context.store.head(name, signal))?.metadata, error);
   }
 }
 
 /** Names are C# identifiers in lower case (the service doesn't keep case), values printable ASCII. */
 export function metadataOf(context: CommitContext, blocks: readonly string[]): Record<string, string> {
-  const { vmName, vmId, process } = context.writer;
+  const { vmName, vmId, bootId, process } = context.writer;
   return {
     evictd_vm_name: printable(vmName),
     evictd_vm_id: printable(vmId),
+    evictd_boot_id: printable(bootId),
     evictd_process: process,
     evictd_checkpoint: context.id,
     evictd_content: contentIdOf(blocks),
   };
-}
-
-function printable(text: string): string {
-  return text.replace(/[^ -~]/g, '?').trim() || 'unknown';
 }

@@ -34,13 +34,29 @@ export async function listCheckpointIds(
   place: SetPlace,
   signal: AbortSignal,
 ): Promise<string[]> {
+  return (await listManifests(store, place, signal)).map(({ id }) => id);
+}
+
+export interface ListedManifest {
+  readonly id: string;
+  readonly etag: string;
+  /** Epoch ms by the server's clock. */
+  readonly writtenAt: number;
+}
+
+/** The set's manifests, oldest first. Names that aren't ours are left out. */
+export async function listManifests(
+  store: BlobStore,
+  place: SetPlace,
+  signal: AbortSignal,
+): Promise<ListedManifest[]> {
   const prefix = `${setPrefix(place)}${CHECKPOINTS}`;
-  const ids: string[] = [];
-  for await (const item of store.list(prefix, signal)) {
-    const id = /^(\d{8})\.json$/.exec(item.name.slice(prefix.length))?.[1];
-    if (id !== undefined) ids.push(id);
+  const listed: ListedManifest[] = [];
+  for await (const { name, etag, modifiedAt } of store.list(prefix, signal)) {
+    const id = /^(\d{8})\.json$/.exec(name.slice(prefix.length))?.[1];
+    if (id !== undefined) listed.push({ id, etag, writtenAt: modifiedAt });
   }
-  return ids.sort();
+  return listed.sort((one, other) => (one.id < other.id ? -1 : 1));
 }
 
 /** Rejects `not-found`, `bad-manifest`, `manifest-version`, or what the store rejects with. */

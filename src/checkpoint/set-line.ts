@@ -47,7 +47,8 @@ const STAGING_RANK = 1_000_000;
  * - A commit that waits or runs, of whichever set, makes all stages stop at their next block; what they have in flight
  *   is used, not repeated.
  * - Nothing here waits for the file index to be on disk.
- * - A conflict is for good: this process never goes on from what the other writer wrote.
+ * - A conflict is for good: this process never goes on from what another VM wrote. What another process of this VM
+ *   wrote is where the next attempt goes on.
  */
 export function createSetLine(options: SetLineOptions, dependencies: SetLineDependencies): SetLine {
   const { name, priority } = options;
@@ -72,7 +73,9 @@ export function createSetLine(options: SetLineOptions, dependencies: SetLineDepe
     const settled = finished.then(
       () => undefined,
       (error: unknown) => {
-        if (error instanceof EvictdError && error.code === 'conflict') conflict ??= error;
+        if (!(error instanceof EvictdError)) return;
+        if (error.code === 'conflict') conflict ??= error;
+        if (error.code === 'overtaken') set.reload();
       },
     );
     void settled.then(() => place[Symbol.dispose]());

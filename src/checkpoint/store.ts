@@ -6,8 +6,12 @@
 export interface BlobStore {
   /** For people: account and container, never a secret. */
   readonly describe: string;
-  /** Blobs below `prefix` in name order; committed ones only. */
-  list(prefix: string, signal: AbortSignal): AsyncIterable<BlobItem>;
+  /** Blobs below `prefix` in name order; committed ones only. With `snapshots`, these as well. */
+  list(
+    prefix: string,
+    signal: AbortSignal,
+    options?: { readonly snapshots: boolean },
+  ): AsyncIterable<BlobItem>;
   /** The whole blob or snapshot, or `range` of it, at most `bytesMax` bytes. Rejects `not-found`. */
   read(name: string, options: ReadOptions, signal: AbortSignal): Promise<Uint8Array>;
   /** Committed and uncommitted blocks; undefined when there is neither. */
@@ -33,6 +37,8 @@ export interface BlobStore {
 
 export interface BlobItem {
   readonly name: string;
+  /** Of a snapshot its id. */
+  readonly snapshot?: string;
   readonly etag: string;
   readonly bytes: number;
   /** Epoch ms by the server's clock. */

@@ -3,9 +3,10 @@ import { createGroup } from '../base/concurrency.ts';
 import { FILES, setPrefix, WRITER } from './blob-name.ts';
 import type { SetPlace } from './blob-name.ts';
 import { contentIdOf } from './block-id.ts';
-import { listCheckpointIds, readManifest } from './manifest.ts';
+import { listManifests, readManifest } from './manifest.ts';
+import type { ListedManifest } from './manifest.ts';
 import type { Manifest } from './schema.ts';
-import type { BlobStore } from './store.ts';
+import type { BlobHead, BlobItem, BlobStore } from './store.ts';
 
 /**
  * What this process knows of one blob. It begins with what the store said at first use and goes on with our own
@@ -26,6 +27,11 @@ export interface StoredBlob {
   listed: boolean;
   /** What the newest manifest cut the file with. */
   blockSize: number | undefined;
+  /**
+   * The newest manifest names the blob, or it was written after that. Any other may be removed by retention as long as
+   * nobody writes it: its content counts only once it was committed anew, which gives it another ETag. See prune.ts.
+   */
+  isNamed: boolean;
 }
 
 /** What the store has of a set. */
@@ -34,7 +40,17 @@ export interface StoredSet {
   parent: string | undefined;
   /** ETag of the set's writer blob. */
   claimEtag: string | undefined;
+  /** Who had written that when it was looked at. */
+  readonly claim: BlobHead | undefined;
+  /** Made when it isn't known yet. */
   blob(name: string): StoredBlob;
+  /** All that are known. */
+  blobs(): Iterable<StoredBlob>;
+}
+
+export interface LoadOptions {
+  /** Ask for the snapshots as well: one that is gone is made anew. Without it they are trusted, which is quicker. */
+  readonly snapshots: boolean;
 }
 
 /**
@@ -45,36 +61,48 @@ export interface StoredSet {
 export async function loadStoredSet(
   store: BlobStore,
   place: SetPlace,
+  options: LoadOptions,
   signal: AbortSignal,
   onUnusable: (error: EvictdError) => void,
 ): Promise<StoredSet> {
   const prefix = setPrefix(place);
   const claim = await store.head(prefix + WRITER, signal);
-  const blobs = new Map<string, StoredBlob>();
-  let parent: string | undefined;
+  const items = new Map<string, BlobItem>();
+  const snapshots = options.snapshots ? new Set<string>() : undefined;
+  let newest: ListedManifest | undefined;
   let manifest: Manifest | undefined;
   const group = createGroup(signal);
   group.run(async (inner) => {
-    for await (const item of store.list(prefix + FILES, inner)) {
+    for await (const item of store.list(prefix + FILES, inner, options)) {
       const name = item.name.slice(prefix.length);
-      blobs.set(name, { ...unknownBlob(name), etag: item.etag });
+      if (item.snapshot === undefined) items.set(name, item);
+      else snapshots?.add(snapshotKey(name, item.snapshot));
     }
   });
   group.run(async (inner) => {
-    parent = (await listCheckpointIds(store, place, inner)).at(-1);
-    if (parent === undefined) return;
+    newest = (await listManifests(store, place, inner)).at(-1);
+    if (newest === undefined) return;
     try {
-      manifest = await readManifest(store, place, parent, inner);
+      manifest = await readManifest(store, place, newest.id, inner);
     } catch (error) {
       if (!(error instanceof EvictdError) || error.code !== 'bad-manifest') throw error;
       onUnusable(error);
     }
   });
   await group.settled();
-  if (manifest !== undefined) recall(manifest, blobs);
+  const isNewer = (item: BlobItem) => newest === undefined || item.modifiedAt > newest.writtenAt;
+  const blobs = new Map<string, StoredBlob>(
+    [...items].map(([name, item]) => [
+      name,
+      { ...unknownBlob(name), etag: item.etag, isNamed: isNewer(item) },
+    ]),
+  );
+  if (manifest !== undefined) recall(manifest, blobs, snapshots);
   return {
-    parent,
+    parent: newest?.id,
     claimEtag: claim?.etag,
+    claim,
+    blobs: () => blobs.values(),
     blob(name) {
       const known = blobs.get(name) ?? unknownBlob(name);
       blobs.set(name, known);
@@ -98,7 +126,7 @@ export async function learnBlocks(
   const list = await store.blocks(prefix + blob.name, signal);
   for (const { id } of [...(list?.committed ?? []), ...(list?.uncommitted ?? [])]) blob.blocks.add(id);
   blob.listed = true;
-  if (blob.etag === undefined || blob.content !== undefined) return;
+  if (blob.etag === undefined || blob.content !== undefined || !blob.isNamed) return;
   if (list !== undefined && list.committed.length > 0) {
     if (list.etag === blob.etag) blob.content = list.committed.map(({ id }) => id);
   } else if (wanted !== undefined) {
@@ -114,6 +142,25 @@ export function forgetBlocks(blob: StoredBlob): void {
   blob.listed = false;
 }
 
+/** After a checkpoint: retention may remove the blobs that it doesn't name, as soon as no older one names them. */
+export function nameOnly(stored: StoredSet, named: ReadonlySet<string>): void {
+  for (const blob of stored.blobs()) {
+    if (named.has(blob.name)) continue;
+    blob.isNamed = false;
+    blob.content = undefined;
+    blob.snapshot = undefined;
+  }
+}
+
+/** The blob is gone, and what was staged for it too. */
+export function forgetBlob(blob: StoredBlob): void {
+  Object.assign(blob, unknownBlob(blob.name));
+}
+
+function snapshotKey(name: string, snapshot: string): string {
+  return `${snapshot} ${name}`;
+}
+
 function unknownBlob(name: string): StoredBlob {
   return {
     name,
@@ -123,18 +170,25 @@ function unknownBlob(name: string): StoredBlob {
     blocks: new Set(),
     listed: false,
     blockSize: undefined,
+    isNamed: true,
   };
 }
 
 /** A blob that is still the version of the manifest holds what the manifest says. */
-function recall(manifest: Manifest, blobs: ReadonlyMap<string, StoredBlob>): void {
+function recall(
+  manifest: Manifest,
+  blobs: ReadonlyMap<string, StoredBlob>,
+  snapshots: ReadonlySet<string> | undefined,
+): void {
   for (const file of manifest.files) {
     const blob = blobs.get(file.blob);
     if (blob === undefined) continue;
     blob.blockSize = file.blockSize;
+    blob.isNamed = true;
     if (blob.etag !== file.etag) continue;
     blob.content = file.blocks;
-    blob.snapshot = file.snapshot;
+    const exists = snapshots?.has(snapshotKey(file.blob, file.snapshot)) ?? true;
+    blob.snapshot = exists ? file.snapshot : undefined;
     // A single block may have been written as a whole blob, and then it is no block that a commit could name.
     if (file.blocks.length > 1) for (const id of file.blocks) blob.blocks.add(id);
   }

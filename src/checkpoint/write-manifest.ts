@@ -36,7 +36,7 @@ export async function writeManifest(
       if (!isConflict(error)) throw error;
       const head = await current.store.head(name, signal);
       if (head?.metadata['evictd_process'] !== current.writer.process || attempt > 1) {
-        throw conflict(name, head?.metadata, error);
+        throw conflict(current.writer, name, head?.metadata, error);
       }
       // Ours: an earlier attempt whose answer got lost. It is a checkpoint; this one comes after it.
       base.parent = current.id;

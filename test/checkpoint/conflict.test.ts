@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest';
 
 import { committed, commitJob, never, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
-import { changeFile, readTree, testFolder, writeTree } from '../support/file-tree.ts';
+import { changeFile, pattern, readTree, testFolder, writeTree } from '../support/file-tree.ts';
 import { createMemoryService, type StoreCall } from '../support/memory-store.ts';
+
+const MIB = 1024 ** 2;
 
 test('of two writers of one key, the second gets a conflict that names the first, and keeps it', async () => {
   await using one = await testFolder();
@@ -47,7 +49,10 @@ test('writers that commit at the same moment: exactly one has the checkpoint, un
   });
   const writers = [
     { path: one.path, checkpointer: testCheckpointer(service.connect(slowAt('1')), one.path) },
-    { path: other.path, checkpointer: testCheckpointer(service.connect(slowAt('2')), other.path) },
+    {
+      path: other.path,
+      checkpointer: testCheckpointer(service.connect(slowAt('2')), other.path, { vmName: 'vm-2' }),
+    },
   ];
   for (const { checkpointer } of writers) await checkpointer.stage('job', never());
   const results = await Promise.all(writers.map(({ checkpointer }) => commitJob(checkpointer)));
@@ -86,4 +91,40 @@ test('a blob that something else overwrote is a conflict that says so', async ()
   const result = await commitJob(checkpointer);
   expect(result).toMatchObject({ kind: 'failed', code: 'conflict' });
   expect(result.kind === 'failed' && result.detail).toContain('something else than evictd');
+});
+
+test('another process of the same VM, in the same boot, is no other writer: the next attempt goes on from it', async () => {
+  await using from = await testFolder();
+  await using to = await testFolder();
+  await writeTree(from.path, {
+    same: { kind: 'file', content: 'same' },
+    state: { kind: 'file', content: '1' },
+    big: { kind: 'file', content: pattern(9 * MIB) },
+  });
+  const service = createMemoryService();
+  const daemon = testCheckpointer(service.connect(), from.path);
+  await committed(daemon);
+  await changeFile(`${from.path}/state`, '2');
+  expect(await committed(testCheckpointer(service.connect(), from.path))).toMatchObject({ id: '00000002' });
+  await changeFile(`${from.path}/state`, '3');
+  const result = await commitJob(daemon);
+  expect(result).toMatchObject({ kind: 'failed', code: 'overtaken', retryable: true });
+  expect(result.kind === 'failed' && result.detail).toContain('another evictd process of this VM');
+  expect(await committed(daemon)).toMatchObject({ id: '00000003', bytesSent: 1 });
+  await restoreJob(service.connect(), to.path);
+  expect(await readTree(to.path)).toEqual(await readTree(from.path));
+});
+
+test('what another VM wrote is not taken over, also when own processes wrote before it', async () => {
+  await using from = await testFolder();
+  await writeTree(from.path, { state: { kind: 'file', content: '1' } });
+  const service = createMemoryService();
+  const daemon = testCheckpointer(service.connect(), from.path);
+  await committed(daemon);
+  await committed(testCheckpointer(service.connect(), from.path));
+  expect(await commitJob(daemon)).toMatchObject({ code: 'overtaken' });
+  await committed(testCheckpointer(service.connect(), from.path, { vmName: 'other' }));
+  for (let attempt = 0; attempt < 2; attempt++) {
+    expect(await commitJob(daemon)).toMatchObject({ kind: 'failed', code: 'conflict', retryable: false });
+  }
 });

@@ -180,6 +180,12 @@ export function describeBlobStore(title: string, open: () => Promise<StoreUnderT
       expect(await readText(name, snapshot)).toBe('old');
       await expect(store.snapshot(name, first.etag, signal)).rejects.toMatchObject({ code: 'conflict' });
       expect(await names(store, name)).toEqual([name]);
+      const listed = [];
+      for await (const item of store.list(name, signal, { snapshots: true })) listed.push(item);
+      expect(listed.map((item) => [item.name, item.snapshot])).toEqual([
+        [name, snapshot],
+        [name, undefined],
+      ]);
     });
 
     test('remove takes a snapshot alone, or the blob with all its snapshots; missing ones are no error', async () => {

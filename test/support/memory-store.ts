@@ -101,11 +101,14 @@ export function createMemoryService(): MemoryService {
     return { etag: blob.committed.etag };
   };
   const service: Service = {
-    *list(prefix): Iterable<BlobItem> {
+    *list(prefix, snapshots): Iterable<BlobItem> {
       for (const name of [...blobs.keys()].sort()) {
-        const version = blobs.get(name)?.committed;
-        if (!name.startsWith(prefix) || version === undefined) continue;
-        yield { name, etag: version.etag, bytes: lengthOf(version.content), modifiedAt: version.modifiedAt };
+        const blob = blobs.get(name);
+        if (!name.startsWith(prefix) || blob === undefined) continue;
+        for (const [snapshot, version] of snapshots ? blob.snapshots : []) {
+          yield { ...itemOf(name, version), snapshot };
+        }
+        if (blob.committed !== undefined) yield itemOf(name, blob.committed);
       }
     },
     read(name, { snapshot, range, bytesMax }) {
@@ -188,7 +191,7 @@ export function createMemoryService(): MemoryService {
 
 /** The port without signals and promises: each call happens at one instant. */
 interface Service {
-  list(prefix: string): Iterable<BlobItem>;
+  list(prefix: string, snapshots: boolean): Iterable<BlobItem>;
   read(name: string, options: ReadOptions): Uint8Array;
   blocks(name: string): BlockList | undefined;
   stageBlock(name: string, id: string, body: Uint8Array): void;
@@ -218,8 +221,9 @@ function createClient(service: Service, hooks: ClientHooks): MemoryClient {
   return {
     calls,
     describe: 'a container in memory',
-    async *list(prefix, signal) {
-      yield* await plain('list', prefix, signal, () => [...service.list(prefix)]);
+    async *list(prefix, signal, options) {
+      const all = () => [...service.list(prefix, options?.snapshots ?? false)];
+      yield* await plain('list', prefix, signal, all);
     },
     read: (name, options, signal) => plain('read', name, signal, () => service.read(name, options)),
     blocks: (name, signal) => plain('blocks', name, signal, () => service.blocks(name)),
@@ -235,6 +239,10 @@ function createClient(service: Service, hooks: ClientHooks): MemoryClient {
     head: (name, signal) => plain('head', name, signal, () => service.head(name)),
     remove: (name, options, signal) => plain('remove', name, signal, () => service.remove(name, options)),
   };
+}
+
+function itemOf(name: string, { etag, content, modifiedAt }: Version): BlobItem {
+  return { name, etag, bytes: lengthOf(content), modifiedAt };
 }
 
 function lengthOf(pieces: readonly Buffer[]): number {

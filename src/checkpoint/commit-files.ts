@@ -1,0 +1,63 @@
+import { forEachLimit } from '../base/concurrency.ts';
+import { EvictdError } from '../base/errors.ts';
+import { commitFile } from './commit-file.ts';
+import type { CommitContext } from './commit-file.ts';
+import { fileChanging } from './file-error.ts';
+import { sameStat } from './scan.ts';
+import type { Scan, ScannedFile } from './scan.ts';
+import type { ManifestFile } from './schema.ts';
+import { sendFile } from './send-file.ts';
+import type { FileVersion } from './send-file.ts';
+import { FILES_IN_FLIGHT } from './settle.ts';
+import type { SetWork, Versions } from './settle.ts';
+import { forgetBlob, forgetBlocks } from './stored-blobs.ts';
+import type { StoredBlob } from './stored-blobs.ts';
+
+/** In path order, whatever the order in which they get done. */
+export async function commitFiles(
+  begun: SetWork,
+  context: CommitContext,
+  scan: Scan,
+  versions: Versions,
+  signal: AbortSignal,
+): Promise<ManifestFile[]> {
+  const entries = new Map<string, ManifestFile>();
+  await forEachLimit(scan.files, FILES_IN_FLIGHT, signal, async (file, inner) => {
+    const version = versions.get(file.path);
+    if (version === undefined) throw fileChanging(begun.set.path, file.path);
+    const blob = begun.send.blobOf(file.path);
+    entries.set(file.path, await commitOrRestage(begun, context, file, version, blob, inner));
+  });
+  return scan.files.flatMap(({ path }) => entries.get(path) ?? []);
+}
+
+/**
+ * Staged blocks expire after a week, and go with another commit of the blob; the blob itself can be removed by a rule
+ * of the account. Then they are sent once more.
+ */
+async function commitOrRestage(
+  begun: SetWork,
+  context: CommitContext,
+  file: ScannedFile,
+  version: FileVersion,
+  blob: StoredBlob,
+  signal: AbortSignal,
+): Promise<ManifestFile> {
+  try {
+    return await commitFile(context, file, version, blob, signal);
+  } catch (error) {
+    if (!(error instanceof EvictdError)) throw error;
+    if (error.code === 'missing-block') forgetBlocks(blob);
+    else if (error.code === 'not-found') forgetBlob(blob);
+    else throw error;
+    const again = await sendFile(
+      begun.send,
+      file,
+      { stop: () => false, readsMax: 1, changing: 'fail' },
+      signal,
+    );
+    if (again === undefined || !sameStat(again.stat, file.stat))
+      throw fileChanging(begun.set.path, file.path);
+    return commitFile(context, file, again, blob, signal);
+  }
+}
