@@ -10,6 +10,8 @@ import { buildInfo } from '../base/version.ts';
 import { EvictdError, errnoOf } from '../base/errors.ts';
 import { createSigner, type SignedHeaders } from './azure-sign.ts';
 import type { StoreCredential } from './credentials.ts';
+import type { ReadOptions } from './store.ts';
+import { createRequestWindow } from './request-window.ts';
 import type { TokenSource } from './token.ts';
 
 /** A request in the words of the REST API. */
@@ -27,6 +29,8 @@ export interface BlobRequest {
 /** The headers of a 2xx answer, by lower-case name. */
 export type BlobAnswer = ReadonlyMap<string, string>;
 
+export type ReceiveLimits = Pick<ReadOptions, 'bytesMax' | 'into'>;
+
 export interface ReceivedBlob {
   readonly headers: BlobAnswer;
   readonly content: Buffer;
@@ -36,7 +40,7 @@ export interface BlobRequester {
   /** One try. Rejects with a RestError for a bad status, else with a system error, as the SDK does. */
   send(request: BlobRequest, signal: AbortSignal): Promise<BlobAnswer>;
   /** The same for a GET whose answer has a body. Rejects `too-large` above `bytesMax`. */
-  receive(request: BlobRequest, bytesMax: number, signal: AbortSignal): Promise<ReceivedBlob>;
+  receive(request: BlobRequest, limits: ReceiveLimits, signal: AbortSignal): Promise<ReceivedBlob>;
   close(): void;
 }
 
@@ -96,6 +100,7 @@ export function createBlobRequester(
       ...(lookup !== undefined && { lookup }),
     },
   });
+  const window = createRequestWindow({ roomMax: options.connectionsMax }, dependencies);
   const signed = async (
     request: BlobRequest,
     signal: AbortSignal,
@@ -126,12 +131,14 @@ export function createBlobRequester(
   };
   return {
     async send(request, signal) {
-      const answer = await exchange(pool, await signed(request, signal), undefined);
+      const ready = await signed(request, signal);
+      const answer = await window.run(signal, () => exchange(pool, ready, undefined));
       if (isGood(answer)) return answer.headers;
       throw badStatus(answer);
     },
-    async receive(request, bytesMax, signal) {
-      const answer = await exchange(pool, await signed(request, signal), bytesMax);
+    async receive(request, limits, signal) {
+      const ready = await signed(request, signal);
+      const answer = await window.run(signal, () => exchange(pool, ready, bytesMax));
       if (!isGood(answer)) throw badStatus(answer);
       const { headers, content } = answer;
       return { headers, content };
@@ -159,7 +166,7 @@ function isGood({ status }: Answer): boolean {
 async function exchange(
   pool: Pool,
   request: Parameters<Pool['request']>[0],
-  bytesMax: number | undefined,
+  limits: ReceiveLimits | undefined,
 ): Promise<Answer> {
   try {
     const { statusCode: status, headers, body } = await pool.request(request);
@@ -167,8 +174,8 @@ async function exchange(
       typeof value === 'string' ? [[name, value] as const] : [],
     );
     const answer = { status, headers: new Map(found), content: Buffer.alloc(0) };
-    if (bytesMax !== undefined && isGood(answer))
-      return { ...answer, content: await contentOf(answer, body, bytesMax) };
+    if (limits !== undefined && isGood(answer))
+      return { ...answer, content: await contentOf(answer, body, limits) };
     await body.dump({ limit: ANSWER_BYTES_MAX });
     return answer;
   } catch (error) {
@@ -177,7 +184,11 @@ async function exchange(
 }
 
 /** An answer that says no length, or another one than it has, isn't the service's, or was cut off. */
-async function contentOf({ headers }: Answer, body: Readable, bytesMax: number): Promise<Buffer> {
+async function contentOf(
+  { headers }: Answer,
+  body: Readable,
+  { bytesMax, into }: ReceiveLimits,
+): Promise<Buffer> {
   const bytes = Number(headers.get('content-length') ?? Number.NaN);
   if (!(bytes <= bytesMax)) {
     // Its own report of that comes as an event.
@@ -186,7 +197,8 @@ async function contentOf({ headers }: Answer, body: Readable, bytesMax: number):
       ? new EvictdError('bad-answer', 'the answer has no length')
       : new EvictdError('too-large', `the answer has ${bytes} bytes, more than the ${bytesMax} expected`);
   }
-  const content = Buffer.allocUnsafeSlow(bytes);
+  const fits = into !== undefined && into.byteLength >= bytes;
+  const content = fits ? Buffer.from(into, 0, bytes) : Buffer.allocUnsafeSlow(bytes);
   let filled = 0;
   for await (const chunk of body) {
     // The stream has no encoding set, so its chunks are buffers.

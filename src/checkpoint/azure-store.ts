@@ -47,7 +47,7 @@ export interface AzureBlobStore extends BlobStore {
 }
 
 // More than the engine has requests under way, so that none of them waits for a connection.
-const CONNECTIONS_MAX = 40;
+const CONNECTIONS_MAX = 72;
 const PROBE = 'evictd-probe';
 
 /**
