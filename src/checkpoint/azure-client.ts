@@ -18,6 +18,7 @@ import {
   type BlobAnswer,
   type BlobRequest,
   type ReceivedBlob,
+  type ReceiveLimits,
   createBlobRequester,
 } from './azure-request.ts';
 import type { StoreTarget } from './azure-url.ts';
@@ -51,8 +52,8 @@ export interface AzureClient {
   blob(name: string): BlockBlobClient;
   /** One try of a request without the SDK, for use inside `call`. Throws `refused` as `blob` does. */
   send(request: BlobRequest, signal: AbortSignal): Promise<BlobAnswer>;
-  /** The same for a GET whose answer has a body, of at most `bytesMax`. */
-  receive(request: BlobRequest, bytesMax: number, signal: AbortSignal): Promise<ReceivedBlob>;
+  /** The same for a GET whose answer has a body. */
+  receive(request: BlobRequest, limits: ReceiveLimits, signal: AbortSignal): Promise<ReceivedBlob>;
   /** Closes all connections; requests under way fail. */
   close(): void;
 }
@@ -93,9 +94,9 @@ export function createAzureClient(
       checkName(request.name);
       return requester.send(request, signal);
     },
-    async receive(request, bytesMax, signal) {
+    async receive(request, limits, signal) {
       checkName(request.name);
-      return requester.receive(request, bytesMax, signal);
+      return requester.receive(request, limits, signal);
     },
     call(attempt, signal) {
       const run: typeof attempt.run = async (trySignal, number) => {

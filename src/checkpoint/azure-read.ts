@@ -118,7 +118,7 @@ async function firstPage(
 async function read(
   client: AzureClient,
   name: string,
-  { snapshot, range, bytesMax }: ReadOptions,
+  { snapshot, range, ...limits }: ReadOptions,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
   // No range can say "nothing".
@@ -126,7 +126,7 @@ async function read(
   const query = snapshot === undefined ? '' : `snapshot=${encodeURIComponent(snapshot)}`;
   const last = range === undefined ? undefined : range.offset + range.count - 1;
   const headers = range === undefined ? {} : { 'x-ms-range': `bytes=${range.offset}-${last}` };
-  const answer = await client.receive({ method: 'GET', name, query, headers }, bytesMax, signal);
+  const answer = await client.receive({ method: 'GET', name, query, headers }, limits, signal);
   headerOf(answer.headers, REQUEST_ID);
   return answer.content;
 }

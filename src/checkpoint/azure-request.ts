@@ -138,7 +138,7 @@ export function createBlobRequester(
     },
     async receive(request, limits, signal) {
       const ready = await signed(request, signal);
-      const answer = await window.run(signal, () => exchange(pool, ready, bytesMax));
+      const answer = await window.run(signal, () => exchange(pool, ready, limits));
       if (!isGood(answer)) throw badStatus(answer);
       const { headers, content } = answer;
       return { headers, content };

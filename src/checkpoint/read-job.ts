@@ -41,7 +41,12 @@ export interface PlaceJob {
   readonly position: number;
 }
 
-export type PlaceResult = { readonly kind: 'placed' } | { readonly kind: 'wrong'; readonly index: number };
+/** `wrong` is the first block that is not what it should be; then nothing was written. */
+export interface PlaceResult {
+  readonly kind: 'placed';
+  readonly wrong: number | undefined;
+  readonly memory: ArrayBuffer;
+}
 
 /** Is a block of an open file what it should be? `zeroId` is the id of as many zeros; it is copied to `copyTo`. */
 export interface VerifyJob {

@@ -22,6 +22,8 @@ export interface BlockContext {
   readonly gate: Gate;
   readonly zeroIds: ZeroIds;
   readonly reader: Reader;
+  /** Memory of PIECE_BYTES_MAX each, to be used again; as many as are in the gate at once. */
+  readonly spare: ArrayBuffer[];
   readonly onBytes: (bytes: number, from: 'store' | 'disk') => void;
 }
 
@@ -58,7 +60,9 @@ export async function fetchBlocks(
     }
     using _place = await context.gate.enter(run.bytes, inner);
     const offset = run.first * file.blockSize;
-    const content = await readStored(context, file, offset, run.bytes, inner);
+    const into =
+      run.bytes < THREAD_BYTES_MIN ? undefined : (context.spare.pop() ?? new ArrayBuffer(PIECE_BYTES_MAX));
+    const content = await readStored(context, file, { offset, count: run.bytes }, into, inner);
     const wrong = await place(context, file, run, content, handle);
     if (wrong !== undefined) throw corrupt(context, file, wrong);
     context.onBytes(run.bytes, 'store');
@@ -121,7 +125,7 @@ export function zeroBlocksOf({ zeroIds }: BlockContext, file: ManifestFile): Rea
 
 /** Checks and writes what was fetched; answers the first block that is wrong. The content may be gone then. */
 async function place(
-  { reader }: BlockContext,
+  { reader, spare }: BlockContext,
   file: ManifestFile,
   run: Run,
   content: Uint8Array,
@@ -132,11 +136,9 @@ async function place(
   const lengths = indexes.map((index) => blockLength(file.size, file.blockSize, index));
   const position = run.first * file.blockSize;
   const { buffer } = content;
-  if (
-    run.bytes < THREAD_BYTES_MIN ||
-    !(buffer instanceof ArrayBuffer) ||
-    buffer.byteLength !== content.length
-  ) {
+  // A part of memory that others use too can't move to a thread.
+  const isOwn = buffer instanceof ArrayBuffer && buffer.byteLength >= THREAD_BYTES_MIN;
+  if (!isOwn || content.byteOffset !== 0) {
     let start = 0;
     for (const [at, id] of blocks.entries()) {
       const block = content.subarray(start, (start += lengths[at] ?? 0));
@@ -145,7 +147,7 @@ async function place(
     await writeFully(handle, content, position);
     return undefined;
   }
-  const moved = new Uint8Array(buffer);
+  const moved = new Uint8Array(buffer, 0, content.length);
   const result = await reader.run({
     kind: 'place',
     content: moved,
@@ -154,9 +156,9 @@ async function place(
     fd: handle.fd,
     position,
   });
-  if (result.kind === 'wrong') return run.first + result.index;
   if (result.kind !== 'placed') throw errorOf(result);
-  return undefined;
+  if (result.memory.byteLength === PIECE_BYTES_MAX) spare.push(result.memory);
+  return result.wrong === undefined ? undefined : run.first + result.wrong;
 }
 
 /** Whether a block on disk is the manifest's; it is copied to `copyTo`, which may then hold what is wrong. */
@@ -198,7 +200,7 @@ async function fetchInPieces(
   for (let at = 0; at < bytes; at += PIECE_BYTES_MAX) {
     const length = Math.min(PIECE_BYTES_MAX, bytes - at);
     using _place = await context.gate.enter(length, signal);
-    const piece = await readStored(context, file, start + at, length, signal);
+    const piece = await readStored(context, file, { offset: start + at, count: length }, undefined, signal);
     if (piece.length !== length) throw corrupt(context, file, first);
     hash.update(piece);
     await writeFully(handle, piece, start + at);
@@ -224,15 +226,15 @@ function* runsOf(file: ManifestFile, missing: readonly number[]): Generator<Run>
 async function readStored(
   context: BlockContext,
   file: ManifestFile,
-  offset: number,
-  count: number,
+  range: { readonly offset: number; readonly count: number },
+  into: ArrayBuffer | undefined,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
   const { snapshot } = file;
   try {
     return await context.store.read(
       context.prefix + file.blob,
-      { snapshot, range: { offset, count }, bytesMax: count },
+      { snapshot, range, bytesMax: range.count, ...(into !== undefined && { into }) },
       signal,
     );
   } catch (error) {

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
-import { EvictdError, isErrno } from '../base/errors.ts';
+import { errnoOf, EvictdError, isErrno } from '../base/errors.ts';
 import { fileError } from './file-error.ts';
 import { dress } from './restore-attributes.ts';
 import { copyBlocks, fetchBlocks, sameBlocksOf, zeroBlocksOf } from './restore-blocks.ts';
@@ -43,7 +43,8 @@ export async function restoreFile(
       return 'fetched';
     });
   } catch (error) {
-    if (error instanceof EvictdError || signal.aborted) throw error;
+    // Without an errno it is no error of the file system but a fault of the program.
+    if (error instanceof EvictdError || signal.aborted || errnoOf(error) === undefined) throw error;
     throw fileError(error, file.path);
   }
 }

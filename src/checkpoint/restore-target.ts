@@ -14,7 +14,7 @@ import {
 } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
-import { EvictdError, isErrno } from '../base/errors.ts';
+import { errnoOf, EvictdError, isErrno } from '../base/errors.ts';
 import { fileError } from './file-error.ts';
 import { isTemporaryName, temporaryName } from './own-names.ts';
 import { decodePath, encodePath, quotePath } from './path-name.ts';
@@ -160,7 +160,7 @@ async function replaceIn(
     await rename(temporary, folder.at(name));
   } catch (error) {
     await rm(temporary, { force: true });
-    if (error instanceof EvictdError) throw error;
+    if (error instanceof EvictdError || errnoOf(error) === undefined) throw error;
     throw isErrno(error, 'EISDIR') ? folderInTheWay(root, path) : fileError(error, path);
   }
 }

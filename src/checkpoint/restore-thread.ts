@@ -12,15 +12,16 @@ const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
 
 /** Writes content to its place, if all of its blocks are what they should be. Throws the system's error. */
 export function placeBlocks({ content, blocks, lengths, fd, position }: PlaceJob): PlaceResult {
+  const memory = content.buffer;
   let start = 0;
   for (const [index, id] of blocks.entries()) {
     const end = start + (lengths[index] ?? 0);
     if (content.length < end || hash('sha256', content.subarray(start, end), 'base64') !== id)
-      return { kind: 'wrong', index };
+      return { kind: 'placed', wrong: index, memory };
     start = end;
   }
   writeFully(fd, content.subarray(0, start), position);
-  return { kind: 'placed' };
+  return { kind: 'placed', wrong: undefined, memory };
 }
 
 /** Whether a block of an open file is what it should be; one of zeros isn't hashed. Throws the system's error. */

@@ -121,6 +121,7 @@ export async function restoreManifest(
     gate: createGate({ placesMax: limits.requestsMax, weightMax: limits.bytesMax }),
     zeroIds: createZeroIds(),
     reader,
+    spare: [],
     onBytes: (more, from) => counts.addBytes(more, from),
     hardLinksTo: (path) => hardLinks.get(path)?.length ?? 0,
   };

@@ -51,6 +51,8 @@ export interface ReadOptions {
   readonly range?: { readonly offset: number; readonly count: number };
   /** Larger answers are refused (`too-large`). */
   readonly bytesMax: number;
+  /** Memory for the content, where an implementation can use it and it is large enough. */
+  readonly into?: ArrayBuffer;
 }
 
 export interface BlockList {
