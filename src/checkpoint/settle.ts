@@ -21,7 +21,8 @@ export interface SetWork {
   readonly activity: SetActivity;
 }
 
-export const FILES_IN_FLIGHT = 32;
+/** As many as there may be requests: with latency only their number counts. */
+export const FILES_IN_FLIGHT = 64;
 /** How often a file that changes while it is read is read before that is an error. */
 const READS_MAX = 3;
 /** How often all files are looked at again, since some changed after they were sent. */

@@ -1,0 +1,130 @@
+import { hash } from 'node:crypto';
+import { open, symlink, writeFile } from 'node:fs/promises';
+
+import { expect, test } from 'vitest';
+
+import { systemClock } from '../../src/base/clock.ts';
+import type { Clock } from '../../src/base/clock.ts';
+import { newFingerprintKey } from '../../src/checkpoint/fingerprint.ts';
+import { createReader } from '../../src/checkpoint/reader.ts';
+import type { Reader } from '../../src/checkpoint/reader.ts';
+import { pattern, testFolder } from '../support/file-tree.ts';
+
+const MIB = 1024 ** 2;
+const key = newFingerprintKey();
+
+function disposable(clock: Clock = systemClock): Reader & Disposable {
+  const reader = createReader({ clock });
+  return { ...reader, [Symbol.dispose]: () => reader.close() };
+}
+
+test('a block comes with its sha256, its fingerprint, and its content in the memory that was given', async () => {
+  await using folder = await testFolder();
+  using reader = disposable();
+  const content = pattern(3 * MIB + 5);
+  await writeFile(`${folder.path}/f`, content);
+  await using file = await open(`${folder.path}/f`);
+  const read = (position: number, length: number) =>
+    reader.run({ kind: 'block', fd: file.fd, position, length, key, memory: new ArrayBuffer(2 * MIB) });
+  const [first, last, beyond] = await Promise.all([
+    read(0, 2 * MIB),
+    read(2 * MIB, MIB + 5),
+    read(3 * MIB, MIB),
+  ]);
+  if (first?.kind !== 'block' || last?.kind !== 'block') throw new Error('no block');
+  expect(first.id).toBe(hash('sha256', content.subarray(0, 2 * MIB), 'base64'));
+  expect(Buffer.from(first.memory).equals(content.subarray(0, 2 * MIB))).toBe(true);
+  expect(last.id).toBe(hash('sha256', content.subarray(2 * MIB), 'base64'));
+  expect(beyond).toMatchObject({ kind: 'short' });
+
+  const compared = await reader.run({
+    kind: 'compare',
+    fd: file.fd,
+    position: 0,
+    lengths: [2 * MIB, MIB + 5, MIB],
+    fingerprints: [first.fingerprint, first.fingerprint, last.fingerprint],
+    key,
+  });
+  expect(compared).toEqual({ kind: 'compared', same: [true, false, false] });
+});
+
+test('a block of zeros has the id of its zeros, whole, at an end and before something else', async () => {
+  await using folder = await testFolder();
+  using reader = disposable();
+  const content = Buffer.concat([
+    Buffer.alloc(2 * MIB),
+    Buffer.alloc(MIB - 1),
+    Buffer.from('x'),
+    Buffer.alloc(777),
+  ]);
+  await writeFile(`${folder.path}/f`, content);
+  await using file = await open(`${folder.path}/f`);
+  const prints = new Set<string>();
+  for (const [position, length] of [
+    [0, MIB],
+    [MIB, MIB],
+    [2 * MIB, MIB],
+    [3 * MIB, 777],
+  ] as const) {
+    const memory = new ArrayBuffer(MIB);
+    const block = await reader.run({ kind: 'block', fd: file.fd, position, length, key, memory });
+    if (block.kind !== 'block') throw new Error('no block');
+    expect(block.id).toBe(hash('sha256', content.subarray(position, position + length), 'base64'));
+    prints.add(block.fingerprint);
+  }
+  expect(prints.size).toBe(3);
+});
+
+test('a small file that holds still comes as a whole; any other one is left to more care', async () => {
+  await using folder = await testFolder();
+  using reader = disposable();
+  const path = `${folder.path}/f`;
+  await writeFile(path, 'content');
+  await symlink(path, `${folder.path}/link`);
+  const read = (changes: object) =>
+    reader.run({ kind: 'file', path, size: 7, changedBeforeMs: Date.now() + 60_000, ...changes });
+  const found = await read({});
+  if (found.kind !== 'file') throw new Error(found.kind);
+  expect(Buffer.from(found.content).toString()).toBe('content');
+  expect(found).toMatchObject({ id: hash('sha256', 'content', 'base64'), stat: { size: 7 } });
+  expect(await read({ size: 6 })).toEqual({ kind: 'not-so' });
+  expect(await read({ changedBeforeMs: 0 })).toEqual({ kind: 'not-so' });
+  expect(await read({ path: folder.path })).toEqual({ kind: 'not-so' });
+  expect(await read({ path: `${folder.path}/link` })).toMatchObject({ kind: 'failed', errno: 'ELOOP' });
+  expect(await read({ path: `${folder.path}/none` })).toMatchObject({ kind: 'failed', errno: 'ENOENT' });
+});
+
+test('hundreds of files asked for at once are all answered, by threads that end when nothing is left to do', async () => {
+  await using folder = await testFolder();
+  const idle: (() => void)[] = [];
+  const timer: Clock['timer'] = (_delay, fire) => {
+    idle.push(fire);
+    return { [Symbol.dispose]: () => undefined };
+  };
+  using reader = disposable({ ...systemClock, timer });
+  const read = async (number: number) => {
+    const path = `${folder.path}/${number}`;
+    await writeFile(path, `file ${number}`);
+    const size = `file ${number}`.length;
+    const found = await reader.run({ kind: 'file', path, size, changedBeforeMs: Date.now() + 60_000 });
+    return found.kind === 'file' ? Buffer.from(found.content).toString() : found.kind;
+  };
+  const numbers = Array.from({ length: 300 }, (_, number) => number);
+  expect(await Promise.all(numbers.map(read))).toEqual(numbers.map((number) => `file ${number}`));
+  idle.at(-1)?.();
+  expect(await read(1)).toBe('file 1');
+});
+
+test('what is under way when the threads end is rejected, and the next job starts new ones', async () => {
+  await using folder = await testFolder();
+  using reader = disposable();
+  const path = `${folder.path}/f`;
+  await writeFile(path, 'x');
+  const read = () => reader.run({ kind: 'file', path, size: 1, changedBeforeMs: Date.now() + 60_000 });
+  const first = read();
+  // Given away at the end of this turn.
+  await Promise.resolve();
+  reader.close();
+  await expect(first).rejects.toMatchObject({ code: 'reader-failed' });
+  expect(await read()).toMatchObject({ kind: 'file' });
+});
