@@ -15,6 +15,17 @@ import type { FileStat } from './scan.ts';
 /** What is read stays in the processor's cache until it is hashed: twice as fast as block by block. */
 const PIECE_BYTES = 256 * 1024;
 
+const ZEROS = Buffer.alloc(PIECE_BYTES);
+
+interface Marks {
+  readonly id: string;
+  readonly fingerprint: string;
+}
+
+/** By key and length, of blocks of zeros. */
+const zeroMarks = new Map<string, Marks>();
+const ZERO_MARKS_MAX = 100;
+
 const scratch = Buffer.allocUnsafeSlow(PIECE_BYTES);
 
 parentPort?.on('message', (orders: ReadOrders) => {
@@ -45,22 +56,58 @@ function perform(job: ReadJob): ReadResult {
 }
 
 function memoryOf(result: ReadResult): ArrayBuffer[] {
-  if (result.kind === 'block' || result.kind === 'short' || result.kind === 'placed') return [result.memory];
+  if (result.kind === 'block' || result.kind === 'short') return [result.memory];
   // Allocated below, of plain memory.
   return result.kind === 'file' ? [result.content.buffer as ArrayBuffer] : [];
 }
 
 function readBlock({ fd, position, length, key, memory }: ReadJob & { kind: 'block' }): ReadResult {
   const bytes = Buffer.from(memory, 0, length);
-  const hash = createHash('sha256');
-  const fingerprinter = createFingerprinter(Buffer.from(key, 'base64'));
+  const marks = createMarks(key, length);
   for (let at = 0; at < length; at += PIECE_BYTES) {
     const piece = bytes.subarray(at, at + PIECE_BYTES);
     if (!readFully(fd, piece, position + at)) return { kind: 'short', memory };
+    marks.update(piece);
+  }
+  return { kind: 'block', ...marks.digest(), memory };
+}
+
+/** Id and fingerprint of a block. Nothing but zeros, as in the holes of a sparse file, is only worked out once. */
+function createMarks(key: string, length: number) {
+  const hash = createHash('sha256');
+  const fingerprinter = createFingerprinter(Buffer.from(key, 'base64'));
+  let zerosBefore = 0;
+  let isZero = true;
+  const add = (piece: Uint8Array) => {
     hash.update(piece);
     fingerprinter.update(piece);
-  }
-  return { kind: 'block', id: hash.digest('base64'), fingerprint: fingerprinter.digest(), memory };
+  };
+  const catchUp = () => {
+    for (; zerosBefore > 0; zerosBefore -= Math.min(zerosBefore, PIECE_BYTES)) {
+      add(ZEROS.subarray(0, Math.min(zerosBefore, PIECE_BYTES)));
+    }
+    isZero = false;
+  };
+  return {
+    update(piece: Uint8Array) {
+      if (isZero && ZEROS.compare(piece, 0, piece.length, 0, piece.length) === 0) {
+        zerosBefore += piece.length;
+        return;
+      }
+      catchUp();
+      add(piece);
+    },
+    digest(): Marks {
+      const name = `${key} ${length}`;
+      const known = isZero ? zeroMarks.get(name) : undefined;
+      if (known !== undefined) return known;
+      const isNew = isZero;
+      catchUp();
+      const marks = { id: hash.digest('base64'), fingerprint: fingerprinter.digest() };
+      if (isNew && zeroMarks.size < ZERO_MARKS_MAX) zeroMarks.set(name, marks);
+      return marks;
+    },
+  };
 }
 
 function compare({ fd, position, lengths, fingerprints, key }: ReadJob & { kind: 'compare' }): ReadResult {
