@@ -151,7 +151,8 @@ function isHealthy(clock: Clock, { loop }: Assembly, poller: Poller, silentMs: n
 async function keepHooksFresh(clock: Clock, { hooks, loop }: Assembly, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     await sleep(clock, HOOKS_REFRESH_MS, signal).catch(() => undefined);
-    if (loop.state().drain === undefined && !signal.aborted) await hooks.refresh();
+    const isBusy = () => loop.state().drain !== undefined || signal.aborted;
+    if (!isBusy()) await hooks.refresh(isBusy);
   }
 }
 

@@ -15,8 +15,10 @@ import { policyOf } from './policy.ts';
 export interface HookSources {
   readonly runner: HookRunner;
   policy(): Policy;
-  /** Looks into hooksDir again; for the time between drains, so that a drain's hooks never change under it. */
-  refresh(): Promise<void>;
+  /**
+   * Looks into hooksDir again, and takes what is there unless `isBusy` by then: a drain's hooks never change under it.
+   */
+  refresh(isBusy: () => boolean): Promise<void>;
 }
 
 /** Reads hooksDir; a folder that can't be used is reported and taken as empty, since the config's hooks still work. */
@@ -35,8 +37,9 @@ export async function wireHooks(
   let faultsSaid: readonly string[] = [];
   let policy = policyOf(config, []);
 
-  async function refresh(): Promise<void> {
+  async function refresh(isBusy: () => boolean): Promise<void> {
     const found = await readHooksDirectory(config.hooksDir);
+    if (isBusy()) return;
     directory = found.directory;
     policy = policyOf(config, directory.hooks);
     const text = JSON.stringify(found);
@@ -66,7 +69,7 @@ export async function wireHooks(
     }
   }
 
-  await refresh();
+  await refresh(() => false);
   const runnerOf = (hooks: readonly CommandHook[]) =>
     createHookRunner(
       { hooks },
