@@ -10,7 +10,7 @@ import { indexFileName, openFileIndex } from './file-index.ts';
 import type { FileIndex } from './file-index.ts';
 import { nextCheckpointId } from './manifest.ts';
 import { createTracker } from './progress.ts';
-import type { SetTracker } from './progress.ts';
+import type { SetActivity, SetTracker } from './progress.ts';
 import type { Reader } from './reader.ts';
 import type { Manifest, ManifestFile } from './schema.ts';
 import type { SetOptions } from './scan.ts';
@@ -33,15 +33,6 @@ export interface CheckpointSet {
   reload(): void;
   /** Writes the file index, where one is kept. */
   saveIndex(): Promise<void>;
-}
-
-/** What was done since the start of the process. */
-export interface SetActivity {
-  filesRead: number;
-  bytesRead: number;
-  bytesSent: number;
-  /** Sockets, pipes and devices that the last scan left out. */
-  specials: number;
 }
 
 export interface Committed {

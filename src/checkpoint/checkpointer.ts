@@ -4,7 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import type { CheckpointPort, CommitResult } from '../core/ports.ts';
 import { createCheckpointSet } from './checkpoint-set.ts';
-import type { SetActivity } from './checkpoint-set.ts';
+import type { SetActivity } from './progress.ts';
 import { createReader } from './reader.ts';
 import type { SetOptions } from './scan.ts';
 import { createCommitsUnderWay, createSetLine } from './set-line.ts';

@@ -11,6 +11,15 @@ export interface SetTracker {
   store(path: string, bytes: number): void;
 }
 
+/** What was done since the start of the process. */
+export interface SetActivity {
+  filesRead: number;
+  bytesRead: number;
+  bytesSent: number;
+  /** Sockets, pipes and devices that the last scan left out. */
+  specials: number;
+}
+
 export function createTracker(): SetTracker {
   const sizes = new Map<string, { readonly size: number; stored: number }>();
   let bytes = 0;

@@ -6,7 +6,7 @@ import type { HookRunner } from '../core/ports.ts';
 import type { Policy } from '../core/policy.ts';
 import { findHookFaults } from '../hooks/check.ts';
 import { listHooksDirectory, type HooksDirectory } from '../hooks/hooks-directory.ts';
-import { type CommandHook, createHookRunner } from '../hooks/runner.ts';
+import { type CommandHook, type HookOutputLine, createHookRunner } from '../hooks/runner.ts';
 import type { Log } from '../observe/log.ts';
 import { createDryHooks } from './dry-run.ts';
 import { policyOf } from './policy.ts';
@@ -21,15 +21,17 @@ export interface HookSources {
   refresh(isBusy: () => boolean): Promise<void>;
 }
 
+interface HookDependencies {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
 /** Reads hooksDir; a folder that can't be used is reported and taken as empty, since the config's hooks still work. */
 export async function wireHooks(
   config: Config,
   dryRun: boolean,
-  dependencies: {
-    readonly clock: Clock;
-    readonly log: Log;
-    readonly env: Readonly<Record<string, string | undefined>>;
-  },
+  dependencies: HookDependencies,
 ): Promise<HookSources> {
   const { clock, log, env } = dependencies;
   let directory: HooksDirectory = { hooks: [], ignored: [] };
@@ -70,27 +72,24 @@ export async function wireHooks(
   }
 
   await refresh(() => false);
-  const runnerOf = (hooks: readonly CommandHook[]) =>
-    createHookRunner(
-      { hooks },
-      {
-        clock,
-        environment: env,
-        onOutput: ({ hook, stream, text }) => log.info('hook output', { hook, stream, text }),
-      },
-    );
+  const now = () => [...commandHooks(config), ...directory.hooks];
   return {
     policy: () => policy,
     refresh,
-    runner: refusing(
-      config,
-      dryRun
-        ? createDryHooks(log)
-        : {
-            run: (request, signal) =>
-              runnerOf([...commandHooks(config), ...directory.hooks]).run(request, signal),
-          },
-    ),
+    runner: refusing(config, dryRun ? createDryHooks(log) : createRunner(now, dependencies)),
+  };
+}
+
+/** The hooks are asked for at each start, since those of hooksDir come and go. */
+function createRunner(
+  hooks: () => readonly CommandHook[],
+  { clock, log, env }: HookDependencies,
+): HookRunner {
+  const onOutput = ({ hook, stream, text }: HookOutputLine) =>
+    log.info('hook output', { hook, stream, text });
+  return {
+    run: (request, signal) =>
+      createHookRunner({ hooks: hooks() }, { clock, environment: env, onOutput }).run(request, signal),
   };
 }
 

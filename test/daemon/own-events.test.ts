@@ -81,7 +81,11 @@ describe.concurrent('events of this VM and of others', () => {
     expect(starts.map((line) => line.split(' ')[0])).toEqual(expect.arrayContaining(['stop', 'only']));
     expect(starts).toHaveLength(2);
     // Each is told of the event that it was configured for.
-    expect(starts.map((line) => line.split(' ')[2]).sort()).toEqual(['type=Preempt', 'type=Terminate']);
+    expect(
+      starts
+        .map((line) => line.split(' ')[2])
+        .toSorted((one, other) => ((one ?? '') < (other ?? '') ? -1 : 1)),
+    ).toEqual(['type=Preempt', 'type=Terminate']);
   });
 
   it('says once that it ignores an unknown type, over many polls', async () => {
