@@ -31,6 +31,18 @@ export function boundedSignal(clock: Clock, limitMs: number, parent?: AbortSigna
   };
 }
 
+/** A controller that ends with its parent, or by itself; dispose it to leave nothing behind on the parent. */
+export function childController(parent: AbortSignal): AbortController & Disposable {
+  const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
+  const onParent = () => controller.abort(parent.reason);
+  if (parent.aborted) onParent();
+  else parent.addEventListener('abort', onParent, { once: true });
+  return Object.assign(controller, {
+    [Symbol.dispose]: () => parent.removeEventListener('abort', onParent),
+  });
+}
+
 /** Resolves after `delayMs`; rejects with the signal's reason as soon as it is aborted. */
 export function sleep(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

@@ -1,25 +1,20 @@
-import type { Clock } from '../base/clock.ts';
 import type { EvictdError } from '../base/errors.ts';
 import type { CheckpointReason } from '../core/ports.ts';
-import { createBase } from './base.ts';
-import { blobNameOf, setPrefix } from './blob-name.ts';
 import type { Writer } from './commit-file.ts';
 import { commitFiles } from './commit-files.ts';
 import { filesChanging } from './file-error.ts';
-import { indexFileName, openFileIndex } from './file-index.ts';
-import type { FileIndex } from './file-index.ts';
 import { nextCheckpointId } from './manifest.ts';
-import { createTracker } from './progress.ts';
 import type { SetActivity, SetTracker } from './progress.ts';
-import type { Reader } from './reader.ts';
 import type { Manifest, ManifestFile } from './schema.ts';
-import type { SetOptions } from './scan.ts';
-import type { SendContext } from './send-file.ts';
+import { scanDigest } from './scan-digest.ts';
+import type { Scan, SetOptions } from './scan.ts';
+import type { SetWork, Versions } from './set-work.ts';
 import { look, sendChanged, settle } from './settle.ts';
-import type { SetWork, Versions } from './settle.ts';
-import type { BlobStore } from './store.ts';
+import { stageIdle } from './stage-idle.ts';
+import type { IdleOptions } from './stage-idle.ts';
 import { nameOnly } from './stored-blobs.ts';
-import type { Transfer } from './transfer.ts';
+import { createWorkplace } from './workplace.ts';
+import type { CheckpointSetDependencies, CheckpointSetOptions } from './workplace.ts';
 import { foldersAndLinks, writeManifest } from './write-manifest.ts';
 
 /** One set's line of checkpoints. The caller sees to it that only one call is under way at a time. */
@@ -29,6 +24,16 @@ export interface CheckpointSet {
   /** Scans and sends what the store lacks, except files that change meanwhile; `stop` is asked at each block and ends it early. */
   stage(stop: () => boolean, signal: AbortSignal): Promise<void>;
   commit(reason: CheckpointReason, signal: AbortSignal): Promise<Committed>;
+  /** Asks the store and looks at the files, so that a notice finds that done. */
+  prepare(signal: AbortSignal): Promise<void>;
+  /** See stage-idle.ts. */
+  stageIdle(
+    options: IdleOptions,
+    giveWay: AbortSignal,
+    signal: AbortSignal,
+  ): Promise<EvictdError | undefined>;
+  /** False when the files are beyond doubt as they were at the last scheduled commit of this process. */
+  isChanged(signal: AbortSignal): Promise<boolean>;
   /** What the store has is asked for anew at the next call. */
   reload(): void;
   /** Writes the file index, where one is kept. */
@@ -42,56 +47,15 @@ export interface Committed {
   readonly bytesSent: number;
 }
 
-export interface CheckpointSetOptions {
-  readonly prefix: string;
-  readonly key: string;
-  readonly set: SetOptions;
-  readonly writer: Writer;
-  readonly indexDirectory: string | undefined;
-}
-
-export interface CheckpointSetDependencies {
-  readonly store: BlobStore;
-  readonly transfer: Transfer;
-  readonly reader: Reader;
-  readonly clock: Clock;
-  /** Something that costs time but loses nothing: an index or a manifest that can't be used. */
-  readonly onNote: (set: string, error: EvictdError) => void;
-}
-
 export function createCheckpointSet(
   options: CheckpointSetOptions,
   dependencies: CheckpointSetDependencies,
 ): CheckpointSet {
-  const { set, writer } = options;
-  const { store, clock, transfer } = dependencies;
-  const place = { prefix: options.prefix, key: options.key, set: set.name };
-  const prefix = setPrefix(place);
-  const tracker = createTracker();
-  const activity: SetActivity = { filesRead: 0, bytesRead: 0, bytesSent: 0, specials: 0 };
-  const note = (error: EvictdError) => dependencies.onNote(set.name, error);
-  const base = createBase({ place, writer }, { store, clock, onUnusable: note });
-  let index: FileIndex | undefined;
+  const { clock } = dependencies;
+  const note = (error: EvictdError) => dependencies.onNote(options.set.name, error);
+  const { tracker, activity, staged, begin, reload, saveIndex } = createWorkplace(options, dependencies);
   let bytesSentAtCommit = 0;
-
-  const begin = async (thorough: boolean, signal: AbortSignal): Promise<SetWork> => {
-    const { indexDirectory } = options;
-    const file = indexDirectory === undefined ? undefined : indexFileName(indexDirectory, set.name);
-    const known = (index ??= await openFileIndex({ file, root: set.path }, note));
-    const stored = await base.load(thorough, signal);
-    const send: SendContext = {
-      root: set.path,
-      prefix,
-      ...dependencies,
-      index: known,
-      blobOf: (path) => stored.blob(blobNameOf(path, prefix.length)),
-      onStored: (path, bytes) => tracker.store(path, bytes),
-      onFileRead: () => activity.filesRead++,
-      onRead: (bytes) => (activity.bytesRead += bytes),
-      onSent: (bytes) => (activity.bytesSent += bytes),
-    };
-    return { set, send, stored, tracker, activity };
-  };
+  let committedScan: string | undefined;
 
   return {
     tracker,
@@ -105,23 +69,70 @@ export function createCheckpointSet(
     },
     async commit(reason, signal) {
       const begun = await begin(reason !== 'notice', signal);
-      const context = () => ({ prefix, store, transfer, writer, id: nextCheckpointId(begun.stored.parent) });
-      const { scan, versions, changing } = await settle(begun, context(), signal);
-      if (changing.length > 0) note(filesChanging(set.path, changing));
-      const entries = await commitFiles(begun, context(), scan, versions, signal);
-      const totals = totalsOf(entries, activity.bytesSent - bytesSentAtCommit);
-      const createdAt = new Date(clock.wallMs()).toISOString();
-      const head = { key: options.key, set: set.name, createdAt, reason, writer, totals };
-      const content = { ...head, filesChanging: changing.length, files: entries, ...foldersAndLinks(scan) };
-      const id = await writeManifest(context, begun.stored, content, signal);
-      nameOnly(begun.stored, new Set(entries.map(({ blob }) => blob)));
-      begun.send.index.keepOnly(new Set(entries.map(({ path }) => path)));
+      const bytesBefore = bytesSentAtCommit;
+      const { committed, scan } = await makeCheckpoint(
+        begun,
+        { ...options, reason, bytesBefore },
+        note,
+        signal,
+      );
       bytesSentAtCommit = activity.bytesSent;
-      return { id, ...totals };
+      committedScan = reason === 'schedule' ? await scanDigest(scan, clock, signal) : undefined;
+      return committed;
     },
-    reload: () => base.outdate(),
-    saveIndex: async () => index?.save(),
+    async prepare(signal) {
+      await look(await begin(true, signal), new Map(), signal);
+    },
+    async stageIdle(idle, giveWay, signal) {
+      const begun = await begin(true, giveWay);
+      return stageIdle(begun, idle, { staged, clock }, giveWay, signal);
+    },
+    async isChanged(signal) {
+      return (
+        committedScan === undefined ||
+        (await isChangedSince(committedScan, await begin(true, signal), signal))
+      );
+    },
+    reload,
+    saveIndex,
   };
+}
+
+async function isChangedSince(digest: string, work: SetWork, signal: AbortSignal): Promise<boolean> {
+  const scan = await look(work, new Map(), signal);
+  const { index, clock } = work.send;
+  const isDoubtful = scan.files.some(({ path, stat }) => index.unchanged(path, stat) === undefined);
+  return isDoubtful || (await scanDigest(scan, clock, signal)) !== digest;
+}
+
+interface Making {
+  readonly key: string;
+  readonly set: SetOptions;
+  readonly writer: Writer;
+  readonly reason: CheckpointReason;
+  /** What this process had sent at the checkpoint before. */
+  readonly bytesBefore: number;
+}
+
+async function makeCheckpoint(
+  work: SetWork,
+  { key, set, writer, reason, bytesBefore }: Making,
+  note: (error: EvictdError) => void,
+  signal: AbortSignal,
+): Promise<{ committed: Committed; scan: Scan }> {
+  const { prefix, store, transfer, clock, index } = work.send;
+  const context = () => ({ prefix, store, transfer, writer, id: nextCheckpointId(work.stored.parent) });
+  const { scan, versions, changing } = await settle(work, context(), signal);
+  if (changing.length > 0) note(filesChanging(set.path, changing));
+  const entries = await commitFiles(work, context(), scan, versions, signal);
+  const totals = totalsOf(entries, work.activity.bytesSent - bytesBefore);
+  const createdAt = new Date(clock.wallMs()).toISOString();
+  const head = { key, set: set.name, createdAt, reason, writer, totals };
+  const content = { ...head, filesChanging: changing.length, files: entries, ...foldersAndLinks(scan) };
+  const id = await writeManifest(context, work.stored, content, signal);
+  nameOnly(work.stored, new Set(entries.map(({ blob }) => blob)));
+  index.keepOnly(new Set(entries.map(({ path }) => path)));
+  return { committed: { id, ...totals }, scan };
 }
 
 function totalsOf(entries: readonly ManifestFile[], bytesSent: number): Manifest['totals'] {

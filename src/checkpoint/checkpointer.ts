@@ -9,6 +9,7 @@ import { createReader } from './reader.ts';
 import type { SetOptions } from './scan.ts';
 import { createCommitsUnderWay, createSetLine } from './set-line.ts';
 import type { SetLine } from './set-line.ts';
+import type { IdleOptions } from './stage-idle.ts';
 import type { BlobStore } from './store.ts';
 import { createTransfer, TRANSFER_LIMITS } from './transfer.ts';
 import type { TransferLimits } from './transfer.ts';
@@ -34,6 +35,15 @@ export interface CheckpointerDependencies {
 }
 
 export interface Checkpointer extends CheckpointPort {
+  /**
+   * Asks the store what it has, and looks at the files, so that a notice finds that done. Like `stageIdle` it gives way
+   * to stages and commits, and then rejects `gave-way`; otherwise it rejects with what `stage` rejects with.
+   */
+  prepare(set: string, signal: AbortSignal): Promise<void>;
+  /** Stages what is new in files that are quiet; answers why a file was left out. */
+  stageIdle(set: string, options: IdleOptions, signal: AbortSignal): Promise<EvictdError | undefined>;
+  /** Commits for the reason `schedule`; undefined when nothing has changed since it last did. Never rejects. */
+  commitIfChanged(set: string, signal: AbortSignal): Promise<CommitResult | undefined>;
   /** By set name: what was read and sent since the start of this process. */
   activity(): ReadonlyMap<string, Readonly<SetActivity>>;
   /** Waits until nothing is under way any more, the file indexes included: by the signals that were given, and 5 s. */
@@ -62,6 +72,9 @@ export function createCheckpointer(
   const transfer = createTransfer(options.limits ?? TRANSFER_LIMITS, { clock });
   const reader = createReader({ clock });
   const commits = createCommitsUnderWay({
+    onFirst: () => {
+      for (const line of lines.values()) line.giveWay();
+    },
     onNone: () => {
       for (const line of lines.values()) line.afterCommits();
     },
@@ -87,24 +100,19 @@ export function createCheckpointer(
   };
 
   return {
-    async stage(set, signal) {
-      try {
-        await lineOf(set).stage(signal);
-      } catch (error) {
-        throw explained(error, signal);
-      }
+    stage: (set, signal) => explaining(signal, () => lineOf(set).stage(signal)),
+    prepare: (set, signal) => explaining(signal, () => lineOf(set).prepare(signal)),
+    stageIdle: (set, idle, signal) => explaining(signal, () => lineOf(set).stageIdle(idle, signal)),
+    commit: (request, signal) => answering(signal, () => lineOf(request.set).commit(request, signal)),
+    commitIfChanged: (set, signal) => answering(signal, () => lineOf(set).commitIfChanged(signal)),
+    estimate() {
+      const sets = [...lines.values()].map((line) => line.set);
+      const left = sets.map(({ tracker }) => tracker.bytes - tracker.bytesStored);
+      return {
+        bytesLeft: sets.every(({ activity }) => activity.scans > 0) ? sum(left) : undefined,
+        bytesPerSecond: transfer.bytesPerSecond,
+      };
     },
-    async commit(request, signal) {
-      try {
-        return await lineOf(request.set).commit(request, signal);
-      } catch (error) {
-        return failed(error, signal);
-      }
-    },
-    estimate: () => ({
-      bytesLeft: sum([...lines.values()].map(({ set: { tracker } }) => tracker.bytes - tracker.bytesStored)),
-      bytesPerSecond: transfer.bytesPerSecond,
-    }),
     progress: () => [...lines.values()].map((line) => line.progress()),
     activity: () => new Map([...lines].map(([name, line]) => [name, line.set.activity])),
     close: async () => {
@@ -112,6 +120,22 @@ export function createCheckpointer(
       reader.close();
     },
   };
+}
+
+async function explaining<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw explained(error, signal);
+  }
+}
+
+async function answering<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T | CommitResult> {
+  try {
+    return await work();
+  } catch (error) {
+    return failed(error, signal);
+  }
 }
 
 function failed(error: unknown, signal: AbortSignal): CommitResult {

@@ -8,8 +8,8 @@ import type { Scan, ScannedFile } from './scan.ts';
 import type { ManifestFile } from './schema.ts';
 import { sendFile } from './send-file.ts';
 import type { FileVersion } from './send-file.ts';
-import { FILES_IN_FLIGHT } from './settle.ts';
-import type { SetWork, Versions } from './settle.ts';
+import { FILES_IN_FLIGHT } from './set-work.ts';
+import type { SetWork, Versions } from './set-work.ts';
 import { forgetBlob, forgetBlocks } from './stored-blobs.ts';
 import type { StoredBlob } from './stored-blobs.ts';
 

@@ -53,7 +53,7 @@ export interface FileIndex {
  * `vm.dirty_expire_centisecs` (30 s) and the flusher's interval (5 s), or longer on a busy disk.
  * Source: Linux Documentation/admin-guide/sysctl/vm.rst.
  */
-const DOUBTFUL_MS = 60_000;
+export const DOUBTFUL_MS = 60_000;
 const LINE_CHARACTERS_MAX = 4 * 1024 ** 2;
 
 export interface IndexFile {

@@ -16,6 +16,8 @@ export interface SetActivity {
   filesRead: number;
   bytesRead: number;
   bytesSent: number;
+  /** How often all files were looked at. */
+  scans: number;
   /** Sockets, pipes and devices that the last scan left out. */
   specials: number;
 }

@@ -1,17 +1,26 @@
-import { abandonOn } from '../base/abort.ts';
-import type { Clock } from '../base/clock.ts';
-import { createGate } from '../base/concurrency.ts';
-import { EvictdError } from '../base/errors.ts';
-import type { CommitRequest, CommitResult, SetProgress } from '../core/ports.ts';
+import type { Clock, MonotonicMs } from '../base/clock.ts';
+import type { EvictdError } from '../base/errors.ts';
+import type { CheckpointReason, CommitRequest, CommitResult, SetProgress } from '../core/ports.ts';
 import type { CheckpointSet } from './checkpoint-set.ts';
 import { createIndexSaver } from './index-saver.ts';
+import type { IdleOptions } from './stage-idle.ts';
+import { createTurns, gaveWay } from './turns.ts';
+import type { TurnKind } from './turns.ts';
 
 /** A set, with its calls one after the other. */
 export interface SetLine {
   readonly set: CheckpointSet;
   stage(signal: AbortSignal): Promise<void>;
   commit(request: CommitRequest, signal: AbortSignal): Promise<CommitResult>;
+  /** Asks the store and looks at the files. Rejects `gave-way` when somebody needs the set meanwhile. */
+  prepare(signal: AbortSignal): Promise<void>;
+  /** See stage-idle.ts. Rejects `gave-way` when somebody needed the set before anything was sent. */
+  stageIdle(options: IdleOptions, signal: AbortSignal): Promise<EvictdError | undefined>;
+  /** A scheduled commit, unless nothing has changed since the last one. */
+  commitIfChanged(signal: AbortSignal): Promise<CommitResult | undefined>;
   progress(): SetProgress;
+  /** What runs in the background ends at its next block. */
+  giveWay(): void;
   /** No commit is under way any more: what had to wait for that begins. */
   afterCommits(): void;
   /** Resolves when nothing is under way, and the file index is on disk. */
@@ -42,89 +51,97 @@ export interface SetLineDependencies {
 const STAGING_RANK = 1_000_000;
 
 /*
- * INVARIANTS
- * - One call at a time works on a set; the others wait in the order in which they came, each under its own signal.
+ * INVARIANTS (beside those of turns.ts)
  * - A commit that waits or runs, of whichever set, makes all stages stop at their next block; what they have in flight
  *   is used, not repeated.
+ * - What runs in the background gives way to everything else, and begins only while no commit is under way. A
+ *   scheduled commit gives way to a drain, and any commit to the drain's own: what they have sent is used by that.
  * - Nothing here waits for the file index to be on disk.
- * - A conflict is for good: this process never goes on from what another VM wrote. What another process of this VM
- *   wrote is where the next attempt goes on.
  */
 export function createSetLine(options: SetLineOptions, dependencies: SetLineDependencies): SetLine {
   const { name, priority } = options;
   const { commits, clock, onNote } = dependencies;
-  const turn = createGate({ placesMax: 1, weightMax: 1 });
   let isCommitting = false;
-  let conflict: EvictdError | undefined;
   let last: { readonly id: string; readonly at: number } | undefined;
   const set = dependencies.create(() => (isCommitting ? priority : STAGING_RANK + priority));
-
   const index = createIndexSaver(options, {
     save: () => set.saveIndex(),
     isCommitting: () => commits.any(),
     clock,
     onFailure: (error) => onNote(name, error),
   });
-
-  /** Runs `work` when it is its turn. At the abort the answer comes at once; the turn ends when the work has. */
-  const inTurn = async <T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> => {
-    const place = await turn.enter(1, signal);
-    const finished = conflict === undefined ? work() : Promise.reject(conflict);
-    const settled = finished.then(
-      () => undefined,
-      (error: unknown) => {
-        if (!(error instanceof EvictdError)) return;
-        if (error.code === 'conflict') conflict ??= error;
-        if (error.code === 'overtaken') set.reload();
-      },
-    );
-    void settled.then(() => place[Symbol.dispose]());
-    index.changed();
-    return abandonOn(signal, finished);
+  const turns = createTurns(options, { onOvertaken: () => set.reload() });
+  const run = <T>(kind: TurnKind, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>) =>
+    turns.run(kind, signal, (inner) => {
+      index.changed();
+      return work(inner);
+    });
+  const inBackground = <T>(signal: AbortSignal, work: (giveWay: AbortSignal) => Promise<T>) =>
+    run('background', signal, async (giveWay) => {
+      if (commits.any()) throw gaveWay(name);
+      const result = await work(giveWay);
+      index.begin();
+      return result;
+    });
+  const commit = async (reason: CheckpointReason, startedAt: MonotonicMs, signal: AbortSignal) => {
+    isCommitting = true;
+    try {
+      const committed = await set.commit(reason, signal);
+      last = { id: committed.id, at: clock.wallMs() };
+      const durationMs = Math.round(clock.monotonicMs() - startedAt);
+      return { kind: 'committed', ...committed, durationMs } as const;
+    } finally {
+      isCommitting = false;
+    }
   };
 
   return {
     set,
-    stage: (signal) => inTurn(signal, () => set.stage(() => commits.any(), signal)),
+    giveWay: () => turns.giveWay('background'),
+    stage(signal) {
+      turns.giveWay('background', 'schedule');
+      return run('stage', signal, (inner) => set.stage(() => commits.any(), inner));
+    },
     async commit({ reason }, signal) {
       const startedAt = clock.monotonicMs();
       using _underWay = commits.begin();
-      const committed = await inTurn(signal, async () => {
-        isCommitting = true;
-        try {
-          return await set.commit(reason, signal);
-        } finally {
-          isCommitting = false;
-        }
-      });
-      last = { id: committed.id, at: clock.wallMs() };
-      return { kind: 'committed', ...committed, durationMs: Math.round(clock.monotonicMs() - startedAt) };
+      if (reason === 'notice') turns.giveWay('schedule', 'command', 'rebalance');
+      return await run(reason, signal, (inner) => commit(reason, startedAt, inner));
     },
-    progress: () => ({
-      name,
-      files: set.tracker.files,
-      bytes: set.tracker.bytes,
-      bytesStored: set.tracker.bytesStored,
-      bytesSent: set.activity.bytesSent,
-      committedAt: last?.at,
-      checkpointId: last?.id,
-    }),
+    async commitIfChanged(signal) {
+      const startedAt = clock.monotonicMs();
+      using _underWay = commits.begin();
+      return await run('schedule', signal, async (inner) =>
+        (await set.isChanged(inner)) ? commit('schedule', startedAt, inner) : undefined,
+      );
+    },
+    prepare: (signal) => inBackground(signal, (giveWay) => set.prepare(giveWay)),
+    stageIdle: (idle, signal) => inBackground(signal, (giveWay) => set.stageIdle(idle, giveWay, signal)),
+    progress: () => ({ name, ...progressOf(set), committedAt: last?.at, checkpointId: last?.id }),
     afterCommits: () => index.begin(),
     async idle() {
-      const never = new AbortController().signal;
-      (await turn.enter(1, never))[Symbol.dispose]();
+      await turns.idle();
       await index.finish();
     },
   };
 }
 
-/** `onNone` is called each time the last one has ended. */
-export function createCommitsUnderWay(dependencies: { readonly onNone: () => void }): CommitsUnderWay {
+function progressOf({ tracker, activity }: CheckpointSet) {
+  const { files, bytes, bytesStored } = tracker;
+  return { files, bytes, bytesStored, bytesSent: activity.bytesSent };
+}
+
+/** `onFirst` is called each time one begins beside no other, `onNone` each time the last one has ended. */
+export function createCommitsUnderWay(dependencies: {
+  readonly onFirst: () => void;
+  readonly onNone: () => void;
+}): CommitsUnderWay {
   const underWay = new Set<symbol>();
   return {
     begin() {
       const one = Symbol('a commit');
       underWay.add(one);
+      if (underWay.size === 1) dependencies.onFirst();
       return {
         [Symbol.dispose]() {
           if (underWay.delete(one) && underWay.size === 0) dependencies.onNone();

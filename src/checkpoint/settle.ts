@@ -1,46 +1,46 @@
 import { AssertionFailed } from '../base/assert.ts';
 import { createGroup, forEachLimit } from '../base/concurrency.ts';
+import { EvictdError } from '../base/errors.ts';
 import { claimSet } from './claim.ts';
 import { putWhole } from './commit-file.ts';
 import type { CommitContext } from './commit-file.ts';
-import type { SetActivity, SetTracker } from './progress.ts';
 import { sameStat, scanSet } from './scan.ts';
-import type { Scan, ScannedFile, SetOptions } from './scan.ts';
+import type { Scan, ScannedFile } from './scan.ts';
 import { likelyStored, sendFile } from './send-file.ts';
-import type { FileVersion, SendContext, SendMode } from './send-file.ts';
-import type { StoredSet } from './stored-blobs.ts';
+import type { SendMode } from './send-file.ts';
+import { FILES_IN_FLIGHT } from './set-work.ts';
+import type { SetWork, Versions } from './set-work.ts';
 import { unstampedDevices } from './unstamped-devices.ts';
 
-/** What one stage or commit works with. */
-export interface SetWork {
-  readonly set: SetOptions;
-  readonly send: SendContext;
-  readonly stored: StoredSet;
-  readonly tracker: SetTracker;
-  readonly activity: SetActivity;
-}
-
-/** As many as there may be requests: with latency only their number counts. */
-export const FILES_IN_FLIGHT = 64;
 /** How often a file that changes while it is read is read before that is an error. */
 const READS_MAX = 3;
 /** How often all files are looked at again, since some changed after they were sent. */
 const ROUNDS_MAX = 4;
 
-/** By path: what was sent. */
-export type Versions = Map<string, FileVersion>;
-
 /** Scans, and counts as stored what most likely is. */
 export async function look(begun: SetWork, versions: Versions, signal: AbortSignal): Promise<Scan> {
-  const scan = await scanSet(begun.set, signal);
+  const scan = await scanSet(begun.set, signal).catch((error: unknown) => {
+    if (isNothingToSave(error)) noteScan(begun, []);
+    throw error;
+  });
   begun.send.index.distrust(await unstampedDevices(begun.set.path, scan.files));
-  begun.tracker.scanned(scan.files.map(({ path, stat }) => ({ path, size: stat.size })));
+  noteScan(begun, scan.files);
   begun.activity.specials = scan.specials;
   for (const file of scan.files) {
     if (isCurrent(file, versions)) begun.tracker.store(file.path, file.stat.size);
     else if (likelyStored(begun.send, file)) begun.tracker.store(file.path, file.stat.size);
   }
   return scan;
+}
+
+function noteScan({ tracker, activity }: SetWork, files: readonly ScannedFile[]): void {
+  tracker.scanned(files.map(({ path, stat }) => ({ path, size: stat.size })));
+  activity.scans++;
+}
+
+/** The hooks may have the time of a set that can't be saved. */
+function isNothingToSave(error: unknown): boolean {
+  return error instanceof EvictdError && ['set-path-missing', 'restore-unfinished'].includes(error.code);
 }
 
 /**

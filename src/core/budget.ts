@@ -32,9 +32,10 @@ export function workEndAt(policy: Policy, drain: Drain): MonotonicMs {
   return drain.deadlineAt - policy.window.reserveMs;
 }
 
-/** Milliseconds the upload is expected to take, from what is left and the measured rate. */
+/** Milliseconds the upload is expected to take, from what is left and the measured rate; without end when that isn't known. */
 export function expectedUploadMs(upload: UploadEstimate | undefined): number {
   if (upload === undefined) return 0;
+  if (upload.bytesLeft === undefined) return Infinity;
   return COMMIT_MS + (upload.bytesLeft / (upload.bytesPerSecond ?? BYTES_PER_SECOND_ASSUMED)) * 1000;
 }
 

@@ -64,7 +64,8 @@ export type CommitResult =
 
 /** What is left to move, for the budget. */
 export interface UploadEstimate {
-  readonly bytesLeft: number;
+  /** Undefined until the files of all sets were looked at. */
+  readonly bytesLeft: number | undefined;
   /** Measured; undefined until something was sent. */
   readonly bytesPerSecond: number | undefined;
 }

@@ -72,7 +72,11 @@ export async function assemble(
         log.warn('instance document not kept, continuing', { detail: messageOf(error) }),
     },
   );
-  const checkpoints = wireCheckpoints(config, dryRun, bootId, identity, { clock, log });
+  const checkpoints = wireCheckpoints(config, dryRun, bootId, identity, {
+    clock,
+    log,
+    isDraining: () => loop.state().drain !== undefined,
+  });
   const executors = createExecutors({
     clock,
     log,

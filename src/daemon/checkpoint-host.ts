@@ -7,6 +7,8 @@ import type { CheckpointPort, SetProgress } from '../core/ports.ts';
 export interface OpenCheckpoints {
   readonly port: CheckpointPort;
   writeReport(eventId: string, body: Uint8Array, signal: AbortSignal): Promise<void>;
+  /** What goes wrong at the moment, although it could be opened. */
+  problem(): EvictdError | undefined;
   /** Resolves when nothing is under way any more. */
   close(): Promise<void>;
 }
@@ -60,9 +62,17 @@ export function startCheckpointHost(
     async writeReport(eventId, body, signal) {
       await (await opening.ready(signal)).writeReport(eventId, body, signal);
     },
-    estimate: () => opened()?.port.estimate() ?? { bytesLeft: 0, bytesPerSecond: undefined },
+    estimate: () =>
+      opened()?.port.estimate() ?? {
+        // A store that can't be used won't take anything; of one that is just being opened nothing is known.
+        bytesLeft: opening.problem() === undefined ? undefined : 0,
+        bytesPerSecond: undefined,
+      },
     progress: () => opened()?.port.progress() ?? options.sets.map(emptyProgress),
-    status: () => ({ ready: opened() !== undefined, error: opening.problem()?.message }),
+    status: () => ({
+      ready: opened() !== undefined,
+      error: (opening.problem() ?? opened()?.problem())?.message,
+    }),
     async stop() {
       opening.stop();
       await opened()?.close();

@@ -1,16 +1,17 @@
-import { boundedSignal } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
-import { createCheckpointer } from '../checkpoint/checkpointer.ts';
+import { type Checkpointer, createCheckpointer } from '../checkpoint/checkpointer.ts';
 import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
 import type { BlobStore } from '../checkpoint/store.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
 import type { Instance } from '../imds/instance.ts';
 import type { Log } from '../observe/log.ts';
+import { startBackground } from './background.ts';
 import { type CheckpointHost, type OpenCheckpoints, startCheckpointHost } from './checkpoint-host.ts';
 import { createDryCheckpoints } from './dry-run.ts';
 import type { Identity } from './identity.ts';
 import { expandKey } from './key.ts';
+import { startWarmth } from './warmth.ts';
 import { openStore } from './wire-store.ts';
 
 /** Where this VM's checkpoints are: `PREFIX/KEY`. */
@@ -19,9 +20,14 @@ export interface Place {
   readonly key: string;
 }
 
-/** Below the idle limit of the service's front end and of most NATs (4 minutes on Azure). */
-const WARM_EVERY_MS = 60_000;
-const WARM_MS = 10_000;
+/** Store and engine, with nothing going on yet. */
+export interface OpenEngine {
+  readonly port: Checkpointer;
+  readonly store: AzureBlobStore;
+  readonly place: Place;
+  /** Resolves when nothing is under way any more; closes the store too. */
+  close(): Promise<void>;
+}
 
 export interface CheckpointSources {
   readonly config: Config;
@@ -37,7 +43,11 @@ export function wireCheckpoints(
   dryRun: boolean,
   bootId: string,
   identity: Pick<Identity, 'instance'>,
-  { clock, log }: { readonly clock: Clock; readonly log: Log },
+  {
+    clock,
+    log,
+    isDraining,
+  }: { readonly clock: Clock; readonly log: Log; readonly isDraining: () => boolean },
 ): CheckpointHost | undefined {
   const { checkpoint } = config;
   if (checkpoint === undefined) return undefined;
@@ -52,16 +62,15 @@ export function wireCheckpoints(
     { sets: checkpoint.sets.map(({ name }) => name) },
     {
       clock,
-      open: (signal) =>
-        openCheckpoints(
-          sources,
-          {
-            clock,
-            onNote: (set, { code, message, remedy }) =>
-              log.warn('checkpoint with a reservation, continuing', { set, code, detail: message, remedy }),
-          },
-          signal,
-        ),
+      open: async (signal) => {
+        const onNote = (set: string, { code, message, remedy }: EvictdError) =>
+          log.warn('checkpoint with a reservation, continuing', { set, code, detail: message, remedy });
+        return withBackground(sources, await openCheckpoints(sources, { clock, onNote }, signal), {
+          clock,
+          log,
+          isDraining,
+        });
+      },
       onProblem: ({ code, message, remedy }) =>
         log.error('checkpoints can not be stored, trying again', { code, detail: message, remedy }),
       onReady: () => log.info('checkpoint store is ready', { url: checkpoint.store.url }),
@@ -69,12 +78,72 @@ export function wireCheckpoints(
   );
 }
 
+/** What the daemon does beside: keeps the store's connection warm, stages, commits on a schedule and prunes. */
+function withBackground(
+  { checkpoint }: CheckpointSources,
+  engine: OpenEngine,
+  {
+    clock,
+    log,
+    isDraining,
+  }: { readonly clock: Clock; readonly log: Log; readonly isDraining: () => boolean },
+): OpenCheckpoints {
+  const { port, store, place } = engine;
+  const warmth = startWarmth({
+    store,
+    clock,
+    onProblem: ({ code, message, remedy }) =>
+      log.error('checkpoint store can not be used, trying again', { code, detail: message, remedy }),
+    onWorks: () => log.info('checkpoint store can be used again'),
+  });
+  const { background, every } = checkpoint;
+  const work = startBackground(
+    {
+      sets: checkpoint.sets.map(({ name }) => name),
+      staging:
+        background === false
+          ? undefined
+          : { intervalMs: background.interval, idleMs: background.idle, bytesPerSecond: background.maxRate },
+      everyMs: every,
+    },
+    {
+      checkpointer: port,
+      clock,
+      random: Math.random,
+      isDraining,
+      onCommit: (set, result) => {
+        const fields = { set, reason: 'schedule', ...result };
+        if (result.kind === 'committed') log.info('checkpoint taken', fields);
+        else log.warn('checkpoint failed, continuing', fields);
+      },
+      onProblem: (set, { code, message, remedy }) =>
+        log.warn('work on checkpoints in the background fails, trying again', {
+          set,
+          code,
+          detail: message,
+          remedy,
+        }),
+      onWorks: (set) => log.info('work on checkpoints in the background works again', { set }),
+    },
+  );
+  return {
+    port,
+    writeReport: (eventId, body, bound) => writeReport(store, place, eventId, body, bound),
+    problem: () => warmth.problem() ?? work.problem(),
+    async close() {
+      warmth[Symbol.dispose]();
+      await work.stop();
+      await engine.close();
+    },
+  };
+}
+
 /** Opens store and engine. Rejects with the EvictdErrors of the store, and those of a key that can't be made. */
 export async function openCheckpoints(
   sources: CheckpointSources,
   { clock, onNote }: { readonly clock: Clock; readonly onNote: (set: string, error: EvictdError) => void },
   signal: AbortSignal,
-): Promise<OpenCheckpoints> {
+): Promise<OpenEngine> {
   const { config, checkpoint, bootId } = sources;
   const store = await openStore(config, checkpoint, { clock });
   try {
@@ -93,12 +162,11 @@ export async function openCheckpoints(
       },
       { store, clock, onNote },
     );
-    const warmth = keepWarm(store, clock);
     return {
       port,
-      writeReport: (eventId, body, bound) => writeReport(store, { prefix, key }, eventId, body, bound),
+      store,
+      place: { prefix, key },
       async close() {
-        warmth[Symbol.dispose]();
         await port.close();
         store.stop();
       },
@@ -107,21 +175,6 @@ export async function openCheckpoints(
     store.stop();
     throw error;
   }
-}
-
-/** A first request after a long pause would have to look up the name and shake hands, inside the window. */
-function keepWarm(store: AzureBlobStore, clock: Clock): Disposable {
-  let timer = clock.timer(WARM_EVERY_MS, warm);
-  function warm(): void {
-    timer = clock.timer(WARM_EVERY_MS, warm);
-    const bound = boundedSignal(clock, WARM_MS);
-    // Its failure says nothing that the next real request won't say with more weight.
-    store
-      .keepWarm(bound.signal)
-      .catch(() => undefined)
-      .finally(() => bound[Symbol.dispose]());
-  }
-  return { [Symbol.dispose]: () => timer[Symbol.dispose]() };
 }
 
 /** `PREFIX/KEY/reports/EVENT-ID.json`; the newest of an event stands. */

@@ -28,9 +28,11 @@ describe('the budget of hooks', () => {
     expect(grants(life)).toEqual({ stop: 17_500 });
   });
 
-  it('keeps a quarter for the hooks however much there is to upload', () => {
+  it.each([
+    ['however much there is to upload', { bytesLeft: 1e12, bytesPerSecond: 1 }],
+    ['when nobody knows yet how much there is to upload', { bytesLeft: undefined, bytesPerSecond: 1e9 }],
+  ])('keeps a quarter for the hooks %s', (_when, upload) => {
     const life = new Life(policyWith({ hooks: [hook('stop', { timeoutMs: 60_000 })] }));
-    const upload = { bytesLeft: 1e12, bytesPerSecond: 1 };
     const document = {
       incarnation: 1,
       serverNow: SERVER_EPOCH,

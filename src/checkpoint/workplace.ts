@@ -1,0 +1,89 @@
+import type { Clock } from '../base/clock.ts';
+import type { EvictdError } from '../base/errors.ts';
+import { createBase } from './base.ts';
+import { blobNameOf, setPrefix } from './blob-name.ts';
+import type { Writer } from './commit-file.ts';
+import { indexFileName, openFileIndex } from './file-index.ts';
+import type { FileIndex } from './file-index.ts';
+import { createTracker } from './progress.ts';
+import type { SetActivity, SetTracker } from './progress.ts';
+import type { Reader } from './reader.ts';
+import type { SetOptions } from './scan.ts';
+import type { SendContext } from './send-file.ts';
+import type { SetWork } from './set-work.ts';
+import { watchStagedBlocks } from './staged-blocks.ts';
+import type { StagedBlocks } from './staged-blocks.ts';
+import type { BlobStore } from './store.ts';
+import type { Transfer } from './transfer.ts';
+
+export interface CheckpointSetOptions {
+  readonly prefix: string;
+  readonly key: string;
+  readonly set: SetOptions;
+  readonly writer: Writer;
+  readonly indexDirectory: string | undefined;
+}
+
+export interface CheckpointSetDependencies {
+  readonly store: BlobStore;
+  readonly transfer: Transfer;
+  readonly reader: Reader;
+  readonly clock: Clock;
+  /** Something that costs time but loses nothing: an index or a manifest that can't be used. */
+  readonly onNote: (set: string, error: EvictdError) => void;
+}
+
+/** What stays between two works on a set: what was counted, what the store has, what the files held. */
+export interface Workplace {
+  readonly tracker: SetTracker;
+  readonly activity: SetActivity;
+  readonly staged: StagedBlocks;
+  /** `thorough` as in base.ts. Rejects `conflict`, or what the store rejects with. */
+  begin(this: void, thorough: boolean, signal: AbortSignal): Promise<SetWork>;
+  /** What the store has is asked for anew at the next work. */
+  reload(this: void): void;
+  /** Writes the file index, where one is kept. */
+  saveIndex(this: void): Promise<void>;
+}
+
+export function createWorkplace(
+  options: CheckpointSetOptions,
+  dependencies: CheckpointSetDependencies,
+): Workplace {
+  const { set, writer, indexDirectory } = options;
+  const { clock } = dependencies;
+  const staged = watchStagedBlocks(dependencies.store, { clock });
+  const { store } = staged;
+  const place = { prefix: options.prefix, key: options.key, set: set.name };
+  const prefix = setPrefix(place);
+  const tracker = createTracker();
+  const activity: SetActivity = { filesRead: 0, bytesRead: 0, bytesSent: 0, scans: 0, specials: 0 };
+  const note = (error: EvictdError) => dependencies.onNote(set.name, error);
+  const base = createBase({ place, writer }, { store, clock, onUnusable: note });
+  let index: FileIndex | undefined;
+  return {
+    tracker,
+    activity,
+    staged,
+    async begin(thorough, signal) {
+      const file = indexDirectory === undefined ? undefined : indexFileName(indexDirectory, set.name);
+      const known = (index ??= await openFileIndex({ file, root: set.path }, note));
+      const stored = await base.load(thorough, signal);
+      const send: SendContext = {
+        root: set.path,
+        prefix,
+        ...dependencies,
+        store,
+        index: known,
+        blobOf: (path) => stored.blob(blobNameOf(path, prefix.length)),
+        onStored: (path, bytes) => tracker.store(path, bytes),
+        onFileRead: () => activity.filesRead++,
+        onRead: (bytes) => (activity.bytesRead += bytes),
+        onSent: (bytes) => (activity.bytesSent += bytes),
+      };
+      return { set, send, stored, tracker, activity };
+    },
+    reload: () => base.outdate(),
+    saveIndex: async () => index?.save(),
+  };
+}

@@ -1,0 +1,146 @@
+import { boundedSignal, sleep } from '../base/abort.ts';
+import type { Clock } from '../base/clock.ts';
+import { EvictdError, messageOf } from '../base/errors.ts';
+import type { Checkpointer } from '../checkpoint/checkpointer.ts';
+import { createPace } from '../checkpoint/pace.ts';
+import type { CommitResult } from '../core/ports.ts';
+
+/** What is done about checkpoints between notices, so that a notice finds little left to do. */
+export interface Background {
+  /** What goes wrong at the moment, by set. */
+  problem(): EvictdError | undefined;
+  stop(): Promise<void>;
+}
+
+export interface BackgroundOptions {
+  readonly sets: readonly string[];
+  readonly staging:
+    | { readonly intervalMs: number; readonly idleMs: number; readonly bytesPerSecond: number }
+    | undefined;
+  /** Milliseconds between two scheduled commits. */
+  readonly everyMs: number | undefined;
+}
+
+export interface BackgroundDependencies {
+  readonly checkpointer: Pick<Checkpointer, 'prepare' | 'stageIdle' | 'commitIfChanged'>;
+  readonly clock: Clock;
+  /** In [0, 1). */
+  readonly random: () => number;
+  readonly isDraining: () => boolean;
+  /** A scheduled commit has ended. */
+  readonly onCommit: (set: string, result: CommitResult) => void;
+  /** Hears each new reason once. */
+  readonly onProblem: (set: string, error: EvictdError) => void;
+  readonly onWorks: (set: string) => void;
+}
+
+/** One pass over one set; the next goes on where it ended. */
+const PASS_MS_MAX = 3_600_000;
+const COMMIT_MS_MAX = 30 * 60_000;
+const RETRY_FIRST_MS = 5000;
+const RETRY_CAP_MS = 300_000;
+/** A commit that gave way to a drain, or found another one under way, is no news. */
+const ORDINARY = new Set(['gave-way', 'aborted', 'overtaken']);
+
+/*
+ * INVARIANTS
+ * - Nothing begins while a drain is under way. What is under way when one begins is ended by the engine, which makes
+ *   everything here give way to the drain's own calls.
+ * - At most one pass of staging and one scheduled commit at a time.
+ */
+export function startBackground(
+  options: BackgroundOptions,
+  dependencies: BackgroundDependencies,
+): Background {
+  const { clock, random, isDraining } = dependencies;
+  const stopping = new AbortController();
+  const problems = createProblems(dependencies);
+
+  const everySet = async (limitMs: number, work: (set: string, signal: AbortSignal) => Promise<void>) => {
+    for (const set of options.sets) {
+      if (isDraining() || stopping.signal.aborted) return;
+      using bound = boundedSignal(clock, limitMs, stopping.signal);
+      await problems.watch(set, () => work(set, bound.signal));
+    }
+  };
+  const pause = (delayMs: number) => sleep(clock, delayMs, stopping.signal);
+
+  async function prepareAll(): Promise<void> {
+    const open = new Set(options.sets);
+    for (let delayMs = RETRY_FIRST_MS; ; delayMs = Math.min(delayMs * 2, RETRY_CAP_MS)) {
+      await everySet(PASS_MS_MAX, async (set, signal) => {
+        if (!open.has(set)) return;
+        await dependencies.checkpointer.prepare(set, signal);
+        open.delete(set);
+      });
+      if (open.size === 0) return;
+      await pause(delayMs);
+    }
+  }
+
+  async function stageAgainAndAgain(): Promise<void> {
+    await prepareAll();
+    if (options.staging === undefined) return;
+    const { intervalMs, idleMs, bytesPerSecond } = options.staging;
+    const idle = { idleMs, pace: createPace({ bytesPerSecond }, { clock }) };
+    // VMs that were started together must not come to the store together.
+    await pause(intervalMs * random());
+    for (;;) {
+      await everySet(PASS_MS_MAX, async (set, signal) => {
+        const problem = await dependencies.checkpointer.stageIdle(set, idle, signal);
+        if (problem !== undefined) throw problem;
+      });
+      await pause(intervalMs);
+    }
+  }
+
+  async function commitAgainAndAgain(everyMs: number): Promise<void> {
+    for (;;) {
+      await pause(everyMs * (0.9 + random() / 5));
+      await everySet(COMMIT_MS_MAX, async (set, signal) => {
+        const result = await dependencies.checkpointer.commitIfChanged(set, signal);
+        if (result !== undefined && !isOrdinary(result)) dependencies.onCommit(set, result);
+      });
+    }
+  }
+
+  const loops = [
+    stageAgainAndAgain(),
+    ...(options.everyMs === undefined ? [] : [commitAgainAndAgain(options.everyMs)]),
+  ];
+  // They only ever end early because of the stop: what goes wrong inside is kept as a problem.
+  const over = Promise.allSettled(loops);
+  return {
+    problem: problems.first,
+    async stop() {
+      stopping.abort(new EvictdError('aborted', 'evictd stops'));
+      await over;
+    },
+  };
+}
+
+function isOrdinary(result: CommitResult): boolean {
+  return result.kind === 'failed' && ORDINARY.has(result.code);
+}
+
+function createProblems({ onProblem, onWorks }: Pick<BackgroundDependencies, 'onProblem' | 'onWorks'>) {
+  const bySet = new Map<string, EvictdError>();
+  return {
+    first: () => [...bySet.values()][0],
+    async watch(set: string, work: () => Promise<void>): Promise<void> {
+      try {
+        await work();
+        if (bySet.delete(set)) onWorks(set);
+      } catch (error) {
+        const found =
+          error instanceof EvictdError
+            ? error
+            : new EvictdError('background-failed', messageOf(error), { cause: error });
+        if (ORDINARY.has(found.code)) return;
+        const isNews = bySet.get(set)?.message !== found.message;
+        bySet.set(set, found);
+        if (isNews) onProblem(set, found);
+      }
+    },
+  };
+}
