@@ -1,5 +1,8 @@
 import type { FileStat } from './scan.ts';
 
+/** Shared between threads, or moving from one to the other. */
+export type BlockMemory = ArrayBuffer | SharedArrayBuffer;
+
 /** What a reading thread is asked for. Buffers that carry content change hands; they aren't copied. */
 export type ReadJob =
   /** A block of an open file, its id and its fingerprint; into `memory`, where that is large enough. */
@@ -9,7 +12,7 @@ export type ReadJob =
       readonly position: number;
       readonly length: number;
       readonly key: string;
-      readonly memory: ArrayBuffer;
+      readonly memory: BlockMemory;
     }
   /** Which of these blocks, that follow each other, still have their fingerprints? Nothing of them is kept. */
   | {
@@ -69,10 +72,10 @@ export type ReadResult =
       readonly kind: 'block';
       readonly id: string;
       readonly fingerprint: string;
-      readonly memory: ArrayBuffer;
+      readonly memory: BlockMemory;
     }
   /** The file is shorter than it was. */
-  | { readonly kind: 'short'; readonly memory: ArrayBuffer }
+  | { readonly kind: 'short'; readonly memory: BlockMemory }
   | { readonly kind: 'compared'; readonly same: readonly boolean[] }
   | PlaceResult
   | VerifyResult

@@ -56,7 +56,9 @@ function perform(job: ReadJob): ReadResult {
 }
 
 function memoryOf(result: ReadResult): ArrayBuffer[] {
-  if (result.kind === 'block' || result.kind === 'short' || result.kind === 'placed') return [result.memory];
+  if (result.kind === 'block' || result.kind === 'short' || result.kind === 'placed') {
+    return result.memory instanceof ArrayBuffer ? [result.memory] : [];
+  }
   // Allocated below, of plain memory.
   return result.kind === 'file' ? [result.content.buffer as ArrayBuffer] : [];
 }

@@ -70,7 +70,7 @@ export function startReadWorker(listener: ReadWorkerListener): ReadWorker {
 }
 
 function memoryOf(job: ReadJob): ArrayBuffer[] {
-  if (job.kind === 'block') return [job.memory];
+  if (job.kind === 'block') return job.memory instanceof ArrayBuffer ? [job.memory] : [];
   return job.kind === 'place' ? [job.content.buffer] : [];
 }
 

@@ -2,15 +2,16 @@ import type { Clock } from '../base/clock.ts';
 import { createGate } from '../base/concurrency.ts';
 import { BLOCK_BYTES_DEFAULT } from './block-size.ts';
 import { createRateMeter } from './progress.ts';
+import type { BlockMemory } from './read-job.ts';
 
 /** What all sets of a process share: how much is under way at once, and how fast it goes. */
 export interface Transfer {
   /** Waits until `bytes` more may be held in memory; dispose the answer when they are no longer. */
   hold(bytes: number, signal: AbortSignal): Promise<Disposable>;
   /** Memory for a block of `bytes`, perhaps larger, with anything in it. Take it only while holding as much. */
-  memory(bytes: number): ArrayBuffer;
+  memory(bytes: number): BlockMemory;
   /** Nobody reads or writes `memory` any more. Not for that of a failed request, which may go on for a moment. */
-  reuse(memory: ArrayBuffer): void;
+  reuse(memory: BlockMemory): void;
   /** Runs a request that carries no content worth counting, when there is a place for it. */
   request<T>(signal: AbortSignal, run: () => Promise<T>): Promise<T>;
   /** Runs a request that carries `bytes` of content, on a place that its content already holds. */
@@ -26,27 +27,34 @@ export interface TransferLimits {
   readonly bytesMax: number;
 }
 
-/** 8 blocks of 4 MiB, or 64 small requests: with latency only the number of requests under way counts. */
-export const TRANSFER_LIMITS: TransferLimits = { requestsMax: 64, bytesMax: 32 * 1024 ** 2 };
+/**
+ * 6 blocks of 4 MiB, or 64 small requests. With latency only the number of requests under way counts, but six blocks fill
+ * 1 GB/s at 20 ms, and each one takes its memory twice: as it is, and encrypted.
+ */
+export const TRANSFER_LIMITS: TransferLimits = { requestsMax: 64, bytesMax: 24 * 1024 ** 2 };
 
-/** Below this the allocator is quicker than keeping memory. */
-const REUSED_BYTES_MIN = 1024 ** 2;
-const REUSED_MAX = 8;
+/**
+ * Blocks of more than this are read into memory that the threads share and that is used again. Plain memory moves
+ * between threads just as fast, but each time it arrives the garbage collector takes it for new: with 4 MiB at a time it
+ * would hardly do anything else than mark.
+ */
+const SHARED_BYTES_MIN = 2 * 1024 ** 2;
+/** All that can be in use at once, so that none is ever left to the garbage collector, which doesn't see its size. */
+const SPARE_MAX = 12;
 
 export function createTransfer(limits: TransferLimits, dependencies: { readonly clock: Clock }): Transfer {
   const gate = createGate({ placesMax: limits.requestsMax, weightMax: limits.bytesMax });
   const meter = createRateMeter(dependencies.clock);
-  const spare: ArrayBuffer[] = [];
+  const spare: SharedArrayBuffer[] = [];
 
   const ranked = (rank: () => number): Transfer => ({
     hold: (bytes, signal) => gate.enter(bytes, signal, rank()),
     memory(bytes) {
-      if (bytes < REUSED_BYTES_MIN || bytes > BLOCK_BYTES_DEFAULT) return new ArrayBuffer(bytes);
-      // Untouched pages of memory that is larger than its block cost nothing.
-      return spare.pop() ?? new ArrayBuffer(BLOCK_BYTES_DEFAULT);
+      if (bytes <= SHARED_BYTES_MIN || bytes > BLOCK_BYTES_DEFAULT) return new ArrayBuffer(bytes);
+      return spare.pop() ?? new SharedArrayBuffer(BLOCK_BYTES_DEFAULT);
     },
     reuse(memory) {
-      if (memory.byteLength === BLOCK_BYTES_DEFAULT && spare.length < REUSED_MAX) spare.push(memory);
+      if (memory instanceof SharedArrayBuffer && spare.length < SPARE_MAX) spare.push(memory);
     },
     async request(signal, run) {
       using _place = await gate.enter(0, signal, rank());
