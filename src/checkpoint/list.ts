@@ -35,13 +35,7 @@ export async function listCheckpoints(
   signal: AbortSignal,
 ): Promise<readonly ListedCheckpoint[]> {
   const { store } = dependencies;
-  const prefix = keyPrefix(place);
-  const names: { readonly set: string; readonly id: string }[] = [];
-  const below = place.set === undefined ? prefix : `${prefix}${place.set}/checkpoints/`;
-  for await (const { name } of store.list(below, signal)) {
-    const match = /^([^/]+)\/checkpoints\/(\d{8})\.json$/.exec(name.slice(prefix.length));
-    if (match?.[1] !== undefined && match[2] !== undefined) names.push({ set: match[1], id: match[2] });
-  }
+  const names = await listCheckpointNames(place, { store }, signal);
   names.sort((one, other) => (one.id < other.id ? 1 : -1));
   const listed: ListedCheckpoint[] = [];
   await forEachLimit(names.slice(0, LISTED_MAX), MANIFESTS_IN_FLIGHT, signal, async ({ set, id }, inner) => {
@@ -56,6 +50,27 @@ export async function listCheckpoints(
   return listed.sort((one, other) =>
     one.set === other.set ? (one.id < other.id ? 1 : -1) : one.set < other.set ? -1 : 1,
   );
+}
+
+export interface CheckpointName {
+  readonly set: string;
+  readonly id: string;
+}
+
+/** Sets and ids, without looking into the manifests. */
+export async function listCheckpointNames(
+  place: { readonly prefix: string; readonly key: string; readonly set?: string },
+  { store }: { readonly store: BlobStore },
+  signal: AbortSignal,
+): Promise<CheckpointName[]> {
+  const prefix = keyPrefix(place);
+  const names: CheckpointName[] = [];
+  const below = place.set === undefined ? prefix : `${prefix}${place.set}/checkpoints/`;
+  for await (const { name } of store.list(below, signal)) {
+    const match = /^([^/]+)\/checkpoints\/(\d{8})\.json$/.exec(name.slice(prefix.length));
+    if (match?.[1] !== undefined && match[2] !== undefined) names.push({ set: match[1], id: match[2] });
+  }
+  return names;
 }
 
 async function describeCheckpoint(

@@ -103,15 +103,19 @@ function groupOf(
 }
 
 function configured(command: Commander, { out }: Surroundings): Commander {
-  return command
-    .exitOverride()
-    .allowExcessArguments(false)
-    .showSuggestionAfterError(true)
-    .configureOutput({
-      writeOut: (text) => out.write(text),
-      // Errors are thrown as well, and reported in one place.
-      writeErr: () => {},
-    });
+  return (
+    command
+      .exitOverride()
+      .allowExcessArguments(false)
+      // `checkpoints` is a command with options, and so is `checkpoints prune`: what follows a word belongs to it.
+      .enablePositionalOptions()
+      .showSuggestionAfterError(true)
+      .configureOutput({
+        writeOut: (text) => out.write(text),
+        // Errors are thrown as well, and reported in one place.
+        writeErr: () => {},
+      })
+  );
 }
 
 function commanderOption({ name, value, description, required }: OptionSpec): Option {

@@ -1,5 +1,6 @@
 import { checkpointCommand } from './checkpoint.ts';
 import { checkpointsCommand } from './checkpoints.ts';
+import { checkpointsPruneCommand } from './checkpoints-prune.ts';
 import type { Command } from './command.ts';
 import { configCheckCommand } from './config-check.ts';
 import { configReferenceCommand } from './config-reference.ts';
@@ -17,6 +18,7 @@ export const COMMANDS: readonly Command[] = [
   statusCommand,
   checkpointCommand,
   checkpointsCommand,
+  checkpointsPruneCommand,
   restoreCommand,
   mockImdsCommand,
   configCheckCommand,

@@ -1,14 +1,18 @@
 import { boundedSignal, sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
-import { EvictdError, messageOf } from '../base/errors.ts';
+import { EvictdError } from '../base/errors.ts';
 import type { Checkpointer } from '../checkpoint/checkpointer.ts';
 import { createPace } from '../checkpoint/pace.ts';
 import type { CommitResult } from '../core/ports.ts';
+import { createProblems, isOrdinaryCode } from './background-problems.ts';
+import { createPruner } from './background-prune.ts';
 
 /** What is done about checkpoints between notices, so that a notice finds little left to do. */
 export interface Background {
   /** What goes wrong at the moment, by set. */
   problem(): EvictdError | undefined;
+  /** After a checkpoint of the set: removes what is older than what is to be kept, unless a drain is under way. */
+  pruneSoon(set: string): void;
   stop(): Promise<void>;
 }
 
@@ -23,6 +27,8 @@ export interface BackgroundOptions {
 
 export interface BackgroundDependencies {
   readonly checkpointer: Pick<Checkpointer, 'prepare' | 'stageIdle' | 'commitIfChanged'>;
+  /** Removes the older checkpoints; ends early, however far it is, once `stop` says so. */
+  readonly prune: (set: string, stop: () => boolean, signal: AbortSignal) => Promise<void>;
   readonly clock: Clock;
   /** In [0, 1). */
   readonly random: () => number;
@@ -39,14 +45,11 @@ const PASS_MS_MAX = 3_600_000;
 const COMMIT_MS_MAX = 30 * 60_000;
 const RETRY_FIRST_MS = 5000;
 const RETRY_CAP_MS = 300_000;
-/** A commit that gave way to a drain, or found another one under way, is no news. */
-const ORDINARY = new Set(['gave-way', 'aborted', 'overtaken']);
-
 /*
  * INVARIANTS
  * - Nothing begins while a drain is under way. What is under way when one begins is ended by the engine, which makes
  *   everything here give way to the drain's own calls.
- * - At most one pass of staging and one scheduled commit at a time.
+ * - At most one pass of staging, one scheduled commit and one removal of older checkpoints at a time.
  */
 export function startBackground(
   options: BackgroundOptions,
@@ -56,7 +59,7 @@ export function startBackground(
   const stopping = new AbortController();
   const problems = createProblems(dependencies);
 
-  const everySet = async (limitMs: number, work: (set: string, signal: AbortSignal) => Promise<void>) => {
+  const everySet: EverySet = async (limitMs, work) => {
     for (const set of options.sets) {
       if (isDraining() || stopping.signal.aborted) return;
       using bound = boundedSignal(clock, limitMs, stopping.signal);
@@ -65,21 +68,8 @@ export function startBackground(
   };
   const pause = (delayMs: number) => sleep(clock, delayMs, stopping.signal);
 
-  async function prepareAll(): Promise<void> {
-    const open = new Set(options.sets);
-    for (let delayMs = RETRY_FIRST_MS; ; delayMs = Math.min(delayMs * 2, RETRY_CAP_MS)) {
-      await everySet(PASS_MS_MAX, async (set, signal) => {
-        if (!open.has(set)) return;
-        await dependencies.checkpointer.prepare(set, signal);
-        open.delete(set);
-      });
-      if (open.size === 0) return;
-      await pause(delayMs);
-    }
-  }
-
   async function stageAgainAndAgain(): Promise<void> {
-    await prepareAll();
+    await prepareAll(options.sets, dependencies.checkpointer, everySet, pause);
     if (options.staging === undefined) return;
     const { intervalMs, idleMs, bytesPerSecond } = options.staging;
     const idle = { idleMs, pace: createPace({ bytesPerSecond }, { clock }) };
@@ -100,9 +90,13 @@ export function startBackground(
       await everySet(COMMIT_MS_MAX, async (set, signal) => {
         const result = await dependencies.checkpointer.commitIfChanged(set, signal);
         if (result !== undefined && !isOrdinary(result)) dependencies.onCommit(set, result);
+        if (result?.kind === 'committed') pruner.soon(set);
       });
     }
   }
+
+  const watch: typeof problems.watch = (set, work) => problems.watch(`${set}, its older checkpoints`, work);
+  const pruner = createPruner({ ...dependencies, watch }, stopping.signal);
 
   const loops = [
     stageAgainAndAgain(),
@@ -112,35 +106,37 @@ export function startBackground(
   const over = Promise.allSettled(loops);
   return {
     problem: problems.first,
+    pruneSoon: pruner.soon,
     async stop() {
       stopping.abort(new EvictdError('aborted', 'evictd stops'));
       await over;
+      await pruner.idle();
     },
   };
+}
+
+/** Works on one set after the other, as long as no drain is under way; what goes wrong is kept as a problem. */
+type EverySet = (limitMs: number, work: (set: string, signal: AbortSignal) => Promise<void>) => Promise<void>;
+
+/** Until each set was prepared once. */
+async function prepareAll(
+  sets: readonly string[],
+  checkpointer: BackgroundDependencies['checkpointer'],
+  everySet: EverySet,
+  pause: (delayMs: number) => Promise<void>,
+): Promise<void> {
+  const open = new Set(sets);
+  for (let delayMs = RETRY_FIRST_MS; ; delayMs = Math.min(delayMs * 2, RETRY_CAP_MS)) {
+    await everySet(PASS_MS_MAX, async (set, signal) => {
+      if (!open.has(set)) return;
+      await checkpointer.prepare(set, signal);
+      open.delete(set);
+    });
+    if (open.size === 0) return;
+    await pause(delayMs);
+  }
 }
 
 function isOrdinary(result: CommitResult): boolean {
-  return result.kind === 'failed' && ORDINARY.has(result.code);
-}
-
-function createProblems({ onProblem, onWorks }: Pick<BackgroundDependencies, 'onProblem' | 'onWorks'>) {
-  const bySet = new Map<string, EvictdError>();
-  return {
-    first: () => [...bySet.values()][0],
-    async watch(set: string, work: () => Promise<void>): Promise<void> {
-      try {
-        await work();
-        if (bySet.delete(set)) onWorks(set);
-      } catch (error) {
-        const found =
-          error instanceof EvictdError
-            ? error
-            : new EvictdError('background-failed', messageOf(error), { cause: error });
-        if (ORDINARY.has(found.code)) return;
-        const isNews = bySet.get(set)?.message !== found.message;
-        bySet.set(set, found);
-        if (isNews) onProblem(set, found);
-      }
-    },
-  };
+  return result.kind === 'failed' && isOrdinaryCode(result.code);
 }

@@ -3,13 +3,14 @@ import { hostname } from 'node:os';
 import { boundedSignal } from '../base/abort.ts';
 import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
+import { pruneSet } from '../checkpoint/prune.ts';
 import type { Config } from '../config/schema.ts';
 import type { Instance } from '../imds/instance.ts';
 import { readBootId } from '../journal/journal.ts';
 import { type Identity, instanceNamed, startIdentity } from './identity.ts';
 import { needsInstance } from './key.ts';
 import { configuredVmName } from './policy.ts';
-import { openCheckpoints } from './wire-checkpoints.ts';
+import { type OpenEngine, openCheckpoints } from './wire-checkpoints.ts';
 import { type CheckpointAnswer, checkpointNow } from './wire-control.ts';
 
 /** Takes a checkpoint in this process, for machines where no daemon runs. Rejects with why it can't be opened. */
@@ -44,7 +45,11 @@ export async function checkpointWithoutDaemon(
       signal,
     );
     try {
-      return await checkpointNow(config, opened.port, set, signal);
+      const answer = await checkpointNow(config, opened.port, set, signal);
+      for (const result of answer.sets) {
+        if (result.kind === 'committed') await prune(opened, result.set, checkpoint.keep, signal);
+      }
+      return answer;
     } finally {
       await opened.close();
     }
@@ -53,6 +58,22 @@ export async function checkpointWithoutDaemon(
   }
 }
 
+/** The checkpoint is there, and that is the answer: what goes wrong here, `evictd checkpoints prune` tells. */
+async function prune(
+  { place, store }: OpenEngine,
+  set: string,
+  keep: number,
+  signal: AbortSignal,
+): Promise<void> {
+  using bound = boundedSignal(systemClock, PRUNE_MS, signal);
+  try {
+    await pruneSet({ ...place, set, keep, dryRun: false }, { store }, bound.signal);
+  } catch (error) {
+    if (!(error instanceof EvictdError)) throw error;
+  }
+}
+
+const PRUNE_MS = 60_000;
 const IDENTITY_MS = 30_000;
 /** A key without placeholders needs no instance document; only the manifest then names the host in place of the VM. */
 const DISPENSABLE_MS = 3000;

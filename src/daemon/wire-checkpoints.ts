@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { type Checkpointer, createCheckpointer } from '../checkpoint/checkpointer.ts';
 import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
+import { pruneSet } from '../checkpoint/prune.ts';
 import type { BlobStore } from '../checkpoint/store.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
 import type { Instance } from '../imds/instance.ts';
@@ -108,6 +109,11 @@ function withBackground(
     },
     {
       checkpointer: port,
+      prune: async (set, stop, signal) => {
+        const options = { ...place, set, keep: checkpoint.keep, dryRun: false, stop };
+        const { removed, snapshots, blobs } = await pruneSet(options, { store }, signal);
+        if (removed.length > 0) log.info('older checkpoints removed', { set, removed, snapshots, blobs });
+      },
       clock,
       random: Math.random,
       isDraining,
@@ -127,7 +133,14 @@ function withBackground(
     },
   );
   return {
-    port,
+    port: {
+      ...port,
+      async commit(request, signal) {
+        const result = await port.commit(request, signal);
+        if (result.kind === 'committed' && request.reason !== 'notice') work.pruneSoon(request.set);
+        return result;
+      },
+    },
     writeReport: (eventId, body, bound) => writeReport(store, place, eventId, body, bound),
     problem: () => warmth.problem() ?? work.problem(),
     async close() {

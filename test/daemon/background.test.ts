@@ -38,6 +38,7 @@ function rig(
           return state.commit;
         },
       },
+      prune: (set) => call(`prune ${set}`),
       clock,
       random: () => 0.5,
       isDraining: () => state.isDraining,
@@ -116,7 +117,23 @@ test('without staging each set is only prepared, and a schedule is kept', async 
   expect(calls).toEqual(['prepare a', 'prepare b']);
   await clock.advance(1);
   await clock.advance(0);
-  expect(calls.slice(2)).toEqual(['commit a', 'commit b']);
+  expect(calls.slice(2).toSorted()).toEqual(['commit a', 'commit b', 'prune a', 'prune b']);
   expect(told).toEqual(['a committed', 'b committed']);
+  await background.stop();
+});
+
+test('older checkpoints are removed after one by command, but not while a drain is under way', async () => {
+  const { background, clock, calls, state } = rig({ staging: undefined });
+  await clock.advance(0);
+  calls.splice(0);
+  state.isDraining = true;
+  background.pruneSoon('a');
+  await clock.advance(60_000);
+  expect(calls).toEqual([]);
+  state.isDraining = false;
+  background.pruneSoon('a');
+  background.pruneSoon('b');
+  await clock.advance(0);
+  expect(calls).toEqual(['prune a', 'prune b']);
   await background.stop();
 });
