@@ -5,6 +5,8 @@ export default defineConfig({
     root: new URL('..', import.meta.url).pathname,
     include: ['test/**/*.test.ts'],
     pool: 'forks',
+    // Most tests wait for processes and servers more than they compute.
+    maxWorkers: 3,
     // Every test has a bound; those that need a longer one say so themselves.
     testTimeout: 20_000,
     hookTimeout: 60_000,
