@@ -36,9 +36,7 @@ export function describeStatus(status: Status): string {
     ...(drain === undefined ? [] : [['drain', describeDrain(drain)]]),
     ...(drain?.hooks ?? []).map((hook) => ['hook', describeHook(hook)]),
     ...status.sets.map((set) => ['set', describeSet(set)]),
-    ...(store === undefined
-      ? []
-      : [['store', store.ready ? 'ready' : `not ready: ${store.error ?? 'opening'}`]]),
+    ...(store === undefined ? [] : [['store', describeStore(store)]]),
     ...(status.sets.length === 0 ? [] : [['a notice now', describeUpload(upload)]]),
   ];
   return lines.map(([label, text]) => `${(label ?? '').padEnd(13)}${text ?? ''}\n`).join('');
@@ -58,6 +56,11 @@ function describeHook({ name, stage, state, attempt, durationMs, detail }: Drain
     ...(attempt > 1 ? [`attempt ${attempt}`] : []),
     ...(detail === undefined ? [] : [detail]),
   ].join(', ');
+}
+
+function describeStore({ ready, error }: NonNullable<Status['store']>): string {
+  if (!ready) return `not ready: ${error ?? 'opening'}`;
+  return error === undefined ? 'ready' : `ready, but: ${error}`;
 }
 
 function describeUpload({ bytesLeft }: Status['upload']): string {

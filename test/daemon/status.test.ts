@@ -115,4 +115,12 @@ describe('the status of a drain', () => {
     expect(line(undefined)).toBe('unknown (not scanned yet)');
     expect(line(2048)).toBe('would have to move 2.0 KiB');
   });
+
+  it('says what is wrong with a store that was opened once', () => {
+    const line = (store: { ready: boolean; error: string | undefined }) =>
+      /store +(.*)/.exec(describeStatus(statusOf(sources([], { store }))))?.[1];
+    expect(line({ ready: true, error: undefined })).toBe('ready');
+    expect(line({ ready: true, error: 'the role is gone' })).toBe('ready, but: the role is gone');
+    expect(line({ ready: false, error: undefined })).toBe('not ready: opening');
+  });
 });
