@@ -50,17 +50,18 @@ export interface Checkpointer extends CheckpointPort {
   close(): Promise<void>;
 }
 
-/** Trying again can't help: something outside has to change first, and the message says what. */
+/**
+ * Trying again can't help: the set itself or its writers have to change first, and the message says what.
+ * A missing container or an unreadable file is not among them: in a window there is nothing to lose by trying.
+ */
 const HOPELESS: ReadonlySet<string> = new Set([
   'conflict',
-  'container-not-found',
   'unknown-set',
   'bad-key',
   'file-too-large',
   'too-many-files',
   'manifest-too-large',
   'manifest-version',
-  'file-unreadable',
 ]);
 
 /** Throws `bad-key` when prefix, key or a set's name can't stand in a blob name. */

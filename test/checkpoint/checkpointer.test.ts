@@ -166,7 +166,7 @@ test('an unknown set is refused by stage and commit', async () => {
   });
 });
 
-test.each(['unavailable', 'throttled', 'network', 'no-token', 'forbidden'] as const)(
+test.each(['unavailable', 'throttled', 'network', 'no-token', 'forbidden', 'container-not-found'] as const)(
   'a store that answers %s fails the commit as retryable',
   async (code) => {
     await using from = await testFolder();
