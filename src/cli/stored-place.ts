@@ -70,11 +70,11 @@ async function ownKey(
   { clock, notify }: { readonly clock: Clock; readonly notify: (text: string) => void },
   signal: AbortSignal,
 ): Promise<string> {
-  const { expandKey } = await import('../daemon/key.ts');
-  const placeholders = [...template.matchAll(/\{([^}]*)\}/g)].map(([, name]) => name);
-  const known: KeyFacts = { name: config.vm.name, vmId: '', scaleSet: '', tags: {} };
-  const isNameKnown = config.vm.name !== 'auto';
-  if (placeholders.every((name) => name === 'vmName' && isNameKnown)) return expandKey(template, known);
+  const { expandKey, needsInstance } = await import('../daemon/key.ts');
+  const { configuredVmName } = await import('../daemon/policy.ts');
+  const vmName = configuredVmName(config);
+  const known: KeyFacts = { name: vmName ?? '', vmId: '', scaleSet: '', tags: {} };
+  if (!needsInstance(template, vmName)) return expandKey(template, known);
 
   const { createInstanceClient } = await import('../imds/instance.ts');
   const { endpoint, requestTimeout } = config.imds;
@@ -87,7 +87,7 @@ async function ownKey(
       if (isFirst) notify(`${reason}; asking again for up to 3 minutes, or give --key`);
       isFirst = false;
     });
-    return expandKey(template, isNameKnown ? { ...instance, name: config.vm.name } : instance);
+    return expandKey(template, { ...instance, name: vmName ?? instance.name });
   } finally {
     await client.close();
   }

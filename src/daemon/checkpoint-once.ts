@@ -38,7 +38,8 @@ export async function checkpointWithoutDaemon(
     },
   );
   try {
-    const instance = (bound: AbortSignal) => knownWithin(identity, needsInstance(checkpoint.key), bound);
+    const instance = (bound: AbortSignal) =>
+      knownWithin(identity, needsInstance(checkpoint.key, undefined), bound);
     const opened = await openCheckpoints(
       { config, checkpoint, bootId, instance },
       { clock: systemClock, onNote: () => undefined },

@@ -4,9 +4,11 @@ import type { Instance } from '../imds/instance.ts';
 /** What a key template may ask for. */
 export type KeyFacts = Pick<Instance, 'name' | 'vmId' | 'scaleSet' | 'tags'>;
 
-/** Does the template need the instance document? */
-export function needsInstance(template: string): boolean {
-  return template.includes('{');
+const PLACEHOLDER = /\{([^}]*)\}/g;
+
+/** Does the template need the instance document? A name that is known without it stands for `{vmName}`. */
+export function needsInstance(template: string, vmName: string | undefined): boolean {
+  return [...template.matchAll(PLACEHOLDER)].some(([, name]) => name !== 'vmName' || vmName === undefined);
 }
 
 /**
@@ -15,7 +17,7 @@ export function needsInstance(template: string): boolean {
  * part of a blob name: a tag could otherwise point the VM at another one's checkpoints.
  */
 export function expandKey(template: string, facts: KeyFacts): string {
-  return template.replaceAll(/\{([^}]*)\}/g, (_, placeholder: string) => {
+  return template.replaceAll(PLACEHOLDER, (_, placeholder: string) => {
     const value = factOf(placeholder, facts);
     if (value === undefined || value === '') {
       throw new EvictdError('key-unknown', `checkpoint.key: this VM has no ${placeholder}`, {
