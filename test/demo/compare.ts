@@ -4,6 +4,8 @@ import { lstat, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
+import { isOwnPath } from '../../src/checkpoint/own-names.ts';
+
 export interface Comparison {
   readonly files: number;
   readonly bytes: number;
@@ -26,10 +28,14 @@ export async function compareFolders(one: string, other: string): Promise<Compar
 
 async function listFiles(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
-  return entries
-    .filter((entry) => entry.isFile())
-    .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)))
-    .toSorted();
+  return (
+    entries
+      .filter((entry) => entry.isFile())
+      .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)))
+      // The mark that a restore leaves in a set's own folder is evictd's, not the worker's.
+      .filter((file) => !isOwnPath(file))
+      .toSorted()
+  );
 }
 
 async function digestOf(file: string): Promise<string | undefined> {
