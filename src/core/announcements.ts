@@ -1,6 +1,6 @@
 import { resolveDoubt } from './ack.ts';
 import { windowMs } from './budget.ts';
-import { isPast, mergeEvent, startDrain, tightenDrain, withdrawDrain } from './drain.ts';
+import { isBoundBy, isPast, mergeEvent, startDrain, tightenDrain, withdrawDrain } from './drain.ts';
 import type { Effect } from './effect.ts';
 import { type EventDocument, type ScheduledEvent, concerns, eventKey, isShared } from './event.ts';
 import { eventPolicy } from './policy.ts';
@@ -109,8 +109,9 @@ export function checkpointsFor(watched: readonly Watched[]): Effect[] {
     }));
 }
 
-function drainFor(context: Context, state: State, event: ScheduledEvent, deadlineAt: number): Step<State> {
+function drainFor(context: Context, state: State, event: ScheduledEvent, ownDeadlineAt: number): Step<State> {
   const { drain } = state;
+  const deadlineAt = earliestDeadline(context, state, ownDeadlineAt);
   if (drain === undefined || isPast(context, drain)) {
     return andThen(startDrain(context, event, deadlineAt), (started) => step({ ...state, drain: started }));
   }
@@ -124,6 +125,14 @@ function drainFor(context: Context, state: State, event: ScheduledEvent, deadlin
   return andThen(mergeEvent(context, drain, event, deadlineAt), (merged) =>
     step({ ...state, drain: merged }, note('warn', 'event-merged', describe(event))),
   );
+}
+
+/** Another event, drained for earlier, may end this VM before the new one does. */
+function earliestDeadline({ policy, now }: Context, state: State, ownDeadlineAt: number): number {
+  const others = state.watched.flatMap(({ deadlineAt }) =>
+    deadlineAt !== undefined && isBoundBy(policy, now.at, deadlineAt) ? [deadlineAt] : [],
+  );
+  return Math.min(ownDeadlineAt, ...others);
 }
 
 function applyKnownEvent(
@@ -142,6 +151,7 @@ function applyKnownEvent(
   if (deadlineAt === undefined || known.deadlineAt === undefined || drain === undefined) {
     return step({ ...state, watched });
   }
+  if (!isBoundBy(context.policy, drain.startedAt, deadlineAt)) return step({ ...state, watched });
   const worthNoting =
     known.deadlineAt - deadlineAt > TIGHTENED_NOTE_MS || event.status !== known.event.status;
   const noted =

@@ -95,6 +95,14 @@ export function mergeEvent(
   );
 }
 
+/**
+ * Does this drain have to be over by that time? Not where the time had come, but for the reserve, when the drain began:
+ * that is the window of an event which an earlier drain served, and which the VM has outlived.
+ */
+export function isBoundBy(policy: Policy, startedAt: MonotonicMs, deadlineAt: MonotonicMs): boolean {
+  return deadlineAt - startedAt > policy.window.reserveMs;
+}
+
 /** Is there nothing left of this drain that a further event could join? */
 export function isPast(context: Context, drain: Drain): boolean {
   return drain.phase === 'waiting' || context.now.at >= workEndAt(context.policy, drain);
@@ -171,8 +179,13 @@ function advanceReport(context: Context, drain: Drain): Step<Drain> {
     const written: Drain = { ...drain, report };
     return step(written, { kind: 'write-report', drain: written, endsAt });
   }
-  const over = drain.report.kind === 'done' || at >= drain.report.endsAt;
+  const over = drain.report.kind === 'done' || at >= reportEndAt(drain);
   return over ? enter(context, { ...drain, report: { kind: 'done' } }, 'ack') : step(drain);
+}
+
+/** The window may have become shorter since the report was begun. */
+function reportEndAt({ report, deadlineAt }: Drain): MonotonicMs {
+  return report.kind === 'writing' ? Math.min(report.endsAt, deadlineAt) : deadlineAt;
 }
 
 /** The event is gone and the VM lives: start nothing, let finish what runs, then undo the drain. */
@@ -247,7 +260,7 @@ export function drainWakeTimes(context: Context, drain: Drain): MonotonicMs[] {
     ...setWakeTimes(context, drain),
     ...(drain.phase === 'checkpoint' ? [softEndAt(context, drain)] : []),
     ...(drain.phase === 'ack' ? [drain.deadlineAt] : []),
-    ...(drain.report.kind === 'writing' ? [drain.report.endsAt] : []),
+    ...(drain.report.kind === 'writing' ? [reportEndAt(drain)] : []),
   ];
 }
 

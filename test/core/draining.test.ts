@@ -191,6 +191,31 @@ describe('a second own event during a drain', () => {
     expect(life.log().at(-1)).toBe('acknowledge T1#1');
   });
 
+  it('keeps its own window when the VM has outlived the first event, which is still announced', () => {
+    const first = event({ id: 'T1', type: 'Terminate', notBefore: SERVER_EPOCH - 1000 });
+    const life = new Life(policyWith({ hooks: [], sets: [] }));
+    life.document([first]);
+    life.reportEnds();
+    const second = event({ id: 'T2', type: 'Terminate', notBefore: SERVER_EPOCH + 60_000 });
+    life.at = 9000;
+    life.document([first, second]);
+    life.at = 9500;
+    life.document([first, second]);
+    expect(life.state.drain?.deadlineAt).toBe(60_000);
+  });
+
+  it('has to be done before the first event ends the VM, also in a drain of its own', () => {
+    const first = event({ id: 'T1', type: 'Terminate', notBefore: SERVER_EPOCH + 60_000 });
+    const life = new Life(policyWith({ hooks: [], sets: [] }));
+    life.document([first]);
+    life.reportEnds();
+    life.ackEnds('refused', 'T1');
+    expect(life.state.drain?.phase).toBe('waiting');
+    life.at = 40_000;
+    life.document([first, event({ id: 'P1', notBefore: SERVER_EPOCH + 70_000 })]);
+    expect(life.state.drain?.deadlineAt).toBe(60_000);
+  });
+
   it('whose hooks run while a set is being committed has it committed again after them', () => {
     const hooks = [hook('flush', { on: ['Terminate'] })];
     const life = noticed(policyWith({ hooks }));
@@ -200,6 +225,17 @@ describe('a second own event during a drain', () => {
     life.setEnds('job', true, 1);
     life.hookEnds('flush');
     expect(life.log().at(-1)).toBe('commit-set job#2');
+  });
+});
+
+describe('a window that gets shorter while the report is written', () => {
+  it('is not outlasted by the report', () => {
+    const life = new Life(policyWith({ hooks: [], sets: [] }));
+    life.document([event()]);
+    expect(life.state.drain?.report).toMatchObject({ kind: 'writing', endsAt: 3000 });
+    life.document([event({ notBefore: SERVER_EPOCH + 2500 })]);
+    life.tick(2500);
+    expect(life.state.drain?.phase).toBe('waiting');
   });
 });
 
