@@ -39,6 +39,7 @@ async function main(vitestArgs: readonly string[]): Promise<void> {
     await step('format', () => check('oxfmt', ['--check', '.'])),
     await step('lint', () => check('oxlint', ['--type-aware', '--deny-warnings', '.'])),
     await step('types', () => check('tsc', ['-p', '.'])),
+    await step('demo', () => check('node', ['test/demo/demo.ts'])),
     await step('tests', () => tests(vitestArgs)),
   ];
   const passed = steps.reduce((sum, one) => sum + one.passed, 0);
