@@ -6,6 +6,7 @@ import type { CheckpointPort, CommitResult } from '../core/ports.ts';
 import { createCheckpointSet } from './checkpoint-set.ts';
 import type { SetActivity } from './progress.ts';
 import { createReader } from './reader.ts';
+import type { Reader } from './reader.ts';
 import type { SetOptions } from './scan.ts';
 import { createCommitsUnderWay, createSetLine } from './set-line.ts';
 import type { SetLine } from './set-line.ts';
@@ -32,6 +33,8 @@ export interface CheckpointerDependencies {
   readonly clock: Clock;
   /** Something that costs time but loses nothing, for the log: `index-unusable`, `index-unwritten`, `bad-manifest`. */
   readonly onNote?: (set: string, error: EvictdError) => void;
+  /** Reading threads that are somebody else's to close; without them it has its own. */
+  readonly reader?: Reader;
 }
 
 export interface Checkpointer extends CheckpointPort {
@@ -71,7 +74,7 @@ export function createCheckpointer(
 ): Checkpointer {
   const { store, clock, onNote = () => undefined } = dependencies;
   const transfer = createTransfer(options.limits ?? TRANSFER_LIMITS, { clock });
-  const reader = createReader({ clock });
+  const reader = dependencies.reader ?? createReader({ clock });
   const commits = createCommitsUnderWay({
     onFirst: () => {
       for (const line of lines.values()) line.giveWay();
@@ -118,7 +121,7 @@ export function createCheckpointer(
     activity: () => new Map([...lines].map(([name, line]) => [name, line.set.activity])),
     close: async () => {
       await Promise.all([...lines.values()].map((line) => line.idle()));
-      reader.close();
+      if (dependencies.reader === undefined) reader.close();
     },
   };
 }

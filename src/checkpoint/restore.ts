@@ -36,6 +36,8 @@ export interface RestoreDependencies {
   readonly store: BlobStore;
   readonly clock: Clock;
   readonly onProgress?: (progress: RestoreProgress) => void;
+  /** Reading threads that are somebody else's to close; without them it has its own. */
+  readonly reader?: Reader;
 }
 
 export interface RestoreProgress {
@@ -111,7 +113,7 @@ export async function restoreManifest(
   const startedAt = clock.monotonicMs();
   const { durable = true, limits = TRANSFER_LIMITS } = options;
   await using target = await openRestoreTarget({ folder: options.target, durable, ifNew: manifest.root });
-  using reader = threads(clock);
+  using reader = threads(dependencies);
   const counts = createCounts(manifest, dependencies.onProgress);
   const hardLinks = Map.groupBy(manifest.hardLinks, (link) => link.target);
   const context: RestoreFileContext = {
@@ -173,7 +175,8 @@ function byDepth({ directories }: Manifest): Manifest['directories'][] {
   return [...depths].toSorted(([one], [other]) => one - other).map(([, folders]) => folders);
 }
 
-function threads(clock: Clock): Reader & Disposable {
+function threads({ clock, reader: shared }: RestoreDependencies): Reader & Disposable {
+  if (shared !== undefined) return { ...shared, [Symbol.dispose]: () => undefined };
   const reader = createReader({ clock });
   return { ...reader, [Symbol.dispose]: () => reader.close() };
 }

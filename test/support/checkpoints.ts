@@ -1,5 +1,6 @@
 import { systemClock, type Clock } from '../../src/base/clock.ts';
 import { createCheckpointer, type Checkpointer } from '../../src/checkpoint/checkpointer.ts';
+import { createReader } from '../../src/checkpoint/reader.ts';
 import { restore, type RestoreResult } from '../../src/checkpoint/restore.ts';
 import type { SetOptions } from '../../src/checkpoint/scan.ts';
 import type { TransferLimits } from '../../src/checkpoint/transfer.ts';
@@ -8,6 +9,9 @@ import type { CommitResult } from '../../src/core/ports.ts';
 
 /** An hour ahead, so that files which were just written count as long settled. */
 export const laterClock: Clock = { ...systemClock, wallMs: () => systemClock.wallMs() + 3_600_000 };
+
+/** One for all: starting its threads takes longer than most of what a test has them do. */
+const reader = createReader({ clock: systemClock });
 
 export const PLACE = { prefix: 'p', key: 'vm-1', set: 'job' };
 
@@ -36,7 +40,7 @@ export function testCheckpointer(
       ...(indexDirectory !== undefined && { indexDirectory }),
       ...(limits !== undefined && { limits }),
     },
-    { store, clock, ...(onNote !== undefined && { onNote }) },
+    { store, clock, reader, ...(onNote !== undefined && { onNote }) },
   );
 }
 
@@ -53,8 +57,9 @@ export async function committed(checkpointer: Checkpointer) {
 
 export async function restoreJob(store: BlobStore, target: string, at?: string): Promise<RestoreResult> {
   return restore(
-    { ...PLACE, target, ...(at !== undefined && { at }) },
-    { store, clock: laterClock },
+    // Nothing here cuts the power: waiting for the disk would only take time.
+    { ...PLACE, target, durable: false, ...(at !== undefined && { at }) },
+    { store, clock: laterClock, reader },
     never(),
   );
 }
