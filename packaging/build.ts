@@ -15,8 +15,15 @@ const OPTIONAL_IMPORTS: ReadonlySet<string> = new Set([
   'kerberos',
 ]);
 
-/** Bundles src/main.ts with all its packages into one file that runs with plain `node dist/evictd.js`; answers its size in bytes. */
-export async function buildBundle(): Promise<number> {
+export interface Bundle {
+  readonly file: string;
+  readonly bytes: number;
+  /** Folders of the packages whose code is in it, relative to the repository. */
+  readonly packages: readonly string[];
+}
+
+/** Bundles src/main.ts with all its packages into one file that runs with plain `node dist/evictd.js`. */
+export async function buildBundle(): Promise<Bundle> {
   const { version } = z
     .object({ version: z.string() })
     .parse(JSON.parse(await readFile(`${ROOT}/package.json`, 'utf8')));
@@ -66,7 +73,16 @@ export async function buildBundle(): Promise<number> {
     await writeFile(temporary, contents, { mode: path.endsWith('.js') ? 0o755 : 0o644 });
     await rename(temporary, path);
   }
-  return result.metafile.outputs[OUTPUT]?.bytes ?? 0;
+  const output = result.metafile.outputs[OUTPUT];
+  return { file: `${ROOT}/${OUTPUT}`, bytes: output?.bytes ?? 0, packages: packagesOf(output?.inputs ?? {}) };
+}
+
+/** `node_modules/a/node_modules/@b/c/index.js` is of the package `node_modules/a/node_modules/@b/c`. */
+function packagesOf(inputs: Readonly<Record<string, { bytesInOutput: number }>>): readonly string[] {
+  const folders = Object.entries(inputs).flatMap(([path, { bytesInOutput }]) =>
+    bytesInOutput === 0 ? [] : (/^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []),
+  );
+  return [...new Set(folders)].toSorted();
 }
 
 /** The program of the reading threads as a text: so they start in no time, and the bundle stays one file. */
@@ -121,4 +137,7 @@ function git(...args: string[]): string {
   }).trim();
 }
 
-if (import.meta.main) console.log(`${OUTPUT}: ${((await buildBundle()) / 1e6).toFixed(2)} MB`);
+if (import.meta.main) {
+  const { bytes } = await buildBundle();
+  console.log(`${OUTPUT}: ${(bytes / 1e6).toFixed(2)} MB`);
+}

@@ -52,10 +52,12 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('under a real sy
     });
     machine = await bootMachine([
       { host: process.execPath, inside: '/usr/bin/node' },
+      { host: process.execPath, inside: '/usr/lib/evictd/node' },
       { host: folder, inside: '/srv' },
       { host: join(folder, 'etc'), inside: '/etc/evictd' },
       { host: join(folder, 'drop-ins'), inside: '/etc/systemd/system/evictd.service.d' },
       { host: join(ROOT, 'dist/evictd.js'), inside: '/usr/lib/evictd/evictd.js' },
+      { host: join(ROOT, 'packaging/files/evictd'), inside: '/usr/bin/evictd' },
       { host: join(ROOT, 'systemd/evictd.service'), inside: '/etc/systemd/system/evictd.service' },
     ]);
   }, 240_000);
