@@ -107,10 +107,11 @@ async function writeOnce(
 }
 
 function headersOf(options: WriteOptions, writeId: string): Readonly<Record<string, string>> {
-  const { condition, contentType } = options;
+  const { condition, contentType, contentEncoding } = options;
   const metadata = { ...checkedMetadata(options.metadata), [WRITE_ID]: writeId };
   return {
     'x-ms-blob-content-type': contentType,
+    ...(contentEncoding !== undefined && { 'x-ms-blob-content-encoding': contentEncoding }),
     ...('ifEtag' in condition ? { 'if-match': condition.ifEtag } : { 'if-none-match': '*' }),
     ...Object.fromEntries(Object.entries(metadata).map(([key, value]) => [`x-ms-meta-${key}`, value])),
   };

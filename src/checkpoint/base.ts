@@ -73,5 +73,7 @@ function carryOver(from: StoredBlob, to: StoredBlob): void {
   to.blockSize ??= from.blockSize;
   to.listed ||= from.listed;
   for (const id of from.blocks) to.blocks.add(id);
-  if (to.isNamed && from.isNamed) to.content ??= from.content;
+  if (to.content !== undefined || !to.isNamed || !from.isNamed) return;
+  to.content = from.content;
+  to.zstd = from.zstd;
 }

@@ -63,6 +63,7 @@ export async function commitFile(
     mtimeNs: String(version.stat.mtimeNs),
     blockSize: version.blockSize,
     blocks: [...version.blocks],
+    ...(blob.zstd !== undefined && { zstd: [...blob.zstd] }),
   };
 }
 
@@ -122,6 +123,7 @@ function wrote(blob: StoredBlob, written: Written, blocks: readonly string[]): v
   blob.etag = written.etag;
   blob.isNamed = true;
   blob.content = blocks;
+  blob.zstd = written.zstd;
   blob.snapshot = undefined;
 }
 

@@ -5,6 +5,7 @@ import type { SetPlace } from './blob-name.ts';
 import { pathProblem, quotePath } from './path-name.ts';
 import { ENTRIES_MAX, Manifest } from './schema.ts';
 import type { BlobStore } from './store.ts';
+import { frameBytesMax } from './zstd-frame.ts';
 
 /*
  * A checkpoint's id is its number in the set's line of checkpoints, `00000001` and on: the parent's plus one, eight
@@ -141,7 +142,7 @@ function isNewerVersion(json: unknown): boolean {
     json !== null &&
     'version' in json &&
     typeof json.version === 'number' &&
-    json.version > 1
+    json.version > 2
   );
 }
 
@@ -169,7 +170,12 @@ function checkEntries(manifest: Manifest, bad: Bad): void {
     if (!files.has(target))
       throw bad(`${quotePath(path)} is a hard link to ${quotePath(target)}, which is no file of it`);
   }
-  for (const { path, size, blockSize, blocks } of manifest.files) {
+  for (const { path, size, blockSize, blocks, zstd = [] } of manifest.files) {
+    if (
+      zstd.length > 0 &&
+      (zstd.length !== blocks.length || zstd.some((bytes) => bytes > frameBytesMax(blockSize)))
+    )
+      throw bad(`the compressed blocks of ${quotePath(path)} don't fit its size`);
     if (blocks.length !== blockCount(size, blockSize)) {
       throw bad(
         `${quotePath(path)} has ${blocks.length} blocks, its size says ${blockCount(size, blockSize)}`,

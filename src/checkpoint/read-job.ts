@@ -31,7 +31,9 @@ export type ReadJob =
       /** Changed later than this, epoch ms by the guest's clock, it isn't read yet. */
       readonly changedBeforeMs: number;
     }
+  | { readonly kind: 'compress'; readonly content: Uint8Array }
   | PlaceJob
+  | PlaceFrameJob
   | VerifyJob;
 
 /** Fetched blocks that follow each other, to be written to an open file if they are what they should be. */
@@ -40,6 +42,17 @@ export interface PlaceJob {
   readonly content: Uint8Array<ArrayBuffer>;
   readonly blocks: readonly string[];
   readonly lengths: readonly number[];
+  readonly fd: number;
+  readonly position: number;
+}
+
+/** A fetched block as its zstd frame, to be written to an open file if it holds what it should. */
+export interface PlaceFrameJob {
+  readonly kind: 'place-frame';
+  readonly frame: Uint8Array;
+  /** Of its content. */
+  readonly id: string;
+  readonly length: number;
   readonly fd: number;
   readonly position: number;
 }
@@ -77,7 +90,10 @@ export type ReadResult =
   /** The file is shorter than it was. */
   | { readonly kind: 'short'; readonly memory: BlockMemory }
   | { readonly kind: 'compared'; readonly same: readonly boolean[] }
+  /** One zstd frame. */
+  | { readonly kind: 'compressed'; readonly content: Uint8Array }
   | PlaceResult
+  | { readonly kind: 'frame-placed'; readonly isRight: boolean }
   | VerifyResult
   | { readonly kind: 'file'; readonly stat: FileStat; readonly id: string; readonly content: Uint8Array }
   /** Not to be had so easily: gone, too large, no regular file, being written to, or not readable. */

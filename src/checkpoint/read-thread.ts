@@ -9,8 +9,9 @@ import { parentPort } from 'node:worker_threads';
 import { createFingerprinter } from './fingerprint.ts';
 import type { Fingerprinter } from './fingerprint.ts';
 import type { ReadAnswers, ReadJob, ReadOrders, ReadResult } from './read-job.ts';
-import { placeBlocks, verifyBlock } from './restore-thread.ts';
+import { placeBlocks, placeFrame, verifyBlock } from './restore-thread.ts';
 import type { FileStat } from './scan.ts';
+import { compressFrame } from './zstd-frame.ts';
 
 /** What is read stays in the processor's cache until it is hashed: twice as fast as block by block. */
 const PIECE_BYTES = 256 * 1024;
@@ -43,13 +44,17 @@ function perform(job: ReadJob): ReadResult {
         return compare(job);
       case 'file':
         return readFile(job);
+      case 'compress':
+        return { kind: 'compressed', content: compressFrame(job.content) };
       case 'place':
         return placeBlocks(job);
+      case 'place-frame':
+        return { kind: 'frame-placed', isRight: placeFrame(job) };
       case 'verify':
         return verifyBlock(job);
     }
   } catch (error) {
-    // Only calls of the file system throw here, and those have a code.
+    // Only calls of the file system and of zlib throw here, and those have a code.
     const { code = 'unknown', message } = error as NodeJS.ErrnoException;
     return { kind: 'failed', errno: code, message };
   }
@@ -60,7 +65,7 @@ function memoryOf(result: ReadResult): ArrayBuffer[] {
     return result.memory instanceof ArrayBuffer ? [result.memory] : [];
   }
   // Allocated below, of plain memory.
-  return result.kind === 'file' ? [result.content.buffer as ArrayBuffer] : [];
+  return result.kind === 'file' || result.kind === 'compressed' ? [result.content.buffer as ArrayBuffer] : [];
 }
 
 function readBlock({ fd, position, length, key, memory }: ReadJob & { kind: 'block' }): ReadResult {

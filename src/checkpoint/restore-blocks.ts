@@ -31,7 +31,7 @@ export interface BlockContext {
 export const PIECE_BYTES_MAX = 8 * 1024 ** 2;
 /** Below this handing it to a thread costs more than it saves. */
 const THREAD_BYTES_MIN = 256 * 1024;
-const RUNS_IN_FLIGHT = 8;
+export const RUNS_IN_FLIGHT = 8;
 const LOCAL_BLOCKS_IN_FLIGHT = 4;
 
 /** Neighbouring blocks that are fetched by one request. */
@@ -183,7 +183,7 @@ async function isLocally(
   return result.isSame;
 }
 
-function errorOf(result: ReadResult): Error {
+export function errorOf(result: ReadResult): Error {
   if (result.kind !== 'failed') throw new AssertionFailed(`a thread answered ${result.kind}`);
   return Object.assign(new Error(result.message), { code: result.errno });
 }
@@ -223,7 +223,7 @@ function* runsOf(file: ManifestFile, missing: readonly number[]): Generator<Run>
   if (run !== undefined) yield run;
 }
 
-async function readStored(
+export async function readStored(
   context: BlockContext,
   file: ManifestFile,
   range: { readonly offset: number; readonly count: number },
@@ -254,7 +254,7 @@ async function writeFully(handle: FileHandle, bytes: Uint8Array, position: numbe
   }
 }
 
-function corrupt(context: BlockContext, file: ManifestFile, index: number): EvictdError {
+export function corrupt(context: BlockContext, file: ManifestFile, index: number): EvictdError {
   return new EvictdError(
     'corrupt-block',
     `block ${index} of ${quotePath(file.path)} (${context.prefix}${file.blob}, snapshot ${file.snapshot}) does not have the content that its checkpoint says`,

@@ -5,8 +5,9 @@ import type { FileHandle } from 'node:fs/promises';
 import { errnoOf, EvictdError, isErrno } from '../base/errors.ts';
 import { fileError } from './file-error.ts';
 import { dress } from './restore-attributes.ts';
-import { copyBlocks, fetchBlocks, sameBlocksOf, zeroBlocksOf } from './restore-blocks.ts';
+import { copyBlocks, sameBlocksOf, zeroBlocksOf } from './restore-blocks.ts';
 import type { BlockContext } from './restore-blocks.ts';
+import { fetchContent } from './restore-frames.ts';
 import type { OpenFolder } from './restore-folders.ts';
 import type { RestoreTarget } from './restore-target.ts';
 import type { ManifestFile } from './schema.ts';
@@ -63,7 +64,7 @@ async function fill(
   const copied = [...same].filter((index) => !zero.has(index));
   const changed = local === undefined ? [] : await copyBlocks(context, file, copied, local, handle, signal);
   const missing = [...file.blocks.keys()].filter((index) => !zero.has(index) && !same.has(index));
-  await fetchBlocks(
+  await fetchContent(
     context,
     file,
     [...missing, ...changed].toSorted((one, other) => one - other),

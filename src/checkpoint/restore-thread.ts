@@ -2,7 +2,8 @@
 import { createHash, hash } from 'node:crypto';
 import { readSync, writeSync } from 'node:fs';
 
-import type { PlaceJob, PlaceResult, VerifyJob, VerifyResult } from './read-job.ts';
+import type { PlaceFrameJob, PlaceJob, PlaceResult, VerifyJob, VerifyResult } from './read-job.ts';
+import { decompressFrame } from './zstd-frame.ts';
 
 /** What is read stays in the processor's cache until it is hashed. */
 const PIECE_BYTES = 256 * 1024;
@@ -22,6 +23,14 @@ export function placeBlocks({ content, blocks, lengths, fd, position }: PlaceJob
   }
   writeFully(fd, content.subarray(0, start), position);
   return { kind: 'placed', wrong: undefined, memory };
+}
+
+/** Writes a frame's content to its place, if that is what it should be. Throws the system's error. */
+export function placeFrame({ frame, id, length, fd, position }: PlaceFrameJob): boolean {
+  const content = decompressFrame(frame, length);
+  if (content === undefined || hash('sha256', content, 'base64') !== id) return false;
+  writeFully(fd, content, position);
+  return true;
 }
 
 /** Whether a block of an open file is what it should be; one of zeros isn't hashed. Throws the system's error. */

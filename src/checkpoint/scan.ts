@@ -22,6 +22,8 @@ export interface SetOptions {
   readonly exclude: readonly string[];
   /** Lower is committed first; that order is the caller's to keep. */
   readonly priority: number;
+  /** How new content is stored. */
+  readonly compress?: 'none' | 'zstd';
 }
 
 /** What tells a file's versions apart without reading it. */

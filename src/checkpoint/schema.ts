@@ -35,6 +35,8 @@ export const ManifestFile = z.object({
   blockSize: BlockSize,
   /** The ids of its blocks in order: base64 of each block's sha256. */
   blocks: Blocks,
+  /** Bytes of each block's zstd frame as it is stored; absent: stored as it is. */
+  zstd: z.array(z.int().min(1)).max(BLOCKS_MAX).optional(),
 });
 export type ManifestFile = z.infer<typeof ManifestFile>;
 
@@ -67,7 +69,8 @@ export const ManifestHardLink = z.object({
 export type ManifestHardLink = z.infer<typeof ManifestHardLink>;
 
 export const Manifest = z.object({
-  version: z.literal(1),
+  /** 2 has compressed files, which a reader that only knows 1 would take for damaged ones. */
+  version: z.literal([1, 2]),
   id: z.string().max(64),
   /** The checkpoint it was made after; null for the first. */
   parent: z.string().max(64).nullable(),

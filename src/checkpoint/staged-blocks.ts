@@ -36,6 +36,7 @@ export function watchStagedBlocks(store: BlobStore, { clock }: { readonly clock:
     },
     store: {
       describe: store.describe,
+      ...(store.zstd !== undefined && { zstd: store.zstd }),
       list: (prefix, signal, options) => store.list(prefix, signal, options),
       read: (name, options, signal) => store.read(name, options, signal),
       head: (name, signal) => store.head(name, signal),

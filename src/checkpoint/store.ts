@@ -6,6 +6,8 @@
 export interface BlobStore {
   /** For people: account and container, never a secret. */
   readonly describe: string;
+  /** The content of files is stored compressed, though it goes in as it is; see zstd-store.ts. */
+  readonly zstd?: boolean;
   /** Blobs below `prefix` in name order; committed ones only. With `snapshots`, these as well. */
   list(
     prefix: string,
@@ -75,10 +77,13 @@ export interface WriteOptions {
   /** Replaces what the blob had; names are C# identifiers, values ASCII. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly contentType: string;
+  readonly contentEncoding?: 'zstd';
 }
 
 export interface Written {
   readonly etag: string;
+  /** Bytes of each block's zstd frame, in order; undefined for content that is stored as it is. */
+  readonly zstd?: readonly number[];
 }
 
 export interface BlobHead {

@@ -19,6 +19,8 @@ export interface StoredBlob {
   etag: string | undefined;
   /** The committed blob's content as block ids; undefined when not known. */
   content: readonly string[] | undefined;
+  /** Bytes of each block's zstd frame, where that content is stored compressed. */
+  zstd: readonly number[] | undefined;
   /** The snapshot of just that content. */
   snapshot: string | undefined;
   /** Ids that a commit could use: committed or staged. */
@@ -97,7 +99,7 @@ export async function loadStoredSet(
       { ...unknownBlob(name), etag: item.etag, isNamed: isNewer(item) },
     ]),
   );
-  if (manifest !== undefined) recall(manifest, blobs, snapshots);
+  if (manifest !== undefined) recall(manifest, blobs, snapshots, store.zstd === true);
   return {
     parent: newest?.id,
     claimEtag: claim?.etag,
@@ -128,8 +130,12 @@ export async function learnBlocks(
   blob.listed = true;
   if (blob.etag === undefined || blob.content !== undefined || !blob.isNamed) return;
   if (list !== undefined && list.committed.length > 0) {
-    if (list.etag === blob.etag) blob.content = list.committed.map(({ id }) => id);
-  } else if (wanted !== undefined) {
+    if (list.etag === blob.etag) {
+      blob.content = list.committed.map(({ id }) => id);
+      blob.zstd = store.zstd === true ? list.committed.map(({ bytes }) => bytes) : undefined;
+    }
+    // How long the frame of a whole blob is isn't known; it is sent again.
+  } else if (store.zstd !== true && wanted !== undefined) {
     const head = await store.head(prefix + blob.name, signal);
     if (head?.etag === blob.etag && head.metadata['evictd_content'] === contentIdOf(wanted))
       blob.content = wanted;
@@ -166,6 +172,7 @@ function unknownBlob(name: string): StoredBlob {
     name,
     etag: undefined,
     content: undefined,
+    zstd: undefined,
     snapshot: undefined,
     blocks: new Set(),
     listed: false,
@@ -179,6 +186,7 @@ function recall(
   manifest: Manifest,
   blobs: ReadonlyMap<string, StoredBlob>,
   snapshots: ReadonlySet<string> | undefined,
+  zstd: boolean,
 ): void {
   for (const file of manifest.files) {
     const blob = blobs.get(file.blob);
@@ -187,9 +195,12 @@ function recall(
     blob.isNamed = true;
     if (blob.etag !== file.etag) continue;
     blob.content = file.blocks;
+    blob.zstd = file.zstd;
     const exists = snapshots?.has(snapshotKey(file.blob, file.snapshot)) ?? true;
     blob.snapshot = exists ? file.snapshot : undefined;
-    // A single block may have been written as a whole blob, and then it is no block that a commit could name.
-    if (file.blocks.length > 1) for (const id of file.blocks) blob.blocks.add(id);
+    // A single block may have been written as a whole blob, and then it is no block that a commit could name;
+    // nor are those that are stored in another way than new ones would be.
+    if (file.blocks.length > 1 && (file.zstd !== undefined) === zstd)
+      for (const id of file.blocks) blob.blocks.add(id);
   }
 }

@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { EvictdError } from '../base/errors.ts';
 import { createBase } from './base.ts';
-import { blobNameOf, setPrefix } from './blob-name.ts';
+import { blobNameOf, FILES, setPrefix } from './blob-name.ts';
 import type { Writer } from './commit-file.ts';
 import { indexFileName, openFileIndex } from './file-index.ts';
 import type { FileIndex } from './file-index.ts';
@@ -15,6 +15,7 @@ import { watchStagedBlocks } from './staged-blocks.ts';
 import type { StagedBlocks } from './staged-blocks.ts';
 import type { BlobStore } from './store.ts';
 import type { Transfer } from './transfer.ts';
+import { createZstdStore } from './zstd-store.ts';
 
 export interface CheckpointSetOptions {
   readonly prefix: string;
@@ -52,12 +53,18 @@ export function createWorkplace(
 ): Workplace {
   const { set, writer, indexDirectory } = options;
   const { clock } = dependencies;
-  const staged = watchStagedBlocks(dependencies.store, { clock });
-  const { store } = staged;
   const place = { prefix: options.prefix, key: options.key, set: set.name };
   const prefix = setPrefix(place);
   const tracker = createTracker();
   const activity: SetActivity = { filesRead: 0, bytesRead: 0, bytesSent: 0, scans: 0, specials: 0 };
+  const onSaved = (bytes: number) => (activity.bytesSent -= bytes);
+  const staged = watchStagedBlocks(
+    set.compress === 'zstd'
+      ? createZstdStore({ prefix: prefix + FILES }, { ...dependencies, onSaved })
+      : dependencies.store,
+    { clock },
+  );
+  const { store } = staged;
   const note = (error: EvictdError) => dependencies.onNote(set.name, error);
   const base = createBase({ place, writer }, { store, clock, onUnusable: note });
   let index: FileIndex | undefined;

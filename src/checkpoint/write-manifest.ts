@@ -20,7 +20,8 @@ export async function writeManifest(
   for (let attempt = 1; ; attempt++) {
     const current = context();
     const name = current.prefix + manifestName(current.id);
-    const body = serializeManifest({ version: 1, id: current.id, parent: base.parent ?? null, ...content });
+    const version = content.files.some(({ zstd }) => zstd !== undefined) ? 2 : 1;
+    const body = serializeManifest({ version, id: current.id, parent: base.parent ?? null, ...content });
     try {
       await current.transfer.request(signal, () =>
         current.store.put(

@@ -1,10 +1,12 @@
 import { open } from 'node:fs/promises';
+import { zstdDecompressSync } from 'node:zlib';
 
+import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { createAzureBlobStore, type AzureBlobStore } from '../../src/checkpoint/azure-store.ts';
 import type { BlobStore } from '../../src/checkpoint/store.ts';
-import { startAzurite, type Azurite } from '../support/azurite.ts';
+import { AZURITE_ACCOUNT, AZURITE_KEY, startAzurite, type Azurite } from '../support/azurite.ts';
 import { committed, commitJob, never, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
 import { pattern, readTree, testFolder, writeTree } from '../support/file-tree.ts';
 
@@ -208,4 +210,26 @@ test('a commit that is cut off by its deadline leaves what was sent for the next
   expect(staged).toBeLessThanOrEqual(12);
   await restoreJob(next.store, to.path);
   expect(await readTree(to.path)).toEqual(await readTree(from.path));
+});
+
+test('a compressed set comes back, and its blobs say how they are stored', async () => {
+  await using from = await testFolder();
+  await using to = await testFolder();
+  const content = Buffer.from('{"loss":0.5,"step":"unknown"}\n'.repeat(300_000));
+  await writeTree(from.path, { big: { kind: 'file', content }, small: { kind: 'file', content: 'small' } });
+  const url = azurite.containerUrl();
+  const store = await newStore(url);
+  const checkpointer = testCheckpointer(store, from.path, { set: { compress: 'zstd' } });
+  expect(await committed(checkpointer)).toMatchObject({ files: 2 });
+  await restoreJob(store, to.path);
+  expect(await readTree(to.path)).toEqual(await readTree(from.path));
+  const container = new ContainerClient(url, new StorageSharedKeyCredential(AZURITE_ACCOUNT, AZURITE_KEY));
+  for (const [name, whole] of [
+    ['big', content],
+    ['small', Buffer.from('small')],
+  ] as const) {
+    const blob = container.getBlockBlobClient(`p/vm-1/job/files/${name}`);
+    expect(await blob.getProperties()).toMatchObject({ contentEncoding: 'zstd' });
+    expect(zstdDecompressSync(await blob.downloadToBuffer()).equals(whole)).toBe(true);
+  }
 });

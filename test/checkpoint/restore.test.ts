@@ -265,7 +265,7 @@ test.each(['', 'null', '[]', '{"version":1}', 'not json', '\xff\xfe'])(
 
 test('a manifest of a later version says what is needed', async () => {
   const { service } = await checkpointOf({});
-  service.corrupt(MANIFEST, () => Buffer.from('{"version":2}'));
+  service.corrupt(MANIFEST, () => Buffer.from('{"version":3}'));
   await using to = await testFolder();
   await expect(restoreJob(service.connect(), to.path)).rejects.toMatchObject({ code: 'manifest-version' });
 });

@@ -56,7 +56,16 @@ describe('defaults', () => {
     expect(config.checkpoint).toEqual({
       store: { url: 'https://acc.blob.core.windows.net/ckpt', auth: { kind: 'managed-identity' } },
       key: '{vmName}',
-      sets: [{ name: 'job', path: '/var/lib/job', include: ['**'], exclude: [], priority: 50 }],
+      sets: [
+        {
+          name: 'job',
+          path: '/var/lib/job',
+          include: ['**'],
+          exclude: [],
+          priority: 50,
+          compress: 'none',
+        },
+      ],
       background: { interval: 30_000, idle: 5000, maxRate: 50 * 1024 ** 2 },
       keep: 5,
     });
