@@ -74,10 +74,22 @@ export const Hook = z
           wrong: 'not a unit name',
           example: 'nginx.service',
         }),
-        action: choice(['start', 'stop', 'restart', 'kill'], 'What is done to the unit.'),
+        action: choice(
+          ['start', 'stop', 'restart', 'kill'],
+          'What is done to the unit; waited for, except that kill only sends the signal.',
+        ),
+        signal: choice(
+          ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGKILL'],
+          'Sent to all processes of the unit. Default: SIGTERM. Only with kill.',
+        ).optional(),
+      })
+      .superRefine(({ action, signal }, context) => {
+        if (signal === undefined || action === 'kill') return;
+        const params = { allowed: 'signal only beside action: kill' };
+        context.addIssue({ code: 'custom', path: ['signal'], message: 'given without kill', params });
       })
       .optional()
-      .meta({ description: 'Acts on a systemd unit instead of running a program.', ...NOT_YET }),
+      .meta({ description: 'Acts on a systemd unit instead of running a program.' }),
     http: z
       .strictObject({
         url: httpUrl(

@@ -15,6 +15,8 @@ export type HookResult =
 
 export interface HookRequest {
   readonly name: string;
+  /** Together with the name unique in a boot: an event can be withdrawn and announced again with the same id. */
+  readonly drainId: string;
   readonly event: ScheduledEvent;
   readonly stage: Stage;
   /** 1 at first; more only when a crash left the result of an earlier attempt unknown. */

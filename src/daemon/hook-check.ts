@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import { findHookFaults } from '../hooks/check.ts';
-import { commandHooks, readHooksDirectory } from './wire-hooks.ts';
+import { commandHooks, readHooksDirectory, systemdHooks } from './wire-hooks.ts';
 
 /** What the daemon would say of its hooks at the start, one sentence each. Starts none of them, never rejects. */
 export async function hookWarnings(
@@ -12,13 +12,14 @@ export async function hookWarnings(
   },
 ): Promise<readonly string[]> {
   const { directory, refused } = await readHooksDirectory(config.hooksDir);
-  const faults = await findHookFaults([...commandHooks(config), ...directory.hooks], dependencies);
+  const commands = [...commandHooks(config), ...directory.hooks];
+  const faults = await findHookFaults(commands, systemdHooks(config), dependencies);
   return [
     ...(refused === undefined ? [] : [`hooksDir: ${withRemedy(refused)}`]),
     ...directory.ignored.map(({ name, why }) => `hooksDir: ${config.hooksDir}/${name} is ignored: ${why}`),
     ...faults.map((fault) => {
       const index = config.hooks.findIndex(({ name }) => name === fault.hook);
-      const origin = origins.get(`hooks[${index}].run`);
+      const origin = origins.get(`hooks[${index}].run`) ?? origins.get(`hooks[${index}].systemd.unit`);
       const place = origin === undefined ? '' : `${origin}: `;
       return `${place}hook ${JSON.stringify(fault.hook)} would fail: ${withRemedy(fault)}${asWhom()}`;
     }),

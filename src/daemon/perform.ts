@@ -121,7 +121,7 @@ function runHook(dependencies: PerformDependencies, effect: Extract<Effect, { ki
   // The runner ends the hook at its timeout; the signal is only for what comes earlier.
   operations.run(drainId, 'hook', timeoutMs * 2, async (signal) => {
     const result = await dependencies.hooks.run(
-      { name, event, stage, attempt, timeoutMs, windowLeftMs, checkpoint, drill: false },
+      { name, drainId, event, stage, attempt, timeoutMs, windowLeftMs, checkpoint, drill: false },
       signal,
     );
     dependencies.loop().send({ kind: 'hook-ended', drainId, name, attempt, result });

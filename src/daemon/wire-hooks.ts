@@ -1,12 +1,13 @@
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import { buildInfo } from '../base/version.ts';
-import type { Config } from '../config/schema.ts';
+import type { Config, Hook } from '../config/schema.ts';
 import type { HookRunner } from '../core/ports.ts';
 import type { Policy } from '../core/policy.ts';
 import { findHookFaults } from '../hooks/check.ts';
 import { listHooksDirectory, type HooksDirectory } from '../hooks/hooks-directory.ts';
 import { type CommandHook, type HookOutputLine, createHookRunner } from '../hooks/runner.ts';
+import { type SystemdHook, createSystemdRunner } from '../hooks/systemd-runner.ts';
 import type { Log } from '../observe/log.ts';
 import { createDryHooks } from './dry-run.ts';
 import { policyOf } from './policy.ts';
@@ -57,12 +58,15 @@ export async function wireHooks(
       log[level]('hooksDir read', { hooksDir: config.hooksDir, hooks: names, ignored });
     }
     // Not waited for: the first poll must not stand behind a directory server that doesn't answer.
-    void warnOfFaults([...commandHooks(config), ...hooks]);
+    void warnOfFaults([...commandHooks(config), ...hooks], systemdHooks(config));
   }
 
   /** An eviction is a bad moment to learn that a program is missing. */
-  async function warnOfFaults(hooks: readonly CommandHook[]): Promise<void> {
-    const faults = await findHookFaults(hooks, { clock, environment: env });
+  async function warnOfFaults(
+    commands: readonly CommandHook[],
+    units: readonly SystemdHook[],
+  ): Promise<void> {
+    const faults = await findHookFaults(commands, units, { clock, environment: env });
     const before = faultsSaid;
     faultsSaid = faults.map((fault) => JSON.stringify(fault));
     for (const fault of faults) {
@@ -76,41 +80,46 @@ export async function wireHooks(
   return {
     policy: () => policy,
     refresh,
-    runner: refusing(config, dryRun ? createDryHooks(log) : createRunner(now, dependencies)),
+    runner: dryRun ? createDryHooks(log) : runnerByKind(config, now, dependencies),
   };
 }
 
-/** The hooks are asked for at each start, since those of hooksDir come and go. */
-function createRunner(
-  hooks: () => readonly CommandHook[],
+type HookKind = 'run' | 'systemd' | 'http';
+
+/** Each kind of hook has its own runner. What isn't in the config lies in hooksDir, and is a program. */
+function runnerByKind(
+  config: Config,
+  commands: () => readonly CommandHook[],
   { clock, log, env }: HookDependencies,
 ): HookRunner {
   const onOutput = ({ hook, stream, text }: HookOutputLine) =>
     log.info('hook output', { hook, stream, text });
+  const runners: Readonly<Record<HookKind, HookRunner>> = {
+    // The hooks are asked for at each start, since those of hooksDir come and go.
+    run: {
+      run: (request, signal) =>
+        createHookRunner({ hooks: commands() }, { clock, environment: env, onOutput }).run(request, signal),
+    },
+    systemd: createSystemdRunner(systemdHooks(config), { clock }),
+    http: refusing('http'),
+  };
+  const kinds = new Map(config.hooks.map((hook) => [hook.name, kindOf(hook)]));
   return {
-    run: (request, signal) =>
-      createHookRunner({ hooks: hooks() }, { clock, environment: env, onOutput }).run(request, signal),
+    run: (request, signal) => runners[kinds.get(request.name) ?? 'run'].run(request, signal),
   };
 }
 
-/** Answers for the kinds of hooks that the config may hold although this version can't run them. */
-function refusing(config: Config, runner: HookRunner): HookRunner {
-  const kinds = new Map(
-    config.hooks.map((hook) => [
-      hook.name,
-      (['systemd', 'http'] as const).find((kind) => hook[kind] !== undefined),
-    ]),
-  );
-  return {
-    async run(request, signal) {
-      const kind = kinds.get(request.name);
-      if (kind === undefined) return runner.run(request, signal);
-      const detail =
-        `it is a hook of the kind ${kind}, which evictd ${buildInfo().version} does not do yet: ` +
-        'let it run a program instead (run), or take it out of the config';
-      return { kind: 'failed', reason: 'refused', detail, durationMs: 0 };
-    },
-  };
+function kindOf(hook: Hook): HookKind {
+  if (hook.systemd !== undefined) return 'systemd';
+  return hook.http === undefined ? 'run' : 'http';
+}
+
+/** Answers for a kind of hook that the config may hold although this version can't run it. */
+function refusing(kind: HookKind): HookRunner {
+  const detail =
+    `it is a hook of the kind ${kind}, which evictd ${buildInfo().version} does not do yet: ` +
+    'let it run a program instead (run), or take it out of the config';
+  return { run: async () => ({ kind: 'failed', reason: 'refused', detail, durationMs: 0 }) };
 }
 
 /** What lies in hooksDir, or why it can't be used. */
@@ -129,4 +138,9 @@ export async function readHooksDirectory(hooksDir: string): Promise<{
 /** The hooks of the config that are programs. */
 export function commandHooks(config: Config): CommandHook[] {
   return config.hooks.flatMap(({ name, run, user }) => (run === undefined ? [] : [{ name, run, user }]));
+}
+
+/** The hooks of the config that act on units. */
+export function systemdHooks(config: Config): SystemdHook[] {
+  return config.hooks.flatMap(({ name, systemd }) => (systemd === undefined ? [] : [{ name, ...systemd }]));
 }

@@ -157,6 +157,10 @@ describe('refused with key, value and what is allowed', () => {
       /hooks\[0\]\.user: .* without run/,
     ],
     ['hooks: [{ name: a, systemd: { unit: nginx, action: stop } }]', /"nginx" is not a unit name/],
+    [
+      'hooks: [{ name: a, systemd: { unit: a.service, action: stop, signal: SIGUSR1 } }]',
+      /given without kill/,
+    ],
     ['hooks: [{ name: a, run: [/b], order: 1.5 }]', /hooks\[0\]\.order: 1\.5 is not a whole number/],
     [
       'hooks: [{ name: a, run: [/b], stage: later }]',

@@ -16,7 +16,7 @@ describe('warnings', () => {
 notify: [{ name: ops, webhook: { url-file: /etc/evictd/teams-url } }]
 hooks:
   - { name: stop, run: [/bin/true] }
-  - { name: nginx, systemd: { unit: nginx.service, action: stop } }
+  - { name: first, http: { url: "https://scheduler.internal/first" } }
   - { name: tell, required: false, http: { url: "https://scheduler.internal/drain" } }
 `,
     );
@@ -25,7 +25,7 @@ hooks:
     expect(warnings.map((line) => line.replaceAll(`${folder.path}/`, ''))).toEqual([
       `config.yaml:1:1: metrics: ${not}`,
       `config.yaml:2:1: notify: ${not}`,
-      `config.yaml:5:20: hooks[1].systemd: ${not}, so the hook "nginx" will fail and keep events from being acknowledged`,
+      `config.yaml:5:20: hooks[1].http: ${not}, so the hook "first" will fail and keep events from being acknowledged`,
       `config.yaml:6:36: hooks[2].http: ${not}, so the hook "tell" will fail`,
       `environment EVICTD_HEALTH_LISTEN: health: ${not}`,
     ]);

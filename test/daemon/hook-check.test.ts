@@ -74,20 +74,43 @@ describe.concurrent('hooks that can not work', () => {
 });
 
 describe.concurrent('a hook of a kind that this version does not run', () => {
-  it.each([
-    ['http', '{ url: "http://127.0.0.1:9/drain" }'],
-    ['systemd', '{ unit: nginx.service, action: stop }'],
-  ])('%s: fails in words that say so, and keeps the event from being acknowledged', async (kind, value) => {
+  it.each([['http', '{ url: "http://127.0.0.1:9/drain" }']])(
+    '%s: fails in words that say so, and keeps the event from being acknowledged',
+    async (kind, value) => {
+      await using imds = await startTestImds();
+      await using machine = await createMachine();
+      const config = `hooks: [{ name: later, ${kind}: ${value} }]`;
+      await using daemon = await machine.start({ imds: imds.url, config });
+      imds.addEvent();
+      expect(await daemon.waitForLog(isNote('hook-ended'))).toMatchObject({
+        hook: 'later',
+        kind: 'failed',
+        reason: 'refused',
+        detail: expect.stringContaining(`of the kind ${kind}, which evictd development does not do yet`),
+      });
+      await daemon.waitForLog(isNote('ack-withheld'));
+      expect(imds.acks()).toEqual([]);
+    },
+  );
+});
+
+describe.concurrent('a hook of a unit that does not exist', () => {
+  it('is warned of at the start, and fails with what systemctl says', async () => {
     await using imds = await startTestImds();
     await using machine = await createMachine();
-    const config = `hooks: [{ name: later, ${kind}: ${value} }]`;
+    const config = 'hooks: [{ name: web, systemd: { unit: evictd-no-such.service, action: stop } }]';
     await using daemon = await machine.start({ imds: imds.url, config });
+    // Without a systemd it can't be told about, with one it is not found.
+    expect(await daemon.waitForLog(isMessage(WOULD_FAIL))).toMatchObject({
+      hook: 'web',
+      detail: expect.stringContaining('evictd-no-such.service'),
+    });
     imds.addEvent();
     expect(await daemon.waitForLog(isNote('hook-ended'))).toMatchObject({
-      hook: 'later',
+      hook: 'web',
       kind: 'failed',
-      reason: 'refused',
-      detail: expect.stringContaining(`of the kind ${kind}, which evictd development does not do yet`),
+      reason: 'exit',
+      detail: expect.stringMatching(/^systemctl stop evictd-no-such\.service: \S/),
     });
     await daemon.waitForLog(isNote('ack-withheld'));
     expect(imds.acks()).toEqual([]);

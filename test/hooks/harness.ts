@@ -42,6 +42,7 @@ export async function hookFolder(...fixtures: string[]): Promise<string> {
 export function request(name: string, changes: Partial<HookRequest> = {}): HookRequest {
   return {
     name,
+    drainId: `${EVENT.id}@1`,
     event: EVENT,
     stage: 'before-checkpoint',
     attempt: 1,
