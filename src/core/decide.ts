@@ -14,6 +14,7 @@ import {
 import type { Decision, Input } from './effect.ts';
 import type { EventDocument } from './event.ts';
 import { applyHookResult } from './hook-stage.ts';
+import { joinDrain } from './join.ts';
 import type { Policy } from './policy.ts';
 import type { Drain, DrainPhase, State, Watched } from './state.ts';
 import { type Context, type Step, andThen, note, step } from './step.ts';
@@ -48,6 +49,12 @@ function apply(context: Context, state: State, input: Input): Step<State> {
     case 'set-ended':
       return onDrain(state, input.drainId, (drain) =>
         applySetResult(context, drain, input.set, input.attempt, input.result),
+      );
+    case 'hook-registered':
+      return step(
+        state.drain === undefined
+          ? state
+          : { ...state, drain: joinDrain(context.policy, state.drain, input.name) },
       );
     case 'report-ended':
       return onDrain(state, input.drainId, (drain) =>

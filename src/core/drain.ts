@@ -108,7 +108,7 @@ export function isPast(context: Context, drain: Drain): boolean {
   return drain.phase === 'waiting' || context.now.at >= workEndAt(context.policy, drain);
 }
 
-function newHookRun({ name, stage, order, required, timeoutMs }: HookPolicy): HookRun {
+export function newHookRun({ name, stage, order, required, timeoutMs }: HookPolicy): HookRun {
   return { name, stage, order, required, timeoutMs, attempt: 0, run: { kind: 'pending' } };
 }
 

@@ -38,6 +38,8 @@ export type Input = Moment &
         readonly attempt: number;
         readonly result: CommitResult;
       }
+    /** A program has registered a hook: it is in the policy from now on. */
+    | { readonly kind: 'hook-registered'; readonly name: string }
     | { readonly kind: 'report-ended'; readonly drainId: string }
     | {
         readonly kind: 'ack-ended';

@@ -91,13 +91,15 @@ export function applyHookResult(
 
 function endHook(hook: HookRun, result: HookResult, effects: Effect[]): HookRun {
   if (hook.run.kind !== 'running') return hook;
-  const level = result.kind === 'succeeded' ? 'info' : hook.required ? 'error' : 'warn';
+  const { kind, ...facts } = result;
+  const level = kind === 'succeeded' ? 'info' : hook.required ? 'error' : 'warn';
   effects.push(
     note(level, 'hook-ended', {
       hook: hook.name,
       stage: hook.stage,
       attempt: hook.attempt,
-      ...result,
+      result: kind,
+      ...facts,
       durationMs: Math.round(result.durationMs),
     }),
   );

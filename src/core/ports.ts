@@ -6,8 +6,11 @@ export type HookResult =
   | { readonly kind: 'succeeded'; readonly durationMs: number }
   | {
       readonly kind: 'failed';
-      /** First cause: a hook killed at its timeout is `timeout`, whatever signal it died of. */
-      readonly reason: 'exit' | 'signal' | 'timeout' | 'refused' | 'spawn' | 'cancelled';
+      /**
+       * First cause: a hook killed at its timeout is `timeout`, whatever signal it died of. `gone`: the client that
+       * registered it is no longer there.
+       */
+      readonly reason: 'exit' | 'signal' | 'timeout' | 'refused' | 'spawn' | 'cancelled' | 'gone';
       /** For people: names the file, the code or the rule that was broken, and the remedy. */
       readonly detail: string;
       readonly durationMs: number;

@@ -42,7 +42,7 @@ const HookResult = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('succeeded'), durationMs: z.number() }),
   z.strictObject({
     kind: z.literal('failed'),
-    reason: z.enum(['exit', 'signal', 'timeout', 'refused', 'spawn', 'cancelled']),
+    reason: z.enum(['exit', 'signal', 'timeout', 'refused', 'spawn', 'cancelled', 'gone']),
     detail: z.string(),
     durationMs: z.number(),
   }),

@@ -107,7 +107,7 @@ describe('killed with -9', () => {
     proxy.fail({ fault: { kind: instant.fault }, match: isHit, times: Infinity });
     const daemon = await vm.daemon();
     const eventId = vm.preempt(NOTICE);
-    await daemon.line('hook-ended', { hook: 'early', kind: 'succeeded' });
+    await daemon.line('hook-ended', { hook: 'early', result: 'succeeded' });
     await proxy.arrived(instant.match, instant.nth);
     // Those before it have had their answers.
     const earlier = stagesModel === instant.match ? (instant.nth ?? 1) - 1 : BLOCKS;

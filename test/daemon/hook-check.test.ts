@@ -84,7 +84,7 @@ describe.concurrent('a hook of a kind that this version does not run', () => {
       imds.addEvent();
       expect(await daemon.waitForLog(isNote('hook-ended'))).toMatchObject({
         hook: 'later',
-        kind: 'failed',
+        result: 'failed',
         reason: 'refused',
         detail: expect.stringContaining(`of the kind ${kind}, which evictd development does not do yet`),
       });
@@ -108,7 +108,7 @@ describe.concurrent('a hook of a unit that does not exist', () => {
     imds.addEvent();
     expect(await daemon.waitForLog(isNote('hook-ended'))).toMatchObject({
       hook: 'web',
-      kind: 'failed',
+      result: 'failed',
       reason: 'exit',
       detail: expect.stringMatching(/^systemctl stop evictd-no-such\.service: \S/),
     });

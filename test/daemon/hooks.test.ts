@@ -92,7 +92,7 @@ describe('a required hook', () => {
     const daemon = await vm.daemon();
     const ended = await drain(vm, daemon);
     const told = await daemon.line('hook-ended', { hook: 'stop' });
-    expect(told).toMatchObject({ level: 'error', kind: 'failed', reason: one.reason, attempt: 1 });
+    expect(told).toMatchObject({ level: 'error', result: 'failed', reason: one.reason, attempt: 1 });
     expect(told['detail']).toMatch(one.words);
     expectNoAck(vm, daemon, ended);
     expect(await vm.restored()).toEqual(await readTree(vm.job));

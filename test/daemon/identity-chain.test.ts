@@ -89,7 +89,7 @@ describe('the managed identity', () => {
       remedy: expect.stringContaining('az vm identity show'),
     });
     const id = vm.preempt();
-    await daemon.line('hook-ended', { hook: 'stop', kind: 'succeeded' });
+    await daemon.line('hook-ended', { hook: 'stop', result: 'succeeded' });
     expect(vm.imds.acks()).toEqual([]);
     vm.imds.clearFaults();
     await daemon.line('set-ended', { result: 'committed' });

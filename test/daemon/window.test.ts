@@ -144,9 +144,9 @@ hooks:
     await daemon.waitForLog(isNote('event-noticed'));
     await daemon.waitForLog(isNote('event-tightened', { eventId: id, status: 'Started' }));
     const ended = await daemon.waitForLog(isNote('hook-ended', { hook: 'stop' }));
-    expect(ended).toMatchObject({ kind: 'failed', level: 'error' });
+    expect(ended).toMatchObject({ result: 'failed', level: 'error' });
     expect(systemClock.monotonicMs() - began).toBeLessThan(8000);
-    await daemon.waitForLog(isNote('hook-ended', { hook: 'after', kind: 'succeeded' }));
+    await daemon.waitForLog(isNote('hook-ended', { hook: 'after', result: 'succeeded' }));
     await daemon.waitForLog(isNote('drain-ended', { outcome: 'failure' }));
   });
 });

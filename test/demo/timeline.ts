@@ -79,11 +79,11 @@ function describe(line: LogLine): [keyof typeof COLOURS, string, string] | undef
       ];
     case 'hook-ended': {
       const attempt = Number(line['attempt']) > 1 ? ` (attempt ${text('attempt')})` : '';
-      const good = line['kind'] === 'succeeded';
+      const good = line['result'] === 'succeeded';
       return [
         good ? 'good' : 'bad',
         'hook',
-        `${text('hook')} ${text('kind')}${attempt} in ${formatDuration(Number(line['durationMs']))}`,
+        `${text('hook')} ${text('result')}${attempt} in ${formatDuration(Number(line['durationMs']))}`,
       ];
     }
     case 'set-ended':
