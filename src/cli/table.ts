@@ -6,16 +6,20 @@ import { configCheckCommand } from './config-check.ts';
 import { configReferenceCommand } from './config-reference.ts';
 import { configSchemaCommand } from './config-schema.ts';
 import { configShowCommand } from './config-show.ts';
+import { hookCommand } from './hook.ts';
 import { mockImdsCommand } from './mock-imds.ts';
 import { restoreCommand } from './restore.ts';
 import { runCommand } from './run.ts';
 import { statusCommand } from './status.ts';
 import { versionCommand } from './version.ts';
+import { waitCommand } from './wait.ts';
 
 /** Every command, in the order of the help page. */
 export const COMMANDS: readonly Command[] = [
   runCommand,
   statusCommand,
+  waitCommand,
+  hookCommand,
   checkpointCommand,
   checkpointsCommand,
   checkpointsPruneCommand,

@@ -30,7 +30,8 @@ export async function askDaemon(
   throw errorOf(answer, status);
 }
 
-function errorOf(answer: unknown, status: number): EvictdError {
+/** The daemon's own error, from its answer. */
+export function errorOf(answer: unknown, status: number): EvictdError {
   const parsed = ErrorAnswer.safeParse(answer);
   if (!parsed.success) return new EvictdError('bad-answer', `the daemon answered ${status}`);
   const { code, message, remedy } = parsed.data.error;
@@ -44,7 +45,7 @@ function exchange(
   options: { readonly body?: unknown; readonly timeoutMs: number; readonly signal: AbortSignal },
 ): Promise<{ status: number; text: string }> {
   return new Promise((resolve, reject) => {
-    const fail = (error: unknown) => reject(describe(error, socket));
+    const fail = (error: unknown) => reject(connectionError(error, socket));
     const outgoing = request(
       { socketPath: socket, method, path, signal: options.signal, agent: false },
       (incoming) => {
@@ -71,7 +72,8 @@ function exchange(
   });
 }
 
-function describe(error: unknown, socket: string): EvictdError {
+/** What went wrong on the way to the daemon and back. */
+export function connectionError(error: unknown, socket: string): EvictdError {
   if (error instanceof EvictdError) return error;
   if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ECONNREFUSED')) {
     return new EvictdError('not-running', `evictd is not running: nothing answers on ${socket}`, {

@@ -1,22 +1,19 @@
-import { chmod, chown, lstat, readFile, rm } from 'node:fs/promises';
-import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
-import { connect } from 'node:net';
-import path from 'node:path';
+import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
 
-import { EvictdError, isErrno, messageOf } from '../base/errors.ts';
-import { makeFolder } from '../base/folder.ts';
+import { EvictdError, messageOf } from '../base/errors.ts';
+import type { EventHub, EventStream } from './event-hub.ts';
+import { type ListenOptions, listen } from './listen.ts';
+import { CheckpointRequest, Done, type Hello, type Registered, Registration, parseBody } from './protocol.ts';
 
-/** What the daemon answers to requests on its socket. Each may reject with an EvictdError. */
+/** What the daemon answers to requests on its socket. Each may throw or reject with an EvictdError. */
 export interface ControlHandlers {
   status(): unknown;
   /** Commits a checkpoint of one set, or of all when `set` is undefined. */
   checkpoint(set: string | undefined, signal: AbortSignal): Promise<unknown>;
-}
-
-export interface ControlOptions {
-  readonly socket: string;
-  /** Name of the group that may connect besides the owner; where it doesn't exist the group stays as it is. */
-  readonly group: string;
+  hello(): Hello;
+  /** The hook is there for as long as the stream. */
+  register(registration: Registration, stream: EventStream): Registered;
+  done(runId: string, answer: Done): void;
 }
 
 export interface ControlServer {
@@ -24,22 +21,23 @@ export interface ControlServer {
 }
 
 const REQUEST_BYTES_MAX = 64 * 1024;
-const CONNECTIONS_MAX = 64;
-const SOCKET_MODE = 0o660;
+/** More than there may be event streams, so that there is always room for a question. */
+const CONNECTIONS_MAX = 192;
 /** Clients that are slow to ask must not keep others out for long. Node looks at it only every so often. */
 const TIMEOUTS = { headersTimeout: 2000, requestTimeout: 5000, connectionsCheckingInterval: 500 };
 
 /**
- * HTTP/JSON on a Unix socket: `GET /v1/status`, `POST /v1/checkpoint` with `{"set": NAME}` or `{}`.
+ * HTTP/JSON on a Unix socket; packaging/docs/control-socket.md is its description for clients.
  * Errors are `{"error": {"code", "message", "remedy"}}`.
  * Rejects `control-unusable` when the socket can't be made, `already-running` when another daemon answers on it.
  */
 export async function startControlServer(
-  options: ControlOptions,
+  options: ListenOptions,
   handlers: ControlHandlers,
+  hub: EventHub,
 ): Promise<ControlServer> {
   const server = createServer(TIMEOUTS, (request, response) => {
-    answer(request, response, handlers).catch((error: unknown) => {
+    answer(request, response, handlers, hub).catch((error: unknown) => {
       sendError(response, 500, new EvictdError('internal', messageOf(error)));
     });
   });
@@ -50,113 +48,70 @@ export async function startControlServer(
   return {
     close: () =>
       new Promise((resolve) => {
+        hub.close();
         server.close(() => resolve());
         server.closeAllConnections();
       }),
   };
 }
 
-async function listen(server: Server, { socket, group }: ControlOptions): Promise<void> {
-  try {
-    await makeFolder(path.dirname(socket), 0o755);
-    await removeStale(socket);
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(socket, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    });
-    await chmod(socket, SOCKET_MODE);
-    const gid = await groupId(group);
-    // Only root may give a file to a group that it isn't in; without it the owner is the only one to connect.
-    if (gid !== undefined && process.getuid?.() === 0) await chown(socket, 0, gid);
-  } catch (error) {
-    if (error instanceof EvictdError) throw error;
-    // EEXIST: mkdir found something else where the folder should be.
-    const why = isErrno(error, 'EEXIST', 'ENOTDIR')
-      ? `${path.dirname(socket)} is no folder, or lies below a file`
-      : messageOf(error);
-    throw new EvictdError('control-unusable', `control.socket: ${socket} can't be made: ${why}`, {
-      remedy: 'set control.socket to a path in a folder that the daemon may write',
-      cause: error,
-    });
-  }
-}
-
-/** From /etc/group; undefined when there is no such group. */
-async function groupId(name: string): Promise<number | undefined> {
-  const lines = (await readFile('/etc/group', 'utf8').catch(() => '')).split('\n');
-  const fields = lines.map((line) => line.split(':')).find(([first]) => first === name);
-  return fields?.[2] === undefined ? undefined : Number(fields[2]);
-}
-
-/** The socket of a daemon that was killed is left behind; one that answers belongs to a living one. */
-async function removeStale(socket: string): Promise<void> {
-  try {
-    const found = await lstat(socket);
-    if (!found.isSocket())
-      throw new EvictdError('control-unusable', `control.socket: ${socket} is there, but is not a socket`, {
-        remedy: 'set control.socket to a path of its own, such as /run/evictd/evictd.sock',
-      });
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return;
-    throw error;
-  }
-  if (await answers(socket)) {
-    throw new EvictdError('already-running', `another evictd answers on ${socket}`, {
-      remedy: 'stop it first, or give this one its own control.socket and state.dir',
-    });
-  }
-  await rm(socket);
-}
-
-function answers(socket: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const connection = connect(socket);
-    connection.setTimeout(1000, () => {
-      connection.destroy();
-      // Full backlog or a stopped process: somebody holds it.
-      resolve(true);
-    });
-    connection.once('connect', () => {
-      connection.destroy();
-      resolve(true);
-    });
-    connection.once('error', () => resolve(false));
-  });
-}
-
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
   handlers: ControlHandlers,
+  hub: EventHub,
 ): Promise<void> {
   const route = `${request.method ?? ''} ${request.url ?? ''}`;
-  const gone = new AbortController();
-  response.once('close', () => gone.abort());
+  const runId = /^POST \/v1\/hooks\/([^/?]+)\/done$/.exec(route)?.[1];
   try {
     if (route === 'GET /v1/status') sendJson(response, 200, handlers.status());
+    else if (route === 'GET /v1/events') openStream(response, handlers.hello(), hub);
     else if (route === 'POST /v1/checkpoint') {
-      const set = setOf(await readJson(request));
+      const gone = new AbortController();
+      response.once('close', () => gone.abort());
+      const { set } = parseBody(CheckpointRequest, await readJson(request));
       sendJson(response, 200, await handlers.checkpoint(set, gone.signal));
+    } else if (route === 'POST /v1/hooks') {
+      const registration = parseBody(Registration, await readJson(request));
+      openHookStream(response, registration, handlers, hub);
+    } else if (runId !== undefined) {
+      handlers.done(runId, parseBody(Done, await readJson(request)));
+      sendJson(response, 200, {});
     } else {
-      const remedy = 'known are GET /v1/status and POST /v1/checkpoint';
-      sendError(response, 404, new EvictdError('no-such-path', `no ${route.slice(0, 200)} here`, { remedy }));
+      throw new EvictdError('no-such-path', `no ${route.slice(0, 200)} here`, {
+        remedy:
+          'known are GET /v1/status, GET /v1/events, POST /v1/checkpoint, POST /v1/hooks and POST /v1/hooks/ID/done',
+      });
     }
   } catch (error) {
-    if (error instanceof EvictdError) sendError(response, error.code === 'bad-request' ? 400 : 409, error);
-    else throw error;
+    if (!(error instanceof EvictdError)) throw error;
+    sendError(response, STATUS_BY_CODE.get(error.code) ?? 409, error);
   }
 }
 
-function setOf(body: unknown): string | undefined {
-  if (typeof body === 'object' && body !== null && !Array.isArray(body)) {
-    const { set, ...others } = body as Record<string, unknown>; // an object, checked above
-    const [unknown] = Object.keys(others);
-    if (unknown === undefined && (set === undefined || typeof set === 'string')) return set;
-  }
-  throw new EvictdError('bad-request', 'the body is not {} or {"set": NAME}');
+const STATUS_BY_CODE: ReadonlyMap<string, number> = new Map([
+  ['bad-request', 400],
+  ['no-such-path', 404],
+  ['too-many', 503],
+]);
+
+function openStream(response: ServerResponse, hello: Hello, hub: EventHub): void {
+  hub.open(response).send('hello', hello);
+}
+
+function openHookStream(
+  response: ServerResponse,
+  registration: Registration,
+  handlers: ControlHandlers,
+  hub: EventHub,
+): void {
+  const hello = handlers.hello();
+  // Who has gone meanwhile would stay registered: the end of its stream has already been.
+  if (response.destroyed) return;
+  const stream = hub.open(response);
+  const registered = handlers.register(registration, stream);
+  stream.send('hello', hello);
+  stream.send('registered', registered);
 }
 
 async function readJson(request: IncomingMessage): Promise<unknown> {

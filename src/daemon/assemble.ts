@@ -6,6 +6,7 @@ import { createScheduledEventsClient } from '../imds/scheduled-events.ts';
 import type { ScheduledEventsClient } from '../imds/scheduled-events.ts';
 import { createJournal, readBootId } from '../journal/journal.ts';
 import type { Log } from '../observe/log.ts';
+import { announce } from './announce.ts';
 import type { CheckpointHost } from './checkpoint-host.ts';
 import { dryAcknowledge } from './dry-run.ts';
 import { type Identity, startIdentity } from './identity.ts';
@@ -17,6 +18,7 @@ import { type PollLog, createIdentityLog, createPollLog } from './poll-log.ts';
 import { recall } from './recall.ts';
 import type { StatusTeller } from './status-line.ts';
 import { wireCheckpoints } from './wire-checkpoints.ts';
+import { type Clients, withRegistered } from './wire-control.ts';
 import { type HookSources, wireHooks } from './wire-hooks.ts';
 
 export interface DaemonOptions {
@@ -50,6 +52,7 @@ export async function assemble(
   { config, dryRun, env }: DaemonOptions,
   { clock, log, logLines }: DaemonDependencies,
   teller: StatusTeller,
+  clients: Clients,
 ): Promise<Assembly> {
   const exit = Promise.withResolvers<void>();
   const bootId = await readBootId();
@@ -57,7 +60,7 @@ export async function assemble(
   const vmName = configuredVmName(config);
   const journal = stateDir === undefined ? undefined : createJournal({ dir: stateDir, bootId });
   const recalled = await recall(journal, log, clock);
-  const hooks = await wireHooks(config, dryRun, { clock, log, env });
+  const hooks = withRegistered(await wireHooks(config, dryRun, { clock, log, env }), clients.registry);
   const pollLog = createPollLog(log, clock);
   const operations = createOperations(clock, exit.reject);
   const { endpoint, apiVersion, requestTimeout } = config.imds;
@@ -87,7 +90,10 @@ export async function assemble(
     checkpoints,
     acknowledge: dryRun ? dryAcknowledge(log) : (eventId, signal) => client.acknowledge(eventId, signal),
     reportContext: () => ({ state: loop.state(), evictdVersion: buildInfo().version, logLines: logLines() }),
-    onNote: () => teller.tell(() => loop.state()),
+    onNote: (note) => {
+      teller.tell(() => loop.state());
+      announce(note, loop.state(), clock, (event, data) => clients.hub.broadcast(event, data));
+    },
     onExit: exit.resolve,
   });
   const loop: Loop = startLoop(recalled.state, {

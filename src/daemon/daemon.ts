@@ -8,7 +8,7 @@ import { type ServiceNotifier, createServiceNotifier } from '../observe/systemd.
 import { type Assembly, type DaemonDependencies, type DaemonOptions, assemble } from './assemble.ts';
 import { createStatusTeller, statusLine } from './status-line.ts';
 import { statusOf } from './status.ts';
-import { controlHandlers } from './wire-control.ts';
+import { type Clients, controlHandlers, createClients } from './wire-control.ts';
 
 const HOOKS_REFRESH_MS = 5000;
 /** How much later than planned a poll may go out before the schedule counts as standing still. */
@@ -32,7 +32,10 @@ export async function runDaemon(
 ): Promise<void> {
   let running: Running | undefined;
   // Before anything else: a second daemon that read the journal first would go on with the drain of the living one.
-  const control = options.dryRun ? undefined : await openControl(options, dependencies, () => running);
+  const clients = createClients(dependencies.clock);
+  const control = options.dryRun
+    ? undefined
+    : await openControl(options, dependencies, clients, () => running);
   const notifier = createServiceNotifier(
     { env: options.dryRun ? {} : options.env },
     {
@@ -46,7 +49,7 @@ export async function runDaemon(
     show: (line) => void notifier.status(line),
   });
   try {
-    const parts = await assemble(options, dependencies, teller);
+    const parts = await assemble(options, dependencies, teller, clients);
     running = { parts, poller: startPolling(options, dependencies, parts) };
     await live(options, dependencies, running, notifier, signal);
   } finally {
@@ -111,7 +114,8 @@ function startPolling({ config }: DaemonOptions, { clock }: DaemonDependencies, 
 
 function openControl(
   { config, dryRun }: DaemonOptions,
-  { clock }: DaemonDependencies,
+  { clock, log }: DaemonDependencies,
+  clients: Clients,
   running: () => Running | undefined,
 ): Promise<ControlServer> {
   const known = () => {
@@ -134,10 +138,20 @@ function openControl(
       store: parts.checkpoints?.status(),
     });
   };
-  const checkpoints = () => known().parts.checkpoints;
   return startControlServer(
     { socket: config.control.socket, group: 'evictd' },
-    controlHandlers(config, { status, checkpoints }),
+    controlHandlers(
+      config,
+      clients,
+      { clock, log },
+      {
+        status,
+        checkpoints: () => known().parts.checkpoints,
+        loop: () => known().parts.loop,
+        hooks: () => known().parts.hooks,
+      },
+    ),
+    clients.hub,
   );
 }
 

@@ -79,7 +79,7 @@ export function statusOf(sources: StatusSources): Status {
     pid: process.pid,
     dryRun: sources.dryRun,
     vmName: state.vmName,
-    phase: drain?.phase ?? (state.vmName === undefined ? 'identifying' : 'watching'),
+    phase: phaseOf(state),
     poll: {
       lastGoodAgoMs: poll.lastGoodAt === undefined ? undefined : Math.round(now - poll.lastGoodAt),
       consecutiveFailures: poll.consecutiveFailures,
@@ -112,6 +112,11 @@ export function statusOf(sources: StatusSources): Status {
     },
     store: sources.store,
   };
+}
+
+/** `identifying`, `watching`, or the phase of the drain. */
+export function phaseOf({ drain, vmName }: State): string {
+  return drain?.phase ?? (vmName === undefined ? 'identifying' : 'watching');
 }
 
 function inRunningOrder(hooks: readonly HookRun[]): readonly HookRun[] {

@@ -1,7 +1,19 @@
+import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
+import { buildInfo } from '../base/version.ts';
 import type { Config } from '../config/schema.ts';
+import { type EventHub, createEventHub } from '../control/event-hub.ts';
+import { type HookRegistry, createHookRegistry } from '../control/hook-registry.ts';
+import { REGISTERED } from '../control/protocol.ts';
 import type { ControlHandlers } from '../control/server.ts';
+import { isOver } from '../core/hook-stage.ts';
+import { mayJoin } from '../core/join.ts';
 import type { CheckpointPort, CommitResult } from '../core/ports.ts';
+import { eventDocument, hookEnvironment } from '../hooks/environment.ts';
+import type { Log } from '../observe/log.ts';
+import { helloOf } from './announce.ts';
+import type { Loop } from './loop.ts';
+import type { HookSources } from './wire-hooks.ts';
 
 /** What `POST /v1/checkpoint` answers, and `evictd checkpoint --json` prints. A stable contract. */
 export interface CheckpointAnswer {
@@ -34,15 +46,72 @@ export async function checkpointNow(
   return { sets: await Promise.all(results) };
 }
 
+/** The clients of the control socket: who listens to events, and the hooks that programs have registered. */
+export interface Clients {
+  readonly hub: EventHub;
+  readonly registry: HookRegistry;
+}
+
+export function createClients(clock: Clock): Clients {
+  return {
+    hub: createEventHub({ clock }),
+    registry: createHookRegistry({
+      clock,
+      describe: (request) => {
+        const variables = hookEnvironment({}, undefined, request, { spentMs: 0, wallMs: clock.wallMs() });
+        const own = Object.entries(variables).filter(([name]) => name.startsWith('EVICTD_'));
+        return { environment: Object.fromEntries(own), event: eventDocument(request.event) };
+      },
+    }),
+  };
+}
+
+/** The hooks of the daemon, and those that programs have registered. */
+export function withRegistered(hooks: HookSources, registry: HookRegistry): HookSources {
+  return {
+    ...hooks,
+    policy: () => {
+      const policy = hooks.policy();
+      return { ...policy, hooks: [...policy.hooks, ...registry.hooks()] };
+    },
+    runner: {
+      run: (request, signal) =>
+        (request.name.startsWith(REGISTERED) ? registry : hooks.runner).run(request, signal),
+    },
+  };
+}
+
+export interface ControlSources {
+  readonly status: () => unknown;
+  readonly checkpoints: () => CheckpointPort | undefined;
+  /** Throws `starting` while there is none. */
+  readonly loop: () => Loop;
+  readonly hooks: () => HookSources;
+}
+
 export function controlHandlers(
   config: Config,
-  sources: {
-    readonly status: () => unknown;
-    readonly checkpoints: () => CheckpointPort | undefined;
-  },
+  { registry }: Clients,
+  { clock, log }: { readonly clock: Clock; readonly log: Log },
+  sources: ControlSources,
 ): ControlHandlers {
   return {
     status: sources.status,
     checkpoint: async (set, signal) => checkpointNow(config, sources.checkpoints(), set, signal),
+    hello: () => helloOf(sources.loop().state(), buildInfo().version, clock),
+    register(registration, stream) {
+      const loop = sources.loop();
+      const hook = registry.register(registration, stream);
+      const { name, stage, order, timeoutMs, required } = hook;
+      log.info('hook registered', { hook: name, stage, order, timeoutMs, required });
+      stream.onClose(() => log.info('registered hook is gone', { hook: name }));
+      const { drain } = loop.state();
+      if (drain === undefined) return { name };
+      const isPart = drain.hooks.some((one) => one.name === name && !isOver(one));
+      const joinsDrain = isPart || mayJoin(sources.hooks().policy(), drain, hook);
+      if (!isPart) loop.send({ kind: 'hook-registered', name });
+      return { name, joinsDrain };
+    },
+    done: (runId, answer) => registry.done(runId, answer),
   };
 }

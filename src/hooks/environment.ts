@@ -50,12 +50,17 @@ export function hookEnvironment(
   return environment;
 }
 
+/** One line of JSON. */
+export function eventJson(event: ScheduledEvent): string {
+  return `${JSON.stringify(eventDocument(event))}\n`;
+}
+
 /**
- * The event as Azure writes it, one line of JSON.
+ * The event as Azure writes it.
  * Source: learn.microsoft.com/azure/virtual-machines/linux/scheduled-events, "Query for events"
  */
-export function eventJson(event: ScheduledEvent): string {
-  const document = {
+export function eventDocument(event: ScheduledEvent) {
+  return {
     EventId: event.id,
     EventType: event.type,
     ResourceType: 'VirtualMachine',
@@ -67,7 +72,6 @@ export function eventJson(event: ScheduledEvent): string {
     // -1 is the service's own word for unknown.
     DurationInSeconds: event.durationSeconds ?? -1,
   };
-  return `${JSON.stringify(document)}\n`;
 }
 
 export function withoutNul(text: string): string {

@@ -19,7 +19,9 @@ import { endGroup, signalGroup } from './process-group.ts';
 export interface ProcessSpec extends Act {
   /** The program itself, for messages; `command` can be setpriv. */
   readonly file: string;
-  readonly environment: Readonly<Record<string, string>>;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Default: `/`. */
+  readonly cwd?: string;
   /** Written to stdin, which is closed then. */
   readonly input: string;
 }
@@ -108,7 +110,7 @@ function spawnChild(spec: ProcessSpec): ChildProcess {
   try {
     return spawn(spec.command, spec.arguments, {
       argv0: spec.argv0,
-      cwd: '/',
+      cwd: spec.cwd ?? '/',
       env: spec.environment,
       stdio: ['pipe', 'pipe', 'pipe'],
       // setsid: a group of its own to end, and no terminal to be stopped by.
