@@ -14,6 +14,7 @@ const EXIT_BY_CODE: ReadonlyMap<string, ExitCode> = new Map([
   ['key-unknown', EXIT.usage],
   ['bad-key', EXIT.usage],
   ['usage', EXIT.usage],
+  ['bad-request', EXIT.usage],
   ['bad-duration', EXIT.usage],
   ['bad-size', EXIT.usage],
   ['not-running', EXIT.notRunning],

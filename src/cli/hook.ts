@@ -4,7 +4,7 @@ import { systemClock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import type { Run } from '../control/protocol.ts';
 import type { ClientHook } from './hook-run.ts';
-import type { Command, Invocation, OptionSpec } from './command.ts';
+import { type Command, EXIT, type Invocation, type OptionSpec } from './command.ts';
 import { loadConfigFor } from './load-config.ts';
 import { CONFIG_OPTION, textOption } from './options.ts';
 
@@ -50,7 +50,13 @@ export const hookCommand: Command = {
     const { createClientHook } = await import('./hook-run.ts');
     const { positionals, env, out, err } = invocation;
     const hook = await createClientHook(positionals, { clock: systemClock, env, out, err });
-    return takePart(invocation, hook);
+    try {
+      return await takePart(invocation, hook);
+    } catch (error) {
+      // To be ended is how it ends when nothing is wrong.
+      if (invocation.signal.aborted) return EXIT.done;
+      throw error;
+    }
   },
 };
 
