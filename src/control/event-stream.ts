@@ -29,6 +29,7 @@ export async function* readEvents(
     if (answer.statusCode !== 200) throw await refusal(answer);
     let pending = '';
     answer.setEncoding('utf8');
+    // With an encoding set, the stream's chunks are texts.
     for await (const chunk of answer as AsyncIterable<string>) {
       const blocks = (pending + chunk).split('\n\n');
       pending = blocks.pop() ?? '';
