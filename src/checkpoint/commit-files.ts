@@ -3,7 +3,7 @@ import { EvictdError } from '../base/errors.ts';
 import { commitFile } from './commit-file.ts';
 import type { CommitContext } from './commit-file.ts';
 import { fileChanging } from './file-error.ts';
-import { sameStat } from './scan.ts';
+import { sameStat } from './file-stat.ts';
 import type { Scan, ScannedFile } from './scan.ts';
 import type { ManifestFile } from './schema.ts';
 import { sendFile } from './send-file.ts';

@@ -1,5 +1,6 @@
 import { EvictdError, errnoOf, isErrno, messageOf } from '../base/errors.ts';
 import { quotePath } from './path-name.ts';
+import type { ReadFailure } from './read-job.ts';
 
 /** A system error while working on a local file, with the file's name and what to do. */
 export function fileError(error: unknown, path: string): EvictdError {
@@ -17,6 +18,11 @@ export function fileError(error: unknown, path: string): EvictdError {
     });
   }
   return new EvictdError('file-failed', `${quotePath(path)}: ${messageOf(error)}`, { cause: error });
+}
+
+/** The same for an error that a reading thread met. */
+export function readError({ errno, message }: ReadFailure, path: string): EvictdError {
+  return fileError(Object.assign(new Error(message), { code: errno }), path);
 }
 
 /** A file that can't be had in one consistent version. */

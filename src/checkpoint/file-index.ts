@@ -6,8 +6,8 @@ import { replaceFile } from '../base/durable-file.ts';
 import { EvictdError, isErrno } from '../base/errors.ts';
 import { newFingerprintKey } from './fingerprint.ts';
 import { IndexHeader, IndexLine } from './schema.ts';
-import { sameStat } from './scan.ts';
-import type { FileStat } from './scan.ts';
+import { sameStat } from './file-stat.ts';
+import type { FileStat } from './file-stat.ts';
 
 /** What a file held when it was last read. */
 export interface IndexEntry {

@@ -7,8 +7,8 @@ import type { Clock } from '../base/clock.ts';
 import { isErrno } from '../base/errors.ts';
 import { fileError } from './file-error.ts';
 import { fsPath } from './path-name.ts';
-import { sameStat, statOf } from './scan.ts';
-import type { FileStat } from './scan.ts';
+import { sameStat, statOf } from './file-stat.ts';
+import type { FileStat } from './file-stat.ts';
 
 /**
  * Coarse kernel clocks stamp a file every 4 to 10 ms: a second write within that time leaves no trace in its times.

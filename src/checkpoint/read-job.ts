@@ -1,4 +1,4 @@
-import type { FileStat } from './scan.ts';
+import type { FileStat } from './file-stat.ts';
 
 /** Shared between threads, or moving from one to the other. */
 export type BlockMemory = ArrayBuffer | SharedArrayBuffer;
@@ -34,7 +34,45 @@ export type ReadJob =
   | { readonly kind: 'compress'; readonly content: Uint8Array }
   | PlaceJob
   | PlaceFrameJob
-  | VerifyJob;
+  | VerifyJob
+  | ListJob
+  | LookJob;
+
+/** Which names are in these folders, relative to `root`? */
+export interface ListJob {
+  readonly kind: 'list';
+  readonly root: string;
+  readonly folders: readonly string[];
+}
+
+/** For each folder its names with `/` between them; undefined: it is no folder, or gone. */
+export interface ListResult {
+  readonly kind: 'listed';
+  readonly names: readonly (string | undefined)[];
+}
+
+/** What is at these paths, relative to `root`? */
+export interface LookJob {
+  readonly kind: 'look';
+  readonly root: string;
+  readonly paths: readonly string[];
+}
+
+/** See `unpack` of scan-thread.ts; where a symbolic link leads by the index of its path. */
+export interface LookResult {
+  readonly kind: 'looked';
+  readonly stats: BigInt64Array<ArrayBuffer>;
+  readonly targets: ReadonlyMap<number, string>;
+}
+
+/** The system's error, for fileError. */
+export interface ReadFailure {
+  readonly kind: 'failed';
+  readonly errno: string;
+  readonly message: string;
+  /** Where the job had several. */
+  readonly path?: string;
+}
 
 /** Fetched blocks that follow each other, to be written to an open file if they are what they should be. */
 export interface PlaceJob {
@@ -98,8 +136,9 @@ export type ReadResult =
   | { readonly kind: 'file'; readonly stat: FileStat; readonly id: string; readonly content: Uint8Array }
   /** Not to be had so easily: gone, too large, no regular file, being written to, or not readable. */
   | { readonly kind: 'not-so' }
-  /** The system's error, for fileError. */
-  | { readonly kind: 'failed'; readonly errno: string; readonly message: string };
+  | ListResult
+  | LookResult
+  | ReadFailure;
 
 export type ReadAnswers = readonly (readonly [number: number, result: ReadResult])[];
 export type ReadOrders = readonly (readonly [number: number, job: ReadJob])[];

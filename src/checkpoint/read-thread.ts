@@ -10,7 +10,8 @@ import { createFingerprinter } from './fingerprint.ts';
 import type { Fingerprinter } from './fingerprint.ts';
 import type { ReadAnswers, ReadJob, ReadOrders, ReadResult } from './read-job.ts';
 import { placeBlocks, placeFrame, verifyBlock } from './restore-thread.ts';
-import type { FileStat } from './scan.ts';
+import { listFolders, lookAt } from './scan-thread.ts';
+import type { FileStat } from './file-stat.ts';
 import { compressFrame } from './zstd-frame.ts';
 
 /** What is read stays in the processor's cache until it is hashed: twice as fast as block by block. */
@@ -52,6 +53,10 @@ function perform(job: ReadJob): ReadResult {
         return { kind: 'frame-placed', isRight: placeFrame(job) };
       case 'verify':
         return verifyBlock(job);
+      case 'list':
+        return listFolders(job);
+      case 'look':
+        return lookAt(job);
     }
   } catch (error) {
     // Only calls of the file system and of zlib throw here, and those have a code.
@@ -64,6 +69,7 @@ function memoryOf(result: ReadResult): ArrayBuffer[] {
   if (result.kind === 'block' || result.kind === 'short' || result.kind === 'placed') {
     return result.memory instanceof ArrayBuffer ? [result.memory] : [];
   }
+  if (result.kind === 'looked') return [result.stats.buffer];
   // Allocated below, of plain memory.
   return result.kind === 'file' || result.kind === 'compressed' ? [result.content.buffer as ArrayBuffer] : [];
 }

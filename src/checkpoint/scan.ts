@@ -1,14 +1,21 @@
-import { lstat, readdir, readlink, stat } from 'node:fs/promises';
-import type { BigIntStats, Stats } from 'node:fs';
+import { constants } from 'node:fs';
 
-import picomatch from 'picomatch';
-
+import { abandonOn } from '../base/abort.ts';
+import { AssertionFailed } from '../base/assert.ts';
 import { forEachLimit } from '../base/concurrency.ts';
-import { EvictdError, isErrno } from '../base/errors.ts';
-import { fileError } from './file-error.ts';
-import { isOwnPath, RESTORING } from './own-names.ts';
-import { decodePath, fsPath } from './path-name.ts';
+import { EvictdError } from '../base/errors.ts';
+import { forEachInSlices } from '../base/slices.ts';
+import { readError } from './file-error.ts';
+import { statOf } from './file-stat.ts';
+import type { FileStat } from './file-stat.ts';
+import { isOwnPath } from './own-names.ts';
+import type { ListJob, LookJob, ReadResult } from './read-job.ts';
+import type { Reader } from './reader.ts';
+import { unpack } from './scan-thread.ts';
+import type { PackedStat } from './scan-thread.ts';
 import { ENTRIES_MAX } from './schema.ts';
+import { checkSetFolder, folderMissing } from './set-folder.ts';
+import { matcher } from './set-patterns.ts';
 
 export interface SetOptions {
   readonly name: string;
@@ -24,15 +31,6 @@ export interface SetOptions {
   readonly priority: number;
   /** How new content is stored. */
   readonly compress?: 'none' | 'zstd';
-}
-
-/** What tells a file's versions apart without reading it. */
-export interface FileStat {
-  readonly size: number;
-  readonly mtimeNs: bigint;
-  readonly ctimeNs: bigint;
-  readonly ino: bigint;
-  readonly dev: bigint;
 }
 
 interface Attributes {
@@ -72,169 +70,169 @@ export interface Scan {
   readonly specials: number;
 }
 
-const STATS_IN_FLIGHT = 16;
+/** What a thread looks at without a pause, so that what else it has to do soon gets its turn. */
+const PATHS_TOGETHER = 1000;
+const FOLDERS_TOGETHER = 16;
+/** Two for each reading thread: one is done, one waits. */
+const JOBS_IN_FLIGHT = 4;
 
 /**
- * All that belongs to the set, each list in path order. Links are not followed, so nothing outside the folder is seen.
+ * All that belongs to the set, each list in the same order each time: a folder's own entries in the order of their
+ * names, before what is further down. Links are not followed, so nothing outside the folder is seen.
  * Throws `set-path-missing`, `restore-unfinished`, `file-unreadable`, `too-many-files`, or the signal's reason.
  */
-export async function scanSet(set: SetOptions, signal: AbortSignal): Promise<Scan> {
-  const root = await checkRoot(set);
-  await checkRestored(set);
+export async function scanSet(set: SetOptions, reader: Reader, signal: AbortSignal): Promise<Scan> {
+  const root = await checkSetFolder(set);
   const walk: Walk = {
     set,
     includes: matcher(set.include),
     excludes: matcher(set.exclude),
-    files: [],
-    linkedFiles: [],
-    directories: [],
-    symlinks: [],
+    ask: (job) => abandonOn(signal, reader.run(job)),
+    found: { files: [], linkedFiles: [], directories: [], symlinks: [] },
     needed: new Set(),
     specials: 0,
+    count: 0,
   };
-  const pending: Folder[] = [{ path: '', included: false }];
-  for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
-    await scanFolder(walk, folder, pending, signal);
-  }
-  const { first, others } = groupHardLinks(walk.linkedFiles);
+  let folders: readonly Place[] = [{ path: '', included: false }];
+  while (folders.length > 0) folders = await look(walk, await list(walk, folders, signal), signal);
+  const { files, linkedFiles, directories, symlinks } = walk.found;
+  const { first, others } = groupHardLinks(linkedFiles);
   return {
     root: { mode: root.mode & 0o7777, uid: root.uid, gid: root.gid },
-    files: [...walk.files, ...first].sort(byPath),
+    files: files.concat(first),
     hardLinks: others,
-    directories: walk.directories
-      .filter(({ path, included }) => included || walk.needed.has(path))
-      .sort(byPath),
-    symlinks: walk.symlinks.sort(byPath),
+    directories: directories.filter(({ path, included }) => included || walk.needed.has(path)),
+    symlinks,
     specials: walk.specials,
   };
 }
 
-export function statOf(stats: BigIntStats): FileStat {
-  return {
-    size: Number(stats.size),
-    mtimeNs: stats.mtimeNs,
-    ctimeNs: stats.ctimeNs,
-    ino: stats.ino,
-    dev: stats.dev,
-  };
-}
-
-export function sameStat(one: FileStat, other: FileStat): boolean {
-  return (
-    one.size === other.size &&
-    one.mtimeNs === other.mtimeNs &&
-    one.ctimeNs === other.ctimeNs &&
-    one.ino === other.ino &&
-    one.dev === other.dev
-  );
-}
-
-interface Folder {
+interface Place {
   readonly path: string;
   /** It or a folder above it is named by an include pattern. */
   readonly included: boolean;
+}
+
+interface Found {
+  readonly files: ScannedFile[];
+  /** Files with more than one name, in the set or elsewhere. */
+  readonly linkedFiles: ScannedFile[];
+  readonly directories: (ScannedDirectory & { readonly included: boolean })[];
+  readonly symlinks: ScannedSymlink[];
 }
 
 interface Walk {
   readonly set: SetOptions;
   readonly includes: (path: string) => boolean;
   readonly excludes: (path: string) => boolean;
-  readonly files: ScannedFile[];
-  /** Files with more than one name, in the set or elsewhere. */
-  readonly linkedFiles: ScannedFile[];
-  readonly directories: (ScannedDirectory & { readonly included: boolean })[];
-  readonly symlinks: ScannedSymlink[];
+  readonly ask: (job: ListJob | LookJob) => Promise<ReadResult>;
+  found: Found;
   /** Folders above something included. */
   readonly needed: Set<string>;
   specials: number;
+  count: number;
 }
 
-async function checkRoot(set: SetOptions): Promise<Stats> {
-  try {
-    const stats = await stat(set.path);
-    if (stats.isDirectory()) return stats;
-  } catch (error) {
-    // Never an empty checkpoint: a disk that isn't mounted yet looks just like this.
-    if (!isErrno(error, 'ENOENT', 'ENOTDIR')) throw fileError(error, set.path);
-  }
-  throw missing(set);
-}
-
-/** Half of an older checkpoint must not become the newest one. */
-async function checkRestored({ name, path }: SetOptions): Promise<void> {
-  const marker = `${path}/${RESTORING}`;
-  if ((await unlessGone(lstat(marker), RESTORING)) === undefined) return;
-  throw new EvictdError('restore-unfinished', `${path} of checkpoint set ${name} is only half restored`, {
-    remedy: `run evictd restore --set ${name}, or remove ${marker} if the folder is good as it is`,
-  });
-}
-
-function missing(set: SetOptions): EvictdError {
-  return new EvictdError(
-    'set-path-missing',
-    `the folder ${set.path} of checkpoint set ${set.name} is not there`,
-    {
-      remedy: 'check checkpoint.sets[].path, and that its disk is mounted',
-    },
-  );
-}
-
-async function scanFolder(walk: Walk, folder: Folder, pending: Folder[], signal: AbortSignal): Promise<void> {
-  const names = await readNames(walk.set, folder.path);
-  await forEachLimit(names, STATS_IN_FLIGHT, signal, async (name) => {
-    const path = folder.path === '' ? decodePath(name) : `${folder.path}/${decodePath(name)}`;
-    if (isOwnPath(path) || walk.excludes(path)) return;
-    const included = folder.included || walk.includes(path);
-    const location = fsPath(walk.set.path, path);
-    const stats = await unlessGone(lstat(location, { bigint: true }), path);
-    if (stats === undefined) return;
-    const attributes = {
-      path,
-      mode: Number(stats.mode) & 0o7777,
-      uid: Number(stats.uid),
-      gid: Number(stats.gid),
-    };
-    if (stats.isDirectory()) {
-      walk.directories.push({ ...attributes, mtimeNs: stats.mtimeNs, included });
-      pending.push({ path, included });
-    } else if (!included) {
-      return;
-    } else if (stats.isFile()) {
-      (stats.nlink > 1n ? walk.linkedFiles : walk.files).push({ ...attributes, stat: statOf(stats) });
-    } else if (stats.isSymbolicLink()) {
-      const target = await unlessGone(readlink(location, { encoding: 'buffer' }), path);
-      if (target !== undefined) walk.symlinks.push({ ...attributes, target: decodePath(target) });
-    } else {
-      walk.specials++;
+/** What is in the folders and may belong to the set. */
+async function list(walk: Walk, folders: readonly Place[], signal: AbortSignal): Promise<readonly Place[]> {
+  const { set, includes, excludes } = walk;
+  const parts = await inParts(folders, FOLDERS_TOGETHER, signal, async (some) => {
+    const answer = await walk.ask({ kind: 'list', root: set.path, folders: some.map(({ path }) => path) });
+    if (answer.kind === 'failed') throw readError(answer, answer.path ?? set.path);
+    if (answer.kind !== 'listed') throw new AssertionFailed(`a list was answered by ${answer.kind}`);
+    const places: Place[] = [];
+    for (const [index, folder] of some.entries()) {
+      const names = answer.names[index];
+      // A folder that is gone again, or is something else by now, has no names; the set's own has to be there.
+      if (names === undefined && folder.path === '') throw folderMissing(set);
+      await forEachInSlices(split(names ?? ''), (name) => {
+        const path = folder.path === '' ? name : `${folder.path}/${name}`;
+        if (isOwnPath(path) || excludes(path)) return;
+        places.push({ path, included: folder.included || includes(path) });
+      });
     }
-    if (included) need(walk.needed, path);
+    return places;
   });
-  const { files, linkedFiles, directories, symlinks } = walk;
-  if (files.length + linkedFiles.length + directories.length + symlinks.length > ENTRIES_MAX) {
-    throw new EvictdError(
-      'too-many-files',
-      `checkpoint set ${walk.set.name} has more than ${ENTRIES_MAX} entries`,
-      {
-        remedy: 'split it into several sets, or pack the files',
-      },
-    );
+  return parts.flat();
+}
+
+function* split(names: string): Iterable<string> {
+  for (let start = 0; start < names.length;) {
+    const end = names.indexOf('/', start);
+    yield names.slice(start, end === -1 ? undefined : end);
+    start = end === -1 ? names.length : end + 1;
   }
 }
 
-/** A folder that is gone again, or is something else by now, has no names; the set's own folder has to be there. */
-async function readNames(set: SetOptions, path: string): Promise<Buffer[]> {
-  const names = await unlessGone(readdir(fsPath(set.path, path), { encoding: 'buffer' }), path);
-  if (names === undefined && path === '') throw missing(set);
-  return (names ?? []).sort((one, other) => one.compare(other));
+/** Looks at what is there, and answers the folders among it. */
+async function look(walk: Walk, places: readonly Place[], signal: AbortSignal): Promise<readonly Place[]> {
+  const { set, found } = walk;
+  const parts = await inParts(places, PATHS_TOGETHER, signal, async (some) => {
+    const answer = await walk.ask({ kind: 'look', root: set.path, paths: some.map(({ path }) => path) });
+    if (answer.kind === 'failed') throw readError(answer, answer.path ?? set.path);
+    if (answer.kind !== 'looked') throw new AssertionFailed(`a look was answered by ${answer.kind}`);
+    const part: Found = { files: [], linkedFiles: [], directories: [], symlinks: [] };
+    for (const [index, place] of some.entries()) {
+      const stats = unpack(answer.stats, index);
+      if (stats !== undefined) note(walk, part, place, stats, answer.targets.get(index));
+    }
+    if (walk.count > ENTRIES_MAX) throw tooManyFiles(set);
+    return part;
+  });
+  walk.found = {
+    files: found.files.concat(...parts.map(({ files }) => files)),
+    linkedFiles: found.linkedFiles.concat(...parts.map(({ linkedFiles }) => linkedFiles)),
+    directories: found.directories.concat(...parts.map(({ directories }) => directories)),
+    symlinks: found.symlinks.concat(...parts.map(({ symlinks }) => symlinks)),
+  };
+  return parts.flatMap(({ directories }) => directories);
 }
 
-async function unlessGone<T>(work: Promise<T>, path: string): Promise<T | undefined> {
-  try {
-    return await work;
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'EINVAL')) return undefined;
-    throw fileError(error, path);
+function note(
+  walk: Walk,
+  part: Found,
+  { path, included }: Place,
+  stats: PackedStat,
+  target: string | undefined,
+): void {
+  const mode = Number(stats.mode);
+  const type = mode & constants.S_IFMT;
+  const attributes = { path, mode: mode & 0o7777, uid: Number(stats.uid), gid: Number(stats.gid) };
+  if (type === constants.S_IFDIR) {
+    part.directories.push({ ...attributes, mtimeNs: stats.mtimeNs, included });
+  } else if (!included) {
+    return;
+  } else if (type === constants.S_IFREG) {
+    (stats.nlink > 1n ? part.linkedFiles : part.files).push({ ...attributes, stat: statOf(stats) });
+  } else if (target !== undefined) {
+    part.symlinks.push({ ...attributes, target });
+  } else {
+    walk.specials++;
+    walk.count--;
   }
+  walk.count++;
+  if (included) need(walk.needed, path);
+}
+
+/** Some at a time, several of those at once; the answers in the order of the items. */
+async function inParts<T, R>(
+  items: readonly T[],
+  together: number,
+  signal: AbortSignal,
+  work: (some: readonly T[]) => Promise<R>,
+): Promise<readonly R[]> {
+  const results: R[] = [];
+  const starts = Array.from({ length: Math.ceil(items.length / together) }, (_, part) => part * together);
+  await forEachLimit(starts, JOBS_IN_FLIGHT, signal, async (start) => {
+    results[start / together] = await work(items.slice(start, start + together));
+  });
+  return results;
+}
+
+function tooManyFiles({ name }: SetOptions): EvictdError {
+  return new EvictdError('too-many-files', `checkpoint set ${name} has more than ${ENTRIES_MAX} entries`, {
+    remedy: 'split it into several sets, or pack the files',
+  });
 }
 
 /** The first name in path order stands for the file, so that it is the same one in each scan. */
@@ -256,15 +254,6 @@ function need(needed: Set<string>, path: string): void {
     if (needed.has(parent)) return;
     needed.add(parent);
   }
-}
-
-function matcher(patterns: readonly string[]): (path: string) => boolean {
-  const matchers = patterns.map((pattern) => {
-    const trimmed = pattern.replace(/\/$/, '');
-    // `s`: a file name may hold a newline.
-    return picomatch(trimmed.replace(/^\//, ''), { dot: true, flags: 's', basename: !trimmed.includes('/') });
-  });
-  return (path) => matchers.some((matches) => matches(path));
 }
 
 function byPath(one: { readonly path: string }, other: { readonly path: string }): number {

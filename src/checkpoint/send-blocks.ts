@@ -3,13 +3,12 @@ import type { FileHandle } from 'node:fs/promises';
 import { AssertionFailed } from '../base/assert.ts';
 import { forEachLimit } from '../base/concurrency.ts';
 import type { TaskGroup } from '../base/concurrency.ts';
-import type { EvictdError } from '../base/errors.ts';
 import { sameBlocks } from './block-id.ts';
 import { blockCount, blockLength } from './block-size.ts';
-import { fileError } from './file-error.ts';
+import { readError } from './file-error.ts';
 import type { BlockPrints } from './file-index.ts';
 import { isUnchanged } from './open-file.ts';
-import type { FileStat } from './scan.ts';
+import type { FileStat } from './file-stat.ts';
 import type { SendContext, SendMode } from './send-context.ts';
 import { learnBlocks } from './stored-blobs.ts';
 import type { StoredBlob } from './stored-blobs.ts';
@@ -225,8 +224,4 @@ function settle(work: FileWork, index: number, id: string, fingerprint: string):
 function noteStored(work: FileWork, bytes: number): void {
   work.stored += bytes;
   work.context.onStored(work.path, work.stored);
-}
-
-function readError({ errno, message }: { errno: string; message: string }, path: string): EvictdError {
-  return fileError(Object.assign(new Error(message), { code: errno }), path);
 }

@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { FileIndex } from './file-index.ts';
 import type { Reader } from './reader.ts';
-import type { FileStat } from './scan.ts';
+import type { FileStat } from './file-stat.ts';
 import type { BlobStore } from './store.ts';
 import type { StoredBlob } from './stored-blobs.ts';
 import type { Transfer } from './transfer.ts';

@@ -4,7 +4,8 @@ import { EvictdError } from '../base/errors.ts';
 import { claimSet } from './claim.ts';
 import { putWhole } from './commit-file.ts';
 import type { CommitContext } from './commit-file.ts';
-import { sameStat, scanSet } from './scan.ts';
+import { sameStat } from './file-stat.ts';
+import { scanSet } from './scan.ts';
 import type { Scan, ScannedFile } from './scan.ts';
 import { likelyStored, sendFile } from './send-file.ts';
 import type { SendMode } from './send-file.ts';
@@ -19,7 +20,7 @@ const ROUNDS_MAX = 4;
 
 /** Scans, and counts as stored what most likely is. */
 export async function look(begun: SetWork, versions: Versions, signal: AbortSignal): Promise<Scan> {
-  const scan = await scanSet(begun.set, signal).catch((error: unknown) => {
+  const scan = await scanSet(begun.set, begun.send.reader, signal).catch((error: unknown) => {
     if (isNothingToSave(error)) noteScan(begun, []);
     throw error;
   });

@@ -5,11 +5,11 @@ import { symlink, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 
 import { scanSet } from '../../src/checkpoint/scan.ts';
-import { never } from '../support/checkpoints.ts';
+import { never, reader } from '../support/checkpoints.ts';
 import { testFolder, writeTree, type TreeEntry } from '../support/file-tree.ts';
 
 async function scan(path: string, include = ['**'], exclude: string[] = []) {
-  return scanSet({ name: 'job', path, include, exclude, priority: 50 }, never());
+  return scanSet({ name: 'job', path, include, exclude, priority: 50 }, reader, never());
 }
 
 const file: TreeEntry = { kind: 'file', content: '' };
@@ -38,7 +38,7 @@ describe('include and exclude', () => {
     await using folder = await testFolder();
     await writeTree(folder.path, tree);
     const { files } = await scan(folder.path, include, exclude);
-    expect(files.map(({ path }) => path)).toEqual(expected.toSorted((one, other) => (one < other ? -1 : 1)));
+    expect(files.map(({ path }) => path).toSorted()).toEqual(expected.toSorted());
   });
 
   test('folders above something included come along, others do not', async () => {
@@ -61,8 +61,8 @@ test('links are kept as links, whether they lead inside, outside, in circles or 
   expect(files.map(({ path }) => path)).toEqual(['dir/f']);
   expect(symlinks.map(({ path, target }) => [path, target])).toEqual([
     ['broken', 'nowhere'],
-    ['dir/self', '.'],
     ['out', outside.path],
+    ['dir/self', '.'],
   ]);
 });
 
@@ -85,9 +85,41 @@ test('a folder that is a file, or missing, is set-path-missing; a link to a fold
   expect((await scan(`${folder.path}/link`)).files.map(({ path }) => path)).toEqual(['g']);
 });
 
+test('the order is the same each time: folder by folder, however many entries are looked at together', async () => {
+  await using folder = await testFolder();
+  const many = Array.from({ length: 2500 }, (_, number) => `n${String(number).padStart(4, '0')}`);
+  const folders = Array.from({ length: 40 }, (_, number) => `z${String(number).padStart(2, '0')}`);
+  const deep = folders.map((name) => `${name}/deep/f`);
+  await writeTree(folder.path, Object.fromEntries([...deep, ...many].map((path) => [path, file])));
+  const { files, directories } = await scan(folder.path);
+  expect(files.map(({ path }) => path)).toEqual([...many, ...deep]);
+  expect(directories.map(({ path }) => path)).toEqual([...folders, ...folders.map((name) => `${name}/deep`)]);
+});
+
+test('names come back as their bytes are, in their order', async () => {
+  await using folder = await testFolder();
+  await writeTree(folder.path, {
+    'caf\xe9': file,
+    'caf\xc3\xa9': file,
+    'line\nbreak': file,
+    'd/\xff\xf0\x9f\x98\x80': file,
+  });
+  const { files } = await scan(folder.path);
+  expect(files.map(({ path }) => path)).toEqual(['café', 'caf\udce9', 'line\nbreak', 'd/\udcff😀']);
+});
+
+test.runIf(process.getuid?.() !== 0)('a folder that may not be read is told by its name', async () => {
+  await using folder = await testFolder();
+  await writeTree(folder.path, { 'a/locked': { kind: 'folder', mode: 0 } });
+  await expect(scan(folder.path)).rejects.toMatchObject({
+    code: 'file-unreadable',
+    message: expect.stringContaining('"a/locked"'),
+  });
+});
+
 test('an abort ends the scan', async () => {
   await using folder = await testFolder();
   await writeTree(folder.path, { f: file });
   const set = { name: 'job', path: folder.path, include: ['**'], exclude: [], priority: 50 };
-  await expect(scanSet(set, AbortSignal.abort(new Error('stop')))).rejects.toThrow('stop');
+  await expect(scanSet(set, reader, AbortSignal.abort(new Error('stop')))).rejects.toThrow('stop');
 });

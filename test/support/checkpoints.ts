@@ -11,7 +11,7 @@ import type { CommitResult } from '../../src/core/ports.ts';
 export const laterClock: Clock = { ...systemClock, wallMs: () => systemClock.wallMs() + 3_600_000 };
 
 /** One for all: starting its threads takes longer than most of what a test has them do. */
-const reader = createReader({ clock: systemClock });
+export const reader = createReader({ clock: systemClock });
 
 export const PLACE = { prefix: 'p', key: 'vm-1', set: 'job' };
 

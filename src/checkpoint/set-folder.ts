@@ -1,0 +1,54 @@
+import { lstat, stat } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+
+import { EvictdError, isErrno } from '../base/errors.ts';
+import { fileError } from './file-error.ts';
+import { RESTORING } from './own-names.ts';
+
+interface SetFolder {
+  readonly name: string;
+  readonly path: string;
+}
+
+/**
+ * The set's own folder, fit to be saved.
+ * Rejects `set-path-missing`, `restore-unfinished` or `file-unreadable`.
+ */
+export async function checkSetFolder(set: SetFolder): Promise<Stats> {
+  const stats = await statFolder(set);
+  await checkRestored(set);
+  return stats;
+}
+
+async function statFolder(set: SetFolder): Promise<Stats> {
+  try {
+    const stats = await stat(set.path);
+    if (stats.isDirectory()) return stats;
+  } catch (error) {
+    // Never an empty checkpoint: a disk that isn't mounted yet looks just like this.
+    if (!isErrno(error, 'ENOENT', 'ENOTDIR')) throw fileError(error, set.path);
+  }
+  throw folderMissing(set);
+}
+
+/** Half of an older checkpoint must not become the newest one. */
+async function checkRestored({ name, path }: SetFolder): Promise<void> {
+  const marker = `${path}/${RESTORING}`;
+  try {
+    await lstat(marker);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return;
+    throw fileError(error, RESTORING);
+  }
+  throw new EvictdError('restore-unfinished', `${path} of checkpoint set ${name} is only half restored`, {
+    remedy: `run evictd restore --set ${name}, or remove ${marker} if the folder is good as it is`,
+  });
+}
+
+export function folderMissing(set: SetFolder): EvictdError {
+  return new EvictdError(
+    'set-path-missing',
+    `the folder ${set.path} of checkpoint set ${set.name} is not there`,
+    { remedy: 'check checkpoint.sets[].path, and that its disk is mounted' },
+  );
+}
