@@ -100,7 +100,7 @@ export const Config = z.strictObject({
   metrics: z
     .strictObject({ listen: listenAddress('Where Prometheus fetches the metrics.', '127.0.0.1:9464') })
     .optional()
-    .meta({ description: 'Metrics. Default: off.', ...NOT_YET }),
+    .meta({ description: 'Metrics. Default: off.' }),
   health: z
     .strictObject({
       listen: listenAddress(
@@ -109,7 +109,7 @@ export const Config = z.strictObject({
       ),
     })
     .optional()
-    .meta({ description: 'Health probe. Default: off.', ...NOT_YET }),
+    .meta({ description: 'Health probe. Default: off.' }),
   notify: z
     .array(Notification)
     .default([])

@@ -6,6 +6,7 @@ import { createScheduledEventsClient } from '../imds/scheduled-events.ts';
 import type { ScheduledEventsClient } from '../imds/scheduled-events.ts';
 import { createJournal, readBootId } from '../journal/journal.ts';
 import type { Log } from '../observe/log.ts';
+import type { Metrics } from '../observe/metrics.ts';
 import { announce } from './announce.ts';
 import type { CheckpointHost } from './checkpoint-host.ts';
 import { dryAcknowledge } from './dry-run.ts';
@@ -35,6 +36,13 @@ export interface DaemonDependencies {
   readonly logLines: () => readonly string[];
 }
 
+/** Those who hear what goes on. */
+export interface Listeners {
+  readonly teller: StatusTeller;
+  readonly metrics: Metrics | undefined;
+  readonly clients: Clients;
+}
+
 /** The parts of a running daemon, put together and told what an earlier process knew. */
 export interface Assembly {
   readonly loop: Loop;
@@ -51,8 +59,7 @@ export interface Assembly {
 export async function assemble(
   { config, dryRun, env }: DaemonOptions,
   { clock, log, logLines }: DaemonDependencies,
-  teller: StatusTeller,
-  clients: Clients,
+  { teller, metrics, clients }: Listeners,
 ): Promise<Assembly> {
   const exit = Promise.withResolvers<void>();
   const bootId = await readBootId();
@@ -79,6 +86,7 @@ export async function assemble(
     clock,
     log,
     isDraining: () => loop.state().drain !== undefined,
+    onCommit: ({ set, reason }, result) => metrics?.onCommit(set, reason, result),
   });
   const executors = createExecutors({
     clock,
@@ -104,6 +112,7 @@ export async function assemble(
     onPersistWorks: () => log.info('state is kept again'),
     perform: (effect) => perform(executors, effect),
     upload: () => checkpoints?.estimate(),
+    onDecided: (before, after) => metrics?.onDecided(before, after),
     onCrash: exit.reject,
   });
   if (recalled.news !== undefined) loop.send(recalled.news);

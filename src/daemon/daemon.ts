@@ -4,10 +4,12 @@ import { EvictdError } from '../base/errors.ts';
 import { buildInfo } from '../base/version.ts';
 import { type ControlServer, startControlServer } from '../control/server.ts';
 import { type Poller, startPoller } from '../imds/poller.ts';
+import type { Metrics, Snapshot } from '../observe/metrics.ts';
 import { type ServiceNotifier, createServiceNotifier } from '../observe/systemd.ts';
 import { type Assembly, type DaemonDependencies, type DaemonOptions, assemble } from './assemble.ts';
+import { loadMetrics, startEndpoints } from './endpoints.ts';
 import { createStatusTeller, statusLine } from './status-line.ts';
-import { statusOf } from './status.ts';
+import { phaseOf, statusOf, windowLeftMs } from './status.ts';
 import { type Clients, controlHandlers, createClients } from './wire-control.ts';
 
 const HOOKS_REFRESH_MS = 5000;
@@ -44,14 +46,22 @@ export async function runDaemon(
         dependencies.log.warn('systemd can not be told, continuing', { detail: message }),
     },
   );
+  const endpoints = options.dryRun ? { checkpoint: undefined } : options.config;
+  const metrics = await loadMetrics(endpoints);
   using teller = createStatusTeller({
     clock: dependencies.clock,
     show: (line) => void notifier.status(line),
   });
   try {
-    const parts = await assemble(options, dependencies, teller, clients);
-    running = { parts, poller: startPolling(options, dependencies, parts) };
-    await live(options, dependencies, running, notifier, signal);
+    const parts = await assemble(options, dependencies, { teller, metrics, clients });
+    const now: Running = { parts, poller: startPolling(options, dependencies, parts, metrics) };
+    running = now;
+    await using _endpoints = startEndpoints(
+      endpoints,
+      { metrics, snapshot: () => snapshotOf(dependencies.clock, now), drain: () => parts.loop.state().drain },
+      dependencies,
+    );
+    await live(options, dependencies, now, notifier, signal);
   } finally {
     await shutDown(dependencies.clock, running, control, notifier);
     dependencies.log.info('evictd stopped');
@@ -93,18 +103,25 @@ async function live(
   }
 }
 
-function startPolling({ config }: DaemonOptions, { clock }: DaemonDependencies, parts: Assembly): Poller {
+function startPolling(
+  { config }: DaemonOptions,
+  { clock }: DaemonDependencies,
+  parts: Assembly,
+  metrics: Metrics | undefined,
+): Poller {
   const { loop, client, pollLog } = parts;
   return startPoller(
     { intervalMs: config.imds.pollInterval, requestTimeoutMs: config.imds.requestTimeout },
     {
       clock,
       client,
-      onPoll: ({ document, dropped }) => {
+      onPoll: ({ document, dropped, latencyMs }) => {
+        metrics?.onGoodPoll(latencyMs);
         pollLog.onGood(dropped);
         loop.send({ kind: 'document', document });
       },
       onFailure: (error) => {
+        metrics?.onFailedPoll(error.code);
         pollLog.onFailure(error);
         loop.send({ kind: 'poll-failed' });
       },
@@ -153,6 +170,21 @@ function openControl(
     ),
     clients.hub,
   );
+}
+
+function snapshotOf(clock: Clock, { parts, poller }: Running): Snapshot {
+  const now = clock.monotonicMs();
+  const state = parts.loop.state();
+  const { lastGoodAt } = poller.health();
+  return {
+    phase: phaseOf(state),
+    windowLeftMs: windowLeftMs(state, now),
+    lastGoodPollAgoMs: lastGoodAt === undefined ? undefined : now - lastGoodAt,
+    progress: parts.checkpoints?.progress() ?? [],
+    upload: parts.checkpoints?.estimate(),
+    storeReady: parts.checkpoints?.status().ready,
+    wallNow: clock.wallMs(),
+  };
 }
 
 /** Fed to the watchdog: polls are being sent, and what comes in is decided on. */

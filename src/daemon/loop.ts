@@ -36,6 +36,8 @@ export interface LoopDependencies {
   /** Starts the effect and returns; results come back through `send`. */
   readonly perform: (effect: Effect) => void;
   readonly upload: () => UploadEstimate | undefined;
+  /** Hears every decision, for metrics and the like; before the new state is kept. */
+  readonly onDecided: (before: State, after: State) => void;
   /** Called once when it begins to fail; `onPersistWorks` when it works again. */
   readonly onPersistFailed: (error: unknown) => void;
   readonly onPersistWorks: () => void;
@@ -73,6 +75,7 @@ export function startLoop(initial: State, dependencies: LoopDependencies): Loop 
         const input = stamp(news, queuedAt, dependencies);
         const decision = decide(policy, state, input);
         decidedAt = input.at;
+        dependencies.onDecided(state, decision.state);
         state = decision.state;
         effects.push(...decision.effects);
       }

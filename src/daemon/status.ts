@@ -97,7 +97,7 @@ export function statusOf(sources: StatusSources): Status {
         ? undefined
         : {
             eventId: drain.event.id,
-            leftMs: drain.phase === 'resuming' ? undefined : Math.round(drain.deadlineAt - now),
+            leftMs: round(windowLeftMs(state, now)),
             outcome: drain.outcome,
             hooks: inRunningOrder(drain.hooks).map((hook) => describeHook(hook, now)),
             sets: drain.sets.map(({ name, run, attempt }) => ({ name, state: run.kind, attempt })),
@@ -117,6 +117,11 @@ export function statusOf(sources: StatusSources): Status {
 /** `identifying`, `watching`, or the phase of the drain. */
 export function phaseOf({ drain, vmName }: State): string {
   return drain?.phase ?? (vmName === undefined ? 'identifying' : 'watching');
+}
+
+/** Milliseconds to the end of the drain's window; undefined without one, and once the drain is being undone. */
+export function windowLeftMs({ drain }: State, now: MonotonicMs): number | undefined {
+  return drain === undefined || drain.phase === 'resuming' ? undefined : drain.deadlineAt - now;
 }
 
 function inRunningOrder(hooks: readonly HookRun[]): readonly HookRun[] {

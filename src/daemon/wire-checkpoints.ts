@@ -5,6 +5,7 @@ import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
 import { pruneSet } from '../checkpoint/prune.ts';
 import type { BlobStore } from '../checkpoint/store.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
+import type { CommitRequest, CommitResult } from '../core/ports.ts';
 import type { Instance } from '../imds/instance.ts';
 import type { Log } from '../observe/log.ts';
 import { startBackground } from './background.ts';
@@ -38,18 +39,23 @@ export interface CheckpointSources {
   readonly instance: (signal: AbortSignal) => Promise<Instance>;
 }
 
+export interface CheckpointDependencies {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly isDraining: () => boolean;
+  /** Hears how every try to commit ended. */
+  readonly onCommit: (request: CommitRequest, result: CommitResult) => void;
+}
+
 /** The config's checkpoint section at work; undefined without one. */
 export function wireCheckpoints(
   config: Config,
   dryRun: boolean,
   bootId: string,
   identity: Pick<Identity, 'instance'>,
-  {
-    clock,
-    log,
-    isDraining,
-  }: { readonly clock: Clock; readonly log: Log; readonly isDraining: () => boolean },
+  dependencies: CheckpointDependencies,
 ): CheckpointHost | undefined {
+  const { clock, log } = dependencies;
   const { checkpoint } = config;
   if (checkpoint === undefined) return undefined;
   if (dryRun) return createDryCheckpoints(checkpoint.sets, log);
@@ -66,11 +72,8 @@ export function wireCheckpoints(
       open: async (signal) => {
         const onNote = (set: string, { code, message, remedy }: EvictdError) =>
           log.warn('checkpoint with a reservation, continuing', { set, code, detail: message, remedy });
-        return withBackground(sources, await openCheckpoints(sources, { clock, onNote }, signal), {
-          clock,
-          log,
-          isDraining,
-        });
+        const engine = await openCheckpoints(sources, { clock, onNote }, signal);
+        return withBackground(sources, engine, dependencies);
       },
       onProblem: ({ code, message, remedy }) =>
         log.error('checkpoints can not be stored, trying again', { code, detail: message, remedy }),
@@ -83,12 +86,9 @@ export function wireCheckpoints(
 function withBackground(
   { checkpoint }: CheckpointSources,
   engine: OpenEngine,
-  {
-    clock,
-    log,
-    isDraining,
-  }: { readonly clock: Clock; readonly log: Log; readonly isDraining: () => boolean },
+  dependencies: CheckpointDependencies,
 ): OpenCheckpoints {
+  const { clock, log, isDraining } = dependencies;
   const { port, store, place } = engine;
   const warmth = startWarmth({
     store,
@@ -118,6 +118,7 @@ function withBackground(
       random: Math.random,
       isDraining,
       onCommit: (set, result) => {
+        dependencies.onCommit({ set, reason: 'schedule' }, result);
         const fields = { set, reason: 'schedule', ...result };
         if (result.kind === 'committed') log.info('checkpoint taken', fields);
         else log.warn('checkpoint failed, continuing', fields);
@@ -137,6 +138,7 @@ function withBackground(
       ...port,
       async commit(request, signal) {
         const result = await port.commit(request, signal);
+        dependencies.onCommit(request, result);
         if (result.kind === 'committed' && request.reason !== 'notice') work.pruneSoon(request.set);
         return result;
       },

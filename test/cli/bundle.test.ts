@@ -81,20 +81,21 @@ describe('config commands', () => {
   test('check warns of hooks that can not work here, and of what this version does not do', async () => {
     const file = join(folder, 'later.yaml');
     const hooks = 'hooks: [{ name: gone, run: [/nonexistent/stop] }]';
-    await writeFile(file, `hooksDir: /nonexistent\nmetrics: { listen: 127.0.0.1:9464 }\n${hooks}\n`, {
+    const later = 'notify: [{ name: ops, storageQueue: { url: "https://acc.queue.core.windows.net/q" } }]';
+    await writeFile(file, `hooksDir: /nonexistent\n${later}\n${hooks}\n`, {
       mode: 0o600,
     });
     const text = await runBundle(['config', 'check', '--config', file]);
     expect(text).toMatchObject({ code: 0, stdout: `OK: ${file}\n` });
     expect(text.stderr).toContain(
-      `evictd: warning: ${file}:2:1: metrics: evictd ${await ownVersion()} does not do`,
+      `evictd: warning: ${file}:2:1: notify: evictd ${await ownVersion()} does not do`,
     );
     expect(text.stderr).toContain(`evictd: warning: ${file}:3:28: hook "gone" would fail: /nonexistent/stop`);
     const json = await runBundle(['config', 'check', '--config', file, '--json']);
     expect(json).toMatchObject({ code: 0, stderr: '' });
     expect(JSON.parse(json.stdout)).toMatchObject({
       valid: true,
-      warnings: [expect.stringContaining('metrics'), expect.stringContaining('gone')],
+      warnings: [expect.stringContaining('notify'), expect.stringContaining('gone')],
     });
   });
 

@@ -32,6 +32,7 @@ function rig(persist: (state: State) => Promise<void>): Rig {
         for (const one of waiting) if (one.kind === effect.kind) one.resolve(effect);
       },
       upload: () => undefined,
+      onDecided: () => undefined,
       onPersistFailed: () => notices.push('fails'),
       onPersistWorks: () => notices.push('works'),
       onCrash: (error) => notices.push(String(error)),

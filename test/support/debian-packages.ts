@@ -8,4 +8,6 @@ export const DEBIAN_PACKAGES: readonly string[] = [
   'systemd-container',
   // Makes that system from Debian's packages.
   'mmdebstrap',
+  // promtool, which judges metrics and alert rules.
+  'prometheus',
 ];
