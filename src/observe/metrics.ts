@@ -1,9 +1,10 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { type Gauge, Registry } from 'prom-client';
 
 import { eventKey } from '../core/event.ts';
 import type { CheckpointReason, CommitResult, SetProgress, UploadEstimate } from '../core/ports.ts';
 import { DRAIN_PHASES, type Drain, type DrainOutcome, type State, type Watched } from '../core/state.ts';
 import type { Answer } from './http-listener.ts';
+import { type Meters, createMeters } from './meters.ts';
 
 /** What is looked up at the moment of a scrape. */
 export interface Snapshot {
@@ -47,7 +48,8 @@ const REASONS: readonly CheckpointReason[] = ['notice', 'command', 'schedule', '
 /** Prometheus metrics, with base units and closed sets of labels (prometheus.io/docs/practices/naming). */
 export function createMetrics(options: MetricsOptions): Metrics {
   const registry = new Registry();
-  const meters = createMeters(registry, options);
+  const meters = createMeters(registry);
+  meters.buildInfo.set({ version: options.version, node_version: options.nodeVersion }, 1);
   startAtZero(meters, options.sets);
   return {
     onGoodPoll(latencyMs) {
@@ -69,91 +71,6 @@ export function createMetrics(options: MetricsOptions): Metrics {
       measure(meters, snapshot);
       return { status: 200, contentType: registry.contentType, body: await registry.metrics() };
     },
-  };
-}
-
-type Meters = ReturnType<typeof createMeters>;
-
-function createMeters(registry: Registry, { version, nodeVersion }: MetricsOptions) {
-  const registers = [registry];
-  const counter = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
-    new Counter({ name: `evictd_${name}`, help, labelNames: [...labelNames], registers });
-  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[] = []) =>
-    new Gauge({ name: `evictd_${name}`, help, labelNames: [...labelNames], registers });
-  const histogram = <L extends string>(
-    name: string,
-    help: string,
-    buckets: number[],
-    labelNames: readonly L[] = [],
-  ) => new Histogram({ name: `evictd_${name}`, help, buckets, labelNames: [...labelNames], registers });
-  gauge('build_info', 'What is running; always 1.', ['version', 'node_version']).set(
-    { version, node_version: nodeVersion },
-    1,
-  );
-  return {
-    phase: gauge('phase', 'The phase that evictd is in has the value 1.', ['phase']),
-    polls: counter('imds_polls_total', 'Polls of the scheduled events, by result.', ['result']),
-    pollDuration: histogram(
-      'imds_poll_duration_seconds',
-      'Time that good polls took.',
-      [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 3, 30, 120],
-    ),
-    lastGoodPoll: gauge('imds_last_good_poll_timestamp_seconds', 'When the newest good poll was answered.'),
-    notices: counter('notices_total', 'Events noticed that name this VM.', ['type']),
-    noticeWindow: histogram(
-      'notice_window_seconds',
-      'Time left when an event that drains was noticed.',
-      [2, 5, 8, 10, 15, 20, 25, 30, 60, 300, 900],
-    ),
-    withdrawn: counter('events_withdrawn_total', 'Events that vanished while they were drained for.', [
-      'type',
-    ]),
-    windowLeft: gauge('window_left_seconds', 'Time left in the window of the drain; absent without one.'),
-    drains: counter('drains_total', 'Drains that ended, by outcome.', ['outcome']),
-    phaseDuration: histogram(
-      'drain_phase_duration_seconds',
-      'Time that the phases of drains took.',
-      [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60],
-      ['phase'],
-    ),
-    hooks: counter('hook_runs_total', 'Hooks of drains, by stage and result.', ['stage', 'result']),
-    hookDuration: histogram(
-      'hook_duration_seconds',
-      'Time that hooks took.',
-      [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30],
-      ['stage'],
-    ),
-    acks: counter('acks_total', 'Acknowledgements of events, by result.', ['result']),
-    commits: counter('checkpoint_commits_total', 'Tries to commit a checkpoint.', [
-      'set',
-      'reason',
-      'result',
-    ]),
-    commitDuration: histogram(
-      'checkpoint_commit_duration_seconds',
-      'Time that committing took, staging what was missing included.',
-      [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 300],
-      ['set'],
-    ),
-    bytesSent: counter('checkpoint_sent_bytes_total', 'Bytes sent for committed checkpoints.', ['set']),
-    setFiles: gauge('checkpoint_files', 'Files of the set.', ['set']),
-    setBytes: gauge('checkpoint_size_bytes', 'Size of the files of the set.', ['set']),
-    setStored: gauge('checkpoint_stored_bytes', 'Of that size, committed or staged in the store.', ['set']),
-    lastCommit: gauge(
-      'checkpoint_last_commit_timestamp_seconds',
-      'When the newest checkpoint of the set was committed; absent before the first.',
-      ['set'],
-    ),
-    pending: gauge('checkpoint_pending_bytes', 'Bytes that a notice now would have to move.'),
-    rate: gauge('checkpoint_upload_bytes_per_second', 'Measured rate of the upload.'),
-    storeReady: gauge('checkpoint_store_ready', '1 while the store can be used.'),
-    memory: new Gauge({
-      name: 'process_resident_memory_bytes',
-      help: 'Resident memory of evictd.',
-      registers,
-    }),
-    cpu: new Counter({ name: 'process_cpu_seconds_total', help: 'CPU time of evictd.', registers }),
-    startTime: new Gauge({ name: 'process_start_time_seconds', help: 'When evictd was started.', registers }),
   };
 }
 
