@@ -150,6 +150,7 @@ function openControl(
       dryRun,
       poll: poller.health(),
       lastError: parts.pollLog.lastError(),
+      policy: parts.hooks.policy(),
       progress: parts.checkpoints?.progress() ?? [],
       upload: parts.checkpoints?.estimate(),
       store: parts.checkpoints?.status(),

@@ -1,6 +1,7 @@
 import type { MonotonicMs } from '../base/clock.ts';
 import type { SetProgress, UploadEstimate } from '../core/ports.ts';
-import { STAGES } from '../core/policy.ts';
+import { expectedUploadMs } from '../core/budget.ts';
+import { type HookPolicy, type Policy, STAGES } from '../core/policy.ts';
 import type { HookRun, State } from '../core/state.ts';
 
 /** What `evictd status --json` and `GET /v1/status` answer. A stable contract; times are in ms. */
@@ -24,6 +25,8 @@ export interface Status {
     readonly leftMs: number | undefined;
     readonly ack: string;
   }[];
+  /** All that would run at an event, registered ones included, in the order in which they run. */
+  readonly hooks: readonly HookPolicy[];
   readonly drain:
     | {
         readonly eventId: string;
@@ -52,7 +55,12 @@ export interface Status {
   readonly upload: {
     /** Undefined until the sets have been looked at. */
     readonly bytesLeft: number | undefined;
+    /** Measured; undefined until something was sent. */
     readonly bytesPerSecond: number | undefined;
+    /** With an assumed rate while there is none. Undefined like `bytesLeft`. */
+    readonly expectedMs: number | undefined;
+    /** The most that a notice gives. */
+    readonly windowMs: number;
   };
   readonly store: { readonly ready: boolean; readonly error: string | undefined } | undefined;
 }
@@ -65,6 +73,7 @@ export interface StatusSources {
   readonly dryRun: boolean;
   readonly poll: { readonly lastGoodAt: MonotonicMs | undefined; readonly consecutiveFailures: number };
   readonly lastError: string | undefined;
+  readonly policy: Policy;
   readonly progress: readonly SetProgress[];
   readonly upload: UploadEstimate | undefined;
   readonly store: { readonly ready: boolean; readonly error: string | undefined } | undefined;
@@ -92,6 +101,7 @@ export function statusOf(sources: StatusSources): Status {
       leftMs: deadlineAt === undefined ? undefined : Math.round(deadlineAt - now),
       ack: ack.kind,
     })),
+    hooks: inRunningOrder(sources.policy.hooks),
     drain:
       drain === undefined
         ? undefined
@@ -106,10 +116,7 @@ export function statusOf(sources: StatusSources): Status {
       ...set,
       committedAgoMs: round(set.committedAt === undefined ? undefined : sources.wallNow - set.committedAt),
     })),
-    upload: {
-      bytesLeft: sources.upload === undefined ? 0 : sources.upload.bytesLeft,
-      bytesPerSecond: round(sources.upload?.bytesPerSecond),
-    },
+    upload: describeUpload(sources),
     store: sources.store,
   };
 }
@@ -124,7 +131,17 @@ export function windowLeftMs({ drain }: State, now: MonotonicMs): number | undef
   return drain === undefined || drain.phase === 'resuming' ? undefined : drain.deadlineAt - now;
 }
 
-function inRunningOrder(hooks: readonly HookRun[]): readonly HookRun[] {
+function describeUpload({ upload, policy }: StatusSources): Status['upload'] {
+  const bytesLeft = upload === undefined ? 0 : upload.bytesLeft;
+  return {
+    bytesLeft,
+    bytesPerSecond: round(upload?.bytesPerSecond),
+    expectedMs: bytesLeft === undefined ? undefined : round(expectedUploadMs(upload)),
+    windowMs: policy.window.noticeMs,
+  };
+}
+
+function inRunningOrder<T extends Pick<HookPolicy, 'stage' | 'order'>>(hooks: readonly T[]): readonly T[] {
   return hooks.toSorted(
     (one, other) => STAGES.indexOf(one.stage) - STAGES.indexOf(other.stage) || one.order - other.order,
   );

@@ -84,7 +84,9 @@ describe('a registered hook', () => {
     await using imds = await startTestImds();
     await using machine = await createMachine();
     await using daemon = await machine.start({ imds: imds.url });
-    const client = connectClient(machine.socket, { name: 'trainer', timeout: '200ms' }, () => {
+    const runs: Run[] = [];
+    const client = connectClient(machine.socket, { name: 'trainer', timeout: '200ms' }, (run) => {
+      runs.push(run);
       if (reason === 'gone') client.die();
     });
     await client.event('registered');
@@ -94,8 +96,9 @@ describe('a registered hook', () => {
     if (reason !== 'timeout') return;
     const { data } = await client.event('cancel');
     expect(data).toMatchObject({ reason: 'timeout' });
-    const { id } = client.events.find(({ event }) => event === 'run')?.data as Run; // waited for above
-    await expect(answerRun(machine.socket, id, { ok: true })).rejects.toMatchObject({ code: 'no-such-run' });
+    await expect(answerRun(machine.socket, runs[0]?.id ?? '', { ok: true })).rejects.toMatchObject({
+      code: 'no-such-run',
+    });
   });
 
   it('joins the drain that is under way only when its stage has not begun', async () => {

@@ -1,9 +1,11 @@
 import { describe, expect, it } from 'vitest';
 
-import { describeStatus } from '../../src/cli/status.ts';
+import { describeStatus } from '../../src/cli/status-text.ts';
 import type { HookRun } from '../../src/core/state.ts';
 import { INITIAL_STATE } from '../../src/core/state.ts';
+import { emptyProgress } from '../../src/daemon/checkpoint-host.ts';
 import { type StatusSources, statusOf } from '../../src/daemon/status.ts';
+import { hook as hookPolicy, policyWith } from '../core/support.ts';
 
 const NOW = 100_000.4;
 
@@ -46,6 +48,7 @@ function sources(hooks: readonly HookRun[], more: Partial<StatusSources> = {}): 
     dryRun: false,
     poll: { lastGoodAt: NOW - 12.7, consecutiveFailures: 0 },
     lastError: undefined,
+    policy: policyWith({ hooks: [] }),
     progress: [],
     upload: undefined,
     store: undefined,
@@ -77,7 +80,61 @@ const HOOKS = [
   }),
 ];
 
+describe('the status while nothing drains', () => {
+  it('is one screen', () => {
+    const idle = sources([], {
+      policy: policyWith({
+        hooks: [
+          hookPolicy('registered/trainer', { order: 60, required: false, on: ['Preempt', 'Terminate'] }),
+          hookPolicy('again', { stage: 'on-resume' }),
+          hookPolicy('stop', { timeoutMs: 1500 }),
+        ],
+      }),
+      progress: [
+        {
+          name: 'job',
+          files: 12,
+          bytes: 3 * 2 ** 30,
+          bytesStored: 2 ** 31,
+          bytesSent: 0,
+          committedAt: 900_000,
+          checkpointId: '00000003',
+        },
+        { ...emptyProgress('logs') },
+      ],
+      upload: { bytesLeft: 2 ** 30, bytesPerSecond: 2 ** 28 },
+      store: { ready: true, error: undefined },
+    });
+    const status = statusOf({ ...idle, state: { ...idle.state, drain: undefined } });
+    expect(describeStatus(status)).toBe(`\
+phase        watching (nothing to drain for)
+vm           fleet_0
+last poll    answered 13 ms ago
+hook         stop (before-checkpoint): order 50, up to 1.5 s
+hook         registered/trainer (before-checkpoint): order 60, up to 10.0 s, optional, only Preempt and Terminate
+hook         again (on-resume): order 50, up to 10.0 s
+set          job: checkpoint 00000003 1 min 40 s ago; 12 files, 3.0 GiB, of it in the store 2.0 GiB
+set          logs: no checkpoint yet; 0 files, 0 B, of it in the store 0 B
+store        ready
+a notice now would have to move 1.0 GiB, about 4.5 s of 30.0 s
+`);
+  });
+});
+
 describe('the status of a drain', () => {
+  it('says how far each set is', () => {
+    const drain = sources([]);
+    const set = { name: 'job', priority: 1, firstStartedAt: 0 };
+    const run = { kind: 'committing', startedAt: 0 } as const;
+    const state = {
+      ...drain.state,
+      drain: drain.state.drain && { ...drain.state.drain, sets: [{ ...set, attempt: 2, run }] },
+    };
+    const text = describeStatus(statusOf({ ...drain, state, progress: [emptyProgress('job')] }));
+    expect(text).toContain('phase        before-checkpoint (DRAINING: hooks before the checkpoint run)\n');
+    expect(text).toContain('set          job: committing (attempt 2); no checkpoint yet; 0 files');
+  });
+
   it('shows hooks in the order in which they run, with state, time and why they failed', () => {
     const text = describeStatus(statusOf(sources(HOOKS)));
     expect(text.split('\n').filter((line) => line.startsWith('hook'))).toEqual([
@@ -107,13 +164,13 @@ describe('the status of a drain', () => {
   it('says that what a notice would move is not known before the sets were looked at', () => {
     const set = { name: 'job', files: 0, bytes: 0, bytesStored: 0, bytesSent: 0 };
     const progress = [{ ...set, committedAt: undefined, checkpointId: undefined }];
-    const line = (bytesLeft: number | undefined) => {
-      const status = statusOf(sources([], { progress }));
-      const upload = { ...status.upload, bytesLeft };
-      return /a notice now +(.*)/.exec(describeStatus({ ...status, upload }))?.[1];
+    const line = (bytesLeft: number | undefined, bytesPerSecond?: number) => {
+      const upload = { bytesLeft, bytesPerSecond };
+      return /a notice now +(.*)/.exec(describeStatus(statusOf(sources([], { progress, upload }))))?.[1];
     };
     expect(line(undefined)).toBe('unknown (not scanned yet)');
-    expect(line(2048)).toBe('would have to move 2.0 KiB');
+    expect(line(2048)).toBe('would have to move 2.0 KiB, about 500 ms of 30.0 s (no rate measured yet)');
+    expect(line(2 ** 28, 2 ** 26)).toBe('would have to move 256.0 MiB, about 4.5 s of 30.0 s');
   });
 
   it('says what is wrong with a store that was opened once', () => {

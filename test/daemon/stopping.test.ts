@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { describe, expect, it } from 'vitest';
 
-import { describeStatus } from '../../src/cli/status.ts';
+import { describeStatus } from '../../src/cli/status-text.ts';
 import { createMachine } from '../support/daemon.ts';
 import { startEvictd } from '../support/evictd-process.ts';
 import { isMessage, isNote } from '../support/log-lines.ts';

@@ -55,7 +55,11 @@ export function connectClient(
       watchers.add(look);
       void ended.then(fail);
       look();
-      return found.promise.finally(() => watchers.delete(look));
+      try {
+        return await found.promise;
+      } finally {
+        watchers.delete(look);
+      }
     },
     die: () => abort.abort(),
     ended,
