@@ -6,6 +6,12 @@ import { parseArgs } from 'node:util';
 
 import { formatSize, parseSize } from '../../src/base/units.ts';
 import { setup as buildWhenStale } from '../support/global-setup.ts';
+import {
+  COMPRESSION_HEADER,
+  type CompressionResult,
+  compressionRow,
+  measureCompression,
+} from './compression.ts';
 import { DELTA_HEADER, deltaRow, measureDeltas } from './deltas.ts';
 import { type NoticeToHook, measureNoticeToHook } from './notice-to-hook.ts';
 import { type Summary, table } from './statistics.ts';
@@ -40,8 +46,20 @@ async function main(args: readonly string[]): Promise<void> {
     console.log(`\n${table(DELTA_HEADER, [deltaRow(delta)])}`);
     results.push(delta);
   }
+  if (only('compression')) results.push(...(await benchCompression()));
   if (values.json === undefined) return;
   await writeFile(values.json, `${JSON.stringify({ version: 1, machine, benchmarks: results }, null, 2)}\n`);
+}
+
+async function benchCompression(): Promise<CompressionResult[]> {
+  const results: CompressionResult[] = [];
+  for await (const result of measureCompression()) results.push(result);
+  const size = formatSize(results[0]?.bytes ?? 0);
+  console.log(
+    `\nCompression, per thread; ${size} from the notice to the commit, as it is → compressed, by link\n`,
+  );
+  console.log(table(COMPRESSION_HEADER, results.map(compressionRow)));
+  return results;
 }
 
 async function benchNotices(notices: number): Promise<NoticeToHook[]> {
