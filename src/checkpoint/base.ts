@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import type { EvictdError } from '../base/errors.ts';
+import { forEachInSlices } from '../base/slices.ts';
 import { setPrefix, WRITER } from './blob-name.ts';
 import type { SetPlace } from './blob-name.ts';
 import { conflict } from './commit-file.ts';
@@ -42,7 +43,7 @@ export function createBase(
       const isOld = thorough && clock.monotonicMs() - checkedAt > AGE_MS_MAX;
       if (stored !== undefined && !isOutdated && !isOld) return stored;
       const fresh = await loadStoredSet(store, place, { snapshots: thorough }, signal, onUnusable);
-      if (stored !== undefined) goOnFrom(fresh, stored, writer, setPrefix(place) + WRITER);
+      if (stored !== undefined) await goOnFrom(fresh, stored, writer, setPrefix(place) + WRITER);
       stored = fresh;
       isOutdated = false;
       // Snapshots that were not asked for will be, as soon as there is time.
@@ -57,14 +58,19 @@ export function createBase(
  * Goes on from `fresh`, which was just loaded, in place of `earlier`, keeping what is still true of that. Throws
  * `conflict` when another VM has written meanwhile: its checkpoints are never taken over by a running process.
  */
-function goOnFrom(fresh: StoredSet, earlier: StoredSet, writer: Writer, claimName: string): void {
+async function goOnFrom(
+  fresh: StoredSet,
+  earlier: StoredSet,
+  writer: Writer,
+  claimName: string,
+): Promise<void> {
   const { claim } = fresh;
   if (claim !== undefined && claim.etag !== earlier.claimEtag && !isOwnVm(writer, claim.metadata)) {
     throw conflict(writer, claimName, claim.metadata, undefined);
   }
   // Ids never go back, whatever was removed.
   if (earlier.parent !== undefined && earlier.parent > (fresh.parent ?? '')) fresh.parent = earlier.parent;
-  for (const blob of earlier.blobs()) carryOver(blob, fresh.blob(blob.name));
+  await forEachInSlices(earlier.blobs(), (blob) => carryOver(blob, fresh.blob(blob.name)));
 }
 
 /** A blob that is still the same version: what was learned of its blocks counts, those that are only staged included. */

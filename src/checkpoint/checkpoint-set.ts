@@ -1,4 +1,5 @@
 import type { EvictdError } from '../base/errors.ts';
+import { forEachInSlices } from '../base/slices.ts';
 import type { CheckpointReason } from '../core/ports.ts';
 import type { Writer } from './commit-file.ts';
 import { commitFiles } from './commit-files.ts';
@@ -9,7 +10,7 @@ import type { Manifest, ManifestFile } from './schema.ts';
 import { scanDigest } from './scan-digest.ts';
 import type { Scan, SetOptions } from './scan.ts';
 import type { SetWork, Versions } from './set-work.ts';
-import { look, sendChanged, settle } from './settle.ts';
+import { look, sendFiles, settle } from './settle.ts';
 import { stageIdle } from './stage-idle.ts';
 import type { IdleOptions } from './stage-idle.ts';
 import { nameOnly } from './stored-blobs.ts';
@@ -64,8 +65,8 @@ export function createCheckpointSet(
       const begun = await begin(false, signal);
       if (stop()) return;
       const versions: Versions = new Map();
-      const scan = await look(begun, versions, signal);
-      await sendChanged(begun, scan, versions, { stop, readsMax: 1, changing: 'leave' }, signal);
+      const { due } = await look(begun, versions, signal);
+      await sendFiles(begun, due, versions, { stop, readsMax: 1, changing: 'leave' }, signal);
     },
     async commit(reason, signal) {
       const begun = await begin(reason !== 'notice', signal);
@@ -77,7 +78,7 @@ export function createCheckpointSet(
         signal,
       );
       bytesSentAtCommit = activity.bytesSent;
-      committedScan = reason === 'schedule' ? await scanDigest(scan, clock, signal) : undefined;
+      committedScan = reason === 'schedule' ? await scanDigest(scan, signal) : undefined;
       return committed;
     },
     async prepare(signal) {
@@ -99,10 +100,8 @@ export function createCheckpointSet(
 }
 
 async function isChangedSince(digest: string, work: SetWork, signal: AbortSignal): Promise<boolean> {
-  const scan = await look(work, new Map(), signal);
-  const { index, clock } = work.send;
-  const isDoubtful = scan.files.some(({ path, stat }) => index.unchanged(path, stat) === undefined);
-  return isDoubtful || (await scanDigest(scan, clock, signal)) !== digest;
+  const { scan, due } = await look(work, new Map(), signal);
+  return due.length > 0 || (await scanDigest(scan, signal)) !== digest;
 }
 
 interface Making {
@@ -120,7 +119,7 @@ async function makeCheckpoint(
   note: (error: EvictdError) => void,
   signal: AbortSignal,
 ): Promise<{ committed: Committed; scan: Scan }> {
-  const { prefix, store, transfer, clock, index } = work.send;
+  const { prefix, store, transfer, clock } = work.send;
   const context = () => ({ prefix, store, transfer, writer, id: nextCheckpointId(work.stored.parent) });
   const { scan, versions, changing } = await settle(work, context(), signal);
   if (changing.length > 0) note(filesChanging(set.path, changing));
@@ -130,9 +129,20 @@ async function makeCheckpoint(
   const head = { key, set: set.name, createdAt, reason, writer, totals };
   const content = { ...head, filesChanging: changing.length, files: entries, ...foldersAndLinks(scan) };
   const id = await writeManifest(context, work.stored, content, signal);
-  nameOnly(work.stored, new Set(entries.map(({ blob }) => blob)));
-  index.keepOnly(new Set(entries.map(({ path }) => path)));
+  await keepOnly(work, entries);
   return { committed: { id, ...totals }, scan };
+}
+
+/** The checkpoint is there, whatever the caller's signal says now. */
+async function keepOnly({ stored, send }: SetWork, entries: readonly ManifestFile[]): Promise<void> {
+  const blobs = new Set<string>();
+  const paths = new Set<string>();
+  await forEachInSlices(entries, ({ blob, path }) => {
+    blobs.add(blob);
+    paths.add(path);
+  });
+  await nameOnly(stored, blobs);
+  await send.index.keepOnly(paths);
 }
 
 function totalsOf(entries: readonly ManifestFile[], bytesSent: number): Manifest['totals'] {

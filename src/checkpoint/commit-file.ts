@@ -50,11 +50,32 @@ export async function commitFile(
   blob.snapshot ??= await transfer.request(signal, () =>
     blaming(context, prefix + blob.name, signal, () => store.snapshot(prefix + blob.name, etag, signal)),
   );
+  return entryOf(file, version, blob, { etag, snapshot: blob.snapshot });
+}
+
+/** What the manifest says of a file whose version the store has, snapshot included; undefined: something is to be done. */
+export function committedEntry(
+  file: ScannedFile,
+  version: FileVersion,
+  blob: StoredBlob,
+): ManifestFile | undefined {
+  const { etag, snapshot } = blob;
+  if (etag === undefined || snapshot === undefined || !sameBlocks(blob.content, version.blocks))
+    return undefined;
+  return entryOf(file, version, blob, { etag, snapshot });
+}
+
+function entryOf(
+  file: ScannedFile,
+  version: FileVersion,
+  blob: StoredBlob,
+  { etag, snapshot }: { readonly etag: string; readonly snapshot: string },
+): ManifestFile {
   blob.blockSize = version.blockSize;
   return {
     path: file.path,
     blob: blob.name,
-    snapshot: blob.snapshot,
+    snapshot,
     etag,
     size: version.stat.size,
     mode: file.mode,

@@ -1,6 +1,7 @@
 import { forEachLimit } from '../base/concurrency.ts';
 import { EvictdError } from '../base/errors.ts';
-import { commitFile } from './commit-file.ts';
+import { forEachInSlices } from '../base/slices.ts';
+import { commitFile, committedEntry } from './commit-file.ts';
 import type { CommitContext } from './commit-file.ts';
 import { fileChanging } from './file-error.ts';
 import { sameStat } from './file-stat.ts';
@@ -13,7 +14,7 @@ import type { SetWork, Versions } from './set-work.ts';
 import { forgetBlob, forgetBlocks } from './stored-blobs.ts';
 import type { StoredBlob } from './stored-blobs.ts';
 
-/** In path order, whatever the order in which they get done. */
+/** In the order of the scan, whatever the order in which they get done. */
 export async function commitFiles(
   begun: SetWork,
   context: CommitContext,
@@ -21,14 +22,23 @@ export async function commitFiles(
   versions: Versions,
   signal: AbortSignal,
 ): Promise<ManifestFile[]> {
-  const entries = new Map<string, ManifestFile>();
-  await forEachLimit(scan.files, FILES_IN_FLIGHT, signal, async (file, inner) => {
+  const entries: ManifestFile[] = [];
+  const left: (readonly [index: number, file: ScannedFile, version: FileVersion, blob: StoredBlob])[] = [];
+  let index = 0;
+  const enter = (file: ScannedFile) => {
     const version = versions.get(file.path);
     if (version === undefined) throw fileChanging(begun.set.path, file.path);
     const blob = begun.send.blobOf(file.path);
-    entries.set(file.path, await commitOrRestage(begun, context, file, version, blob, inner));
+    const entry = committedEntry(file, version, blob);
+    if (entry === undefined) left.push([index, file, version, blob]);
+    else entries[index] = entry;
+    index++;
+  };
+  await forEachInSlices(scan.files, enter, signal);
+  await forEachLimit(left, FILES_IN_FLIGHT, signal, async ([at, file, version, blob], inner) => {
+    entries[at] = await commitOrRestage(begun, context, file, version, blob, inner);
   });
-  return scan.files.flatMap(({ path }) => entries.get(path) ?? []);
+  return entries;
 }
 
 /**

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import type { WallMs } from '../base/clock.ts';
 import { replaceFile } from '../base/durable-file.ts';
 import { EvictdError, isErrno } from '../base/errors.ts';
+import { forEachInSlices } from '../base/slices.ts';
 import { newFingerprintKey } from './fingerprint.ts';
 import { IndexHeader, IndexLine } from './schema.ts';
 import { sameStat } from './file-stat.ts';
@@ -40,7 +41,7 @@ export interface FileIndex {
   readonly fingerprintKey: string;
   set(path: string, entry: IndexEntry): void;
   /** Forgets files that are gone. */
-  keepOnly(paths: ReadonlySet<string>): void;
+  keepOnly(paths: ReadonlySet<string>): Promise<void>;
   /** Writes it if anything changed: to a temporary file, synced, renamed. Calls must not overlap. */
   save(): Promise<void>;
 }
@@ -122,17 +123,18 @@ function createIndex({ entries, fingerprintKey }: Found, place: IndexFile): File
       entries.set(path, entry);
       changed = true;
     },
-    keepOnly(paths) {
-      for (const path of entries.keys()) {
+    keepOnly: (paths) =>
+      forEachInSlices(entries.keys(), (path) => {
         if (!paths.has(path)) changed = entries.delete(path) || changed;
-      }
-    },
+      }),
     async save() {
       if (!changed || place.file === undefined) return;
       changed = false;
       try {
         // A copy: files go on being read while it is written.
-        await writeEntries(place.file, place.root, { entries: new Map(entries), fingerprintKey });
+        const copy: [string, IndexEntry][] = [];
+        await forEachInSlices(entries, (entry) => void copy.push(entry));
+        await writeEntries(place.file, place.root, { entries: copy, fingerprintKey });
       } catch (error) {
         changed = true;
         throw error;
@@ -184,13 +186,18 @@ async function readEntries(file: string, root: string): Promise<Found> {
 
 const WRITE_CHARACTERS = 1024 ** 2;
 
-async function writeEntries(file: string, root: string, found: Found): Promise<void> {
+interface Kept {
+  readonly entries: readonly (readonly [path: string, entry: IndexEntry])[];
+  readonly fingerprintKey: string;
+}
+
+async function writeEntries(file: string, root: string, found: Kept): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   await replaceFile(file, linesOf(root, found));
 }
 
-function* linesOf(root: string, { entries, fingerprintKey }: Found): Iterable<string> {
-  const header: IndexHeader = { version: 1, root, entries: entries.size, fingerprintKey };
+function* linesOf(root: string, { entries, fingerprintKey }: Kept): Iterable<string> {
+  const header: IndexHeader = { version: 1, root, entries: entries.length, fingerprintKey };
   let text = `${JSON.stringify(header)}\n`;
   for (const [path, { stat, ...rest }] of entries) {
     text += `${JSON.stringify({ path, ...lineStat(stat), ...rest })}\n`;

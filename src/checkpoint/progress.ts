@@ -5,10 +5,16 @@ export interface SetTracker {
   readonly files: number;
   readonly bytes: number;
   readonly bytesStored: number;
-  /** A new scan: files that aren't in it are forgotten, and every file counts as not stored until `store` says so. */
-  scanned(files: Iterable<{ readonly path: string; readonly size: number }>): void;
-  /** `bytes` of the file at `path` are in the store, in total. */
+  /** Begins to count the files of a new scan. */
+  count(): Tally;
+  /** `bytes` of the file at `path`, which was not stored at the last scan, are in the store by now, in total. */
   store(path: string, bytes: number): void;
+}
+
+/** The files of a scan, one by one; they take the place of the last scan's once it is `done`. */
+export interface Tally {
+  add(path: string, size: number, isStored: boolean): void;
+  done(): void;
 }
 
 /** What was done since the start of the process. */
@@ -22,34 +28,44 @@ export interface SetActivity {
   specials: number;
 }
 
+interface Counted {
+  files: number;
+  bytes: number;
+  bytesStored: number;
+  /** Files that were not stored: nearly always few of all. */
+  readonly left: Map<string, { readonly size: number; stored: number }>;
+}
+
 export function createTracker(): SetTracker {
-  const sizes = new Map<string, { readonly size: number; stored: number }>();
-  let bytes = 0;
-  let bytesStored = 0;
+  const nothing = (): Counted => ({ files: 0, bytes: 0, bytesStored: 0, left: new Map() });
+  let last = nothing();
   return {
     get files() {
-      return sizes.size;
+      return last.files;
     },
     get bytes() {
-      return bytes;
+      return last.bytes;
     },
     get bytesStored() {
-      return bytesStored;
+      return last.bytesStored;
     },
-    scanned(files) {
-      sizes.clear();
-      bytes = 0;
-      bytesStored = 0;
-      for (const { path, size } of files) {
-        sizes.set(path, { size, stored: 0 });
-        bytes += size;
-      }
+    count() {
+      const next = nothing();
+      return {
+        add(path, size, isStored) {
+          next.files++;
+          next.bytes += size;
+          if (isStored) next.bytesStored += size;
+          else next.left.set(path, { size, stored: 0 });
+        },
+        done: () => void (last = next),
+      };
     },
     store(path, total) {
-      const file = sizes.get(path);
+      const file = last.left.get(path);
       if (file === undefined) return;
       const stored = Math.min(total, file.size);
-      bytesStored += stored - file.stored;
+      last.bytesStored += stored - file.stored;
       file.stored = stored;
     },
   };

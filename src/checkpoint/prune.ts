@@ -1,10 +1,11 @@
 import { forEachLimit } from '../base/concurrency.ts';
 import { EvictdError } from '../base/errors.ts';
+import { forEachInSlices } from '../base/slices.ts';
 import { FILES, setPrefix } from './blob-name.ts';
 import type { SetPlace } from './blob-name.ts';
 import { listManifests, manifestName, readManifest } from './manifest.ts';
 import type { ListedManifest } from './manifest.ts';
-import type { Manifest } from './schema.ts';
+import type { Manifest, ManifestFile } from './schema.ts';
 import type { BlobStore } from './store.ts';
 
 export interface PruneOptions extends SetPlace {
@@ -99,16 +100,21 @@ async function planRemoval(options: PruneOptions, store: BlobStore, signal: Abor
     if (staying < options.keep) {
       if (content === undefined) throw blocked(options, manifest);
       staying++;
-      for (const file of content.files) named.add(file.blob).add(snapshotKey(file));
+      await forEachInSlices(
+        content.files,
+        (file) => void named.add(file.blob).add(snapshotKey(file)),
+        signal,
+      );
       continue;
     }
     const plan: Plan = { manifest, blobs: new Map(), snapshots: [] };
-    for (const file of content?.files ?? []) {
-      const { blob, snapshot, etag } = file;
+    const enter = ({ blob, snapshot, etag }: ManifestFile) => {
+      const key = snapshotKey({ blob, snapshot });
       if (!named.has(blob)) plan.blobs.set(blob, etag);
-      if (!named.has(snapshotKey(file))) plan.snapshots.push({ blob, snapshot });
-      named.add(blob).add(snapshotKey(file));
-    }
+      if (!named.has(key)) plan.snapshots.push({ blob, snapshot });
+      named.add(blob).add(key);
+    };
+    await forEachInSlices(content?.files ?? [], enter, signal);
     plans.unshift(plan);
   }
   return { plans, named, newest };

@@ -1,25 +1,13 @@
 import { createHash } from 'node:crypto';
 
-import { sleep } from '../base/abort.ts';
-import type { Clock } from '../base/clock.ts';
+import { forEachInSlices } from '../base/slices.ts';
 import type { Scan } from './scan.ts';
 
-/** So many entries take a few milliseconds; then others get their turn. */
-const ENTRIES_AT_ONCE = 5000;
-
 /** Equal for two scans between which nothing was changed, as far as the attributes of files and folders tell. */
-export async function scanDigest(scan: Scan, clock: Clock, signal: AbortSignal): Promise<string> {
+export async function scanDigest(scan: Scan, signal: AbortSignal): Promise<string> {
   const hash = createHash('sha256');
-  let text = '';
-  let count = 0;
-  for (const line of linesOf(scan)) {
-    text += `${line}\0`;
-    if (++count % ENTRIES_AT_ONCE !== 0) continue;
-    hash.update(text);
-    text = '';
-    await sleep(clock, 0, signal);
-  }
-  return hash.update(text).digest('base64');
+  await forEachInSlices(linesOf(scan), (line) => void hash.update(`${line}\0`), signal);
+  return hash.digest('base64');
 }
 
 function* linesOf({ files, hardLinks, directories, symlinks }: Scan): Iterable<string> {

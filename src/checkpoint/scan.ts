@@ -1,4 +1,5 @@
 import { constants } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 
 import { abandonOn } from '../base/abort.ts';
 import { AssertionFailed } from '../base/assert.ts';
@@ -9,7 +10,7 @@ import { readError } from './file-error.ts';
 import { statOf } from './file-stat.ts';
 import type { FileStat } from './file-stat.ts';
 import { isOwnPath } from './own-names.ts';
-import type { ListJob, LookJob, ReadResult } from './read-job.ts';
+import type { ListJob, LookJob, LookResult, ReadResult } from './read-job.ts';
 import type { Reader } from './reader.ts';
 import { unpack } from './scan-thread.ts';
 import type { PackedStat } from './scan-thread.ts';
@@ -68,6 +69,8 @@ export interface Scan {
   readonly symlinks: readonly ScannedSymlink[];
   /** Sockets, pipes and devices: left out. */
   readonly specials: number;
+  /** Something was made, removed or renamed meanwhile: what moved from one folder to another may be missing. */
+  readonly namesChanged: boolean;
 }
 
 /** What a thread looks at without a pause, so that what else it has to do soon gets its turn. */
@@ -98,12 +101,13 @@ export async function scanSet(set: SetOptions, reader: Reader, signal: AbortSign
   const { files, linkedFiles, directories, symlinks } = walk.found;
   const { first, others } = groupHardLinks(linkedFiles);
   return {
-    root: { mode: root.mode & 0o7777, uid: root.uid, gid: root.gid },
+    root: { mode: Number(root.mode) & 0o7777, uid: Number(root.uid), gid: Number(root.gid) },
     files: files.concat(first),
     hardLinks: others,
     directories: directories.filter(({ path, included }) => included || walk.needed.has(path)),
     symlinks,
     specials: walk.specials,
+    namesChanged: await haveNamesChanged(walk, root, signal),
   };
 }
 
@@ -168,9 +172,7 @@ function* split(names: string): Iterable<string> {
 async function look(walk: Walk, places: readonly Place[], signal: AbortSignal): Promise<readonly Place[]> {
   const { set, found } = walk;
   const parts = await inParts(places, PATHS_TOGETHER, signal, async (some) => {
-    const answer = await walk.ask({ kind: 'look', root: set.path, paths: some.map(({ path }) => path) });
-    if (answer.kind === 'failed') throw readError(answer, answer.path ?? set.path);
-    if (answer.kind !== 'looked') throw new AssertionFailed(`a look was answered by ${answer.kind}`);
+    const answer = await askLook(walk, some);
     const part: Found = { files: [], linkedFiles: [], directories: [], symlinks: [] };
     for (const [index, place] of some.entries()) {
       const stats = unpack(answer.stats, index);
@@ -212,6 +214,24 @@ function note(
   }
   walk.count++;
   if (included) need(walk.needed, path);
+}
+
+/** Any change of a folder's names is a change of its time. */
+async function haveNamesChanged(walk: Walk, root: BigIntStats, signal: AbortSignal): Promise<boolean> {
+  const { set, found } = walk;
+  const parts = await inParts(found.directories, PATHS_TOGETHER, signal, async (some) => {
+    const answer = await askLook(walk, some);
+    return some.some(({ mtimeNs }, index) => unpack(answer.stats, index)?.mtimeNs !== mtimeNs);
+  });
+  return parts.includes(true) || (await checkSetFolder(set)).mtimeNs !== root.mtimeNs;
+}
+
+async function askLook(walk: Walk, places: readonly { readonly path: string }[]): Promise<LookResult> {
+  const { set, ask } = walk;
+  const answer = await ask({ kind: 'look', root: set.path, paths: places.map(({ path }) => path) });
+  if (answer.kind === 'failed') throw readError(answer, answer.path ?? set.path);
+  if (answer.kind !== 'looked') throw new AssertionFailed(`a look was answered by ${answer.kind}`);
+  return answer;
 }
 
 /** Some at a time, several of those at once; the answers in the order of the items. */

@@ -25,7 +25,6 @@ export interface SendContext {
 
 /** One consistent version of a file, all of whose blocks the store has. */
 export interface FileVersion {
-  readonly path: string;
   readonly stat: FileStat;
   readonly blockSize: number;
   readonly blocks: readonly string[];

@@ -24,7 +24,10 @@ export async function sendFile(
   signal: AbortSignal,
 ): Promise<FileVersion | undefined> {
   const known = knownVersion(context, file);
-  if (known !== undefined) return known;
+  if (known !== undefined) {
+    context.onStored(file.path, file.stat.size);
+    return known;
+  }
   const small = mode.stop() ? undefined : await sendSmall(context, file, mode, signal);
   if (small !== undefined) return small;
   let earlier: FileVersion | undefined;
@@ -51,12 +54,9 @@ function isSameAs(version: FileVersion, earlier: FileVersion | undefined): boole
 }
 
 /** The version of a file that needn't be read: unchanged, and the store has all of it. */
-function knownVersion(context: SendContext, file: ScannedFile): FileVersion | undefined {
+export function knownVersion(context: SendContext, file: ScannedFile): FileVersion | undefined {
   const entry = context.index.unchanged(file.path, file.stat);
-  if (entry === undefined || !isWhollyStored(context, file.path, entry.blocks)) return undefined;
-  const { blockSize, blocks } = entry;
-  context.onStored(file.path, file.stat.size);
-  return { path: file.path, stat: file.stat, blockSize, blocks };
+  return entry !== undefined && isWhollyStored(context, file.path, entry.blocks) ? entry : undefined;
 }
 
 /** As far as can be told without reading the file: good enough for an estimate. */
@@ -117,5 +117,5 @@ async function sendOpenFile(
   if (work.halt !== undefined) return work.halt;
   const { blocks, fingerprints } = work;
   if (!moving) context.index.set(path, { stat, readAtMs, blockSize, blocks, fingerprints });
-  return { version: { path, stat, blockSize, blocks }, moving };
+  return { version: { stat, blockSize, blocks }, moving };
 }

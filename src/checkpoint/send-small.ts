@@ -47,5 +47,5 @@ export async function sendSmall(
   }
   context.onStored(path, size);
   context.index.set(path, { stat, readAtMs, blockSize, blocks: [id] });
-  return { path, stat, blockSize, blocks: [id] };
+  return { stat, blockSize, blocks: [id] };
 }

@@ -1,5 +1,5 @@
 import { lstat, stat } from 'node:fs/promises';
-import type { Stats } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 
 import { EvictdError, isErrno } from '../base/errors.ts';
 import { fileError } from './file-error.ts';
@@ -14,15 +14,15 @@ interface SetFolder {
  * The set's own folder, fit to be saved.
  * Rejects `set-path-missing`, `restore-unfinished` or `file-unreadable`.
  */
-export async function checkSetFolder(set: SetFolder): Promise<Stats> {
+export async function checkSetFolder(set: SetFolder): Promise<BigIntStats> {
   const stats = await statFolder(set);
   await checkRestored(set);
   return stats;
 }
 
-async function statFolder(set: SetFolder): Promise<Stats> {
+async function statFolder(set: SetFolder): Promise<BigIntStats> {
   try {
-    const stats = await stat(set.path);
+    const stats = await stat(set.path, { bigint: true });
     if (stats.isDirectory()) return stats;
   } catch (error) {
     // Never an empty checkpoint: a disk that isn't mounted yet looks just like this.

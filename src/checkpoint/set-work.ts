@@ -12,8 +12,7 @@ export interface SetWork {
   readonly activity: SetActivity;
 }
 
-/** As many as there may be requests: with latency only their number counts. */
-/** By path: what was sent. */
+/** By path: what was sent, or had been before. */
 export type Versions = Map<string, FileVersion>;
 
 /** As many as there may be requests: with latency only their number counts. */

@@ -1,13 +1,14 @@
 import { AssertionFailed } from '../base/assert.ts';
 import { createGroup, forEachLimit } from '../base/concurrency.ts';
 import { EvictdError } from '../base/errors.ts';
+import { forEachInSlices } from '../base/slices.ts';
 import { claimSet } from './claim.ts';
 import { putWhole } from './commit-file.ts';
 import type { CommitContext } from './commit-file.ts';
 import { sameStat } from './file-stat.ts';
 import { scanSet } from './scan.ts';
 import type { Scan, ScannedFile } from './scan.ts';
-import { likelyStored, sendFile } from './send-file.ts';
+import { knownVersion, likelyStored, sendFile } from './send-file.ts';
 import type { SendMode } from './send-file.ts';
 import { FILES_IN_FLIGHT } from './set-work.ts';
 import type { SetWork, Versions } from './set-work.ts';
@@ -18,25 +19,38 @@ const READS_MAX = 3;
 /** How often all files are looked at again, since some changed after they were sent. */
 const ROUNDS_MAX = 4;
 
-/** Scans, and counts as stored what most likely is. */
-export async function look(begun: SetWork, versions: Versions, signal: AbortSignal): Promise<Scan> {
-  const scan = await scanSet(begun.set, begun.send.reader, signal).catch((error: unknown) => {
-    if (isNothingToSave(error)) noteScan(begun, []);
-    throw error;
-  });
-  begun.send.index.distrust(await unstampedDevices(begun.set.path, scan.files));
-  noteScan(begun, scan.files);
-  begun.activity.specials = scan.specials;
-  for (const file of scan.files) {
-    if (isCurrent(file, versions)) begun.tracker.store(file.path, file.stat.size);
-    else if (likelyStored(begun.send, file)) begun.tracker.store(file.path, file.stat.size);
-  }
-  return scan;
+export interface Look {
+  readonly scan: Scan;
+  /** Files of it without a version. */
+  readonly due: readonly ScannedFile[];
 }
 
-function noteScan({ tracker, activity }: SetWork, files: readonly ScannedFile[]): void {
-  tracker.scanned(files.map(({ path, stat }) => ({ path, size: stat.size })));
+/** Scans, adds the versions of files that needn't be read, and counts as stored what most likely is. */
+export async function look(begun: SetWork, versions: Versions, signal: AbortSignal): Promise<Look> {
+  const { send, tracker, activity } = begun;
+  const tally = tracker.count();
+  const scan = await scanSet(begun.set, send.reader, signal).catch((error: unknown) => {
+    if (isNothingToSave(error)) {
+      tally.done();
+      activity.scans++;
+    }
+    throw error;
+  });
+  send.index.distrust(await unstampedDevices(begun.set.path, scan.files));
+  const due: ScannedFile[] = [];
+  const count = (file: ScannedFile) => {
+    const { path, stat } = file;
+    if (isCurrent(file, versions)) return tally.add(path, stat.size, true);
+    const known = knownVersion(send, file);
+    if (known === undefined) due.push(file);
+    else versions.set(path, known);
+    return tally.add(path, stat.size, known !== undefined || likelyStored(send, file));
+  };
+  await forEachInSlices(scan.files, count, signal);
+  tally.done();
   activity.scans++;
+  activity.specials = scan.specials;
+  return { scan, due };
 }
 
 /** The hooks may have the time of a set that can't be saved. */
@@ -45,59 +59,63 @@ function isNothingToSave(error: unknown): boolean {
 }
 
 /**
- * Sends all files, then looks at them again until none has changed since it was sent:
- * what gets committed is what was on disk at that last look.
+ * Sends what is new, then looks at all files again until a look finds none that has changed since its version was
+ * taken: what gets committed is what was on disk when that look began. The first look may be that one already, since
+ * what the index knows was read before it.
  * A workload that doesn't hold still must not prevent the checkpoint: then each file is taken as it was at one moment,
  * not all of them at the same one, and the files that went on changing are answered as `changing`.
  */
 export async function settle(begun: SetWork, context: CommitContext, signal: AbortSignal) {
   const versions: Versions = new Map();
-  let scan: Scan | undefined;
+  let first: Look | undefined;
   const group = createGroup(signal);
   // Whole small files become visible as they are sent, so the claim has to be there before the first of them.
   group.run((inner) => claimSet(context, begun.stored, inner));
   group.run(async (inner) => {
-    scan = await look(begun, versions, inner);
+    first = await look(begun, versions, inner);
   });
   await group.settled();
+  if (first === undefined) throw new AssertionFailed('a set was settled without having been looked at');
   const mode: SendMode = {
     stop: () => false,
     readsMax: READS_MAX,
     changing: 'fail',
     put: (blob, id, body, inner) => putWhole(context, blob, [id], body, inner),
   };
-  for (let round = 0; round < ROUNDS_MAX && scan !== undefined; round++) {
-    await sendChanged(begun, scan, versions, mode, signal);
-    scan = await look(begun, versions, signal);
-    if (scan.files.every((file) => isCurrent(file, versions))) return { scan, versions, changing: [] };
+  let { scan, due } = first;
+  // One more look for what moved during the first; a folder whose names change all the time is no reason for others.
+  const isUnsettled = (round: number) => due.length > 0 || (round === 0 && scan.namesChanged);
+  for (let round = 0; round < ROUNDS_MAX && isUnsettled(round); round++) {
+    await sendFiles(begun, due, versions, mode, signal);
+    ({ scan, due } = await look(begun, versions, signal));
   }
-  if (scan === undefined) throw new AssertionFailed('a set was settled without having been looked at');
-  const added = scan.files.filter(({ path }) => !versions.has(path));
-  await sendChanged(begun, { ...scan, files: added }, versions, mode, signal);
+  if (due.length === 0) return { scan, versions, changing: [] };
+  const added = due.filter(({ path }) => !versions.has(path));
+  await sendFiles(begun, added, versions, mode, signal);
   // What has no version even now is gone again; its other names may still be there.
   const orphans = scan.hardLinks.filter(({ target }) => !versions.has(target));
-  await sendChanged(begun, { ...scan, files: orphans }, versions, mode, signal);
+  await sendFiles(begun, orphans, versions, mode, signal);
   const files = [...scan.files, ...orphans].filter(({ path }) => versions.has(path));
   const hardLinks = scan.hardLinks.filter((link) => !orphans.includes(link));
   const changing = files.filter((file) => !isCurrent(file, versions)).map(({ path }) => path);
   return { scan: { ...scan, files, hardLinks }, versions, changing };
 }
 
-export async function sendChanged(
+export async function sendFiles(
   begun: SetWork,
-  scan: Scan,
+  files: readonly ScannedFile[],
   versions: Versions,
   mode: SendMode,
   signal: AbortSignal,
 ): Promise<void> {
-  await forEachLimit(scan.files, FILES_IN_FLIGHT, signal, async (file, inner) => {
-    if (mode.stop() || isCurrent(file, versions)) return;
+  await forEachLimit(files, FILES_IN_FLIGHT, signal, async (file, inner) => {
+    if (mode.stop()) return;
     const version = await sendFile(begun.send, file, mode, inner);
     if (version !== undefined) versions.set(file.path, version);
   });
 }
 
-export function isCurrent(file: ScannedFile, versions: Versions): boolean {
+function isCurrent(file: ScannedFile, versions: Versions): boolean {
   const version = versions.get(file.path);
   return version !== undefined && sameStat(version.stat, file.stat);
 }

@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import { forEachLimit } from '../base/concurrency.ts';
 import { EvictdError } from '../base/errors.ts';
+import { forEachInSlices } from '../base/slices.ts';
 import { DOUBTFUL_MS, newestMsOf } from './file-index.ts';
 import { pacedTransfer } from './pace.ts';
 import type { Pace } from './pace.ts';
@@ -48,13 +49,17 @@ export async function stageIdle(
   signal: AbortSignal,
 ): Promise<EvictdError | undefined> {
   let problem: EvictdError | undefined;
-  const scan = await look(work, new Map(), giveWay);
+  const { scan } = await look(work, new Map(), giveWay);
   const context: SendContext = {
     ...work.send,
     transfer: pacedTransfer(work.send.transfer, pace, giveWay),
   };
   const mode = { stop: () => giveWay.aborted, readsMax: 1, changing: 'leave' } as const;
-  const due = scan.files.filter((file) => isDue(context, staged, file, idleMs, clock));
+  const due: ScannedFile[] = [];
+  const note = (file: ScannedFile) => {
+    if (isDue(context, staged, file, idleMs, clock)) due.push(file);
+  };
+  await forEachInSlices(scan.files, note, giveWay);
   await forEachLimit(due, FILES_IN_FLIGHT, signal, async (file, inner) => {
     if (giveWay.aborted) return;
     const blob = context.blobOf(file.path);

@@ -1,11 +1,12 @@
 import { EvictdError } from '../base/errors.ts';
+import { forEachInSlices } from '../base/slices.ts';
 import { createGroup } from '../base/concurrency.ts';
 import { FILES, setPrefix, WRITER } from './blob-name.ts';
 import type { SetPlace } from './blob-name.ts';
 import { contentIdOf } from './block-id.ts';
 import { listManifests, readManifest } from './manifest.ts';
 import type { ListedManifest } from './manifest.ts';
-import type { Manifest } from './schema.ts';
+import type { Manifest, ManifestFile } from './schema.ts';
 import type { BlobHead, BlobItem, BlobStore } from './store.ts';
 
 /**
@@ -93,13 +94,17 @@ export async function loadStoredSet(
   });
   await group.settled();
   const isNewer = (item: BlobItem) => newest === undefined || item.modifiedAt > newest.writtenAt;
-  const blobs = new Map<string, StoredBlob>(
-    [...items].map(([name, item]) => [
-      name,
-      { ...unknownBlob(name), etag: item.etag, isNamed: isNewer(item) },
-    ]),
+  const blobs = new Map<string, StoredBlob>();
+  await forEachInSlices(
+    items.values(),
+    (item) => {
+      const name = item.name.slice(prefix.length);
+      blobs.set(name, { ...unknownBlob(name), etag: item.etag, isNamed: isNewer(item) });
+    },
+    signal,
   );
-  if (manifest !== undefined) recall(manifest, blobs, snapshots, store.zstd === true);
+  const known = { blobs, snapshots, zstd: store.zstd === true };
+  await forEachInSlices(manifest?.files ?? [], (file) => recall(file, known), signal);
   return {
     parent: newest?.id,
     claimEtag: claim?.etag,
@@ -149,13 +154,13 @@ export function forgetBlocks(blob: StoredBlob): void {
 }
 
 /** After a checkpoint: retention may remove the blobs that it doesn't name, as soon as no older one names them. */
-export function nameOnly(stored: StoredSet, named: ReadonlySet<string>): void {
-  for (const blob of stored.blobs()) {
-    if (named.has(blob.name)) continue;
+export async function nameOnly(stored: StoredSet, named: ReadonlySet<string>): Promise<void> {
+  await forEachInSlices(stored.blobs(), (blob) => {
+    if (named.has(blob.name)) return;
     blob.isNamed = false;
     blob.content = undefined;
     blob.snapshot = undefined;
-  }
+  });
 }
 
 /** The blob is gone, and what was staged for it too. */
@@ -181,26 +186,28 @@ function unknownBlob(name: string): StoredBlob {
   };
 }
 
+interface Known {
+  readonly blobs: ReadonlyMap<string, StoredBlob>;
+  /** Undefined: not asked for. */
+  readonly snapshots: ReadonlySet<string> | undefined;
+  /** Blocks are stored compressed from now on. */
+  readonly zstd: boolean;
+}
+
 /** A blob that is still the version of the manifest holds what the manifest says. */
-function recall(
-  manifest: Manifest,
-  blobs: ReadonlyMap<string, StoredBlob>,
-  snapshots: ReadonlySet<string> | undefined,
-  zstd: boolean,
-): void {
-  for (const file of manifest.files) {
-    const blob = blobs.get(file.blob);
-    if (blob === undefined) continue;
-    blob.blockSize = file.blockSize;
-    blob.isNamed = true;
-    if (blob.etag !== file.etag) continue;
-    blob.content = file.blocks;
-    blob.zstd = file.zstd;
-    const exists = snapshots?.has(snapshotKey(file.blob, file.snapshot)) ?? true;
-    blob.snapshot = exists ? file.snapshot : undefined;
-    // A single block may have been written as a whole blob, and then it is no block that a commit could name;
-    // nor are those that are stored in another way than new ones would be.
-    if (file.blocks.length > 1 && (file.zstd !== undefined) === zstd)
-      for (const id of file.blocks) blob.blocks.add(id);
+function recall(file: ManifestFile, { blobs, snapshots, zstd }: Known): void {
+  const blob = blobs.get(file.blob);
+  if (blob === undefined) return;
+  blob.blockSize = file.blockSize;
+  blob.isNamed = true;
+  if (blob.etag !== file.etag) return;
+  blob.content = file.blocks;
+  blob.zstd = file.zstd;
+  const exists = snapshots?.has(snapshotKey(file.blob, file.snapshot)) ?? true;
+  blob.snapshot = exists ? file.snapshot : undefined;
+  // A single block may have been written as a whole blob, and then it is no block that a commit could name;
+  // nor are those that are stored in another way than new ones would be.
+  if (file.blocks.length > 1 && (file.zstd !== undefined) === zstd) {
+    for (const id of file.blocks) blob.blocks.add(id);
   }
 }

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
 import { TRANSFER_LIMITS } from '../../src/checkpoint/transfer.ts';
-import { committed, commitJob, never, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
+import { committed, commitJob, never, reader, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
 import { changeFile, pattern, readTree, testFolder, writeTree } from '../support/file-tree.ts';
 import { countCalls, createMemoryService } from '../support/memory-store.ts';
 
@@ -205,6 +205,45 @@ test('a folder that is not there fails as set-path-missing, and no checkpoint is
   const result = await commitJob(testCheckpointer(service.connect(), '/nowhere/at/all'));
   expect(result).toMatchObject({ kind: 'failed', code: 'set-path-missing', retryable: true });
   expect(service.names().filter((name) => name.includes('/checkpoints/'))).toEqual([]);
+});
+
+test('files that nobody has touched are looked at once', async () => {
+  await using from = await testFolder();
+  await writeTree(from.path, { a: { kind: 'file', content: 'a' }, 'b/c': { kind: 'file', content: 'c' } });
+  const checkpointer = testCheckpointer(createMemoryService().connect(), from.path);
+  await committed(checkpointer);
+  expect(checkpointer.activity().get('job')).toMatchObject({ scans: 2, filesRead: 2 });
+  expect(await committed(checkpointer)).toMatchObject({ files: 2, bytesSent: 0 });
+  expect(checkpointer.activity().get('job')).toMatchObject({ scans: 3, filesRead: 2 });
+});
+
+test('a file that is moved while the folders are looked at is not overlooked', async () => {
+  await using from = await testFolder();
+  await using to = await testFolder();
+  await writeTree(from.path, {
+    'a/f': { kind: 'file', content: 'f' },
+    'b/x': { kind: 'file', content: 'x' },
+  });
+  const store = createMemoryService().connect();
+  let armed = false;
+  const checkpointer = testCheckpointer(store, from.path, {
+    reader: {
+      ...reader,
+      async run(job) {
+        // The names in both folders are known by now; under the new one it won't be looked for.
+        if (armed && job.kind === 'look' && job.paths.includes('b/x')) {
+          armed = false;
+          await rename(`${from.path}/b/x`, `${from.path}/a/x`);
+        }
+        return reader.run(job);
+      },
+    },
+  });
+  await committed(checkpointer);
+  armed = true;
+  expect(await committed(checkpointer)).toMatchObject({ files: 2 });
+  await restoreJob(store, to.path);
+  expect(Object.keys(await readTree(to.path))).toEqual(['a', 'a/f', 'a/x', 'b']);
 });
 
 test('staging leaves a file that changes meanwhile to the commit', async () => {

@@ -69,7 +69,7 @@ test('it comes back from its file as it was, odd names included', async () => {
   const paths = ['a', 'line\nbreak', 'bytes\udcff', '__proto__'];
   for (const path of paths) index.set(path, entry());
   index.set('gone', entry());
-  index.keepOnly(new Set(paths));
+  await index.keepOnly(new Set(paths));
   await index.save();
   const again = await open(file);
   expect(again.problems).toEqual([]);

@@ -41,18 +41,22 @@ test('requests side by side add up, failed ones cost time and carry nothing', ()
 
 test('a tracker knows what of the last scan is stored', () => {
   const tracker = createTracker();
-  tracker.scanned([
-    { path: 'a', size: 10 },
-    { path: 'b', size: 5 },
-  ]);
+  const tally = tracker.count();
+  tally.add('a', 10, false);
+  tally.add('b', 5, false);
+  tally.add('c', 100, true);
+  expect(tracker).toMatchObject({ files: 0, bytes: 0, bytesStored: 0 });
+  tally.done();
   tracker.store('a', 4);
   tracker.store('a', 8);
   tracker.store('b', 50);
   tracker.store('unknown', 7);
-  expect(tracker).toMatchObject({ files: 2, bytes: 15, bytesStored: 13 });
+  expect(tracker).toMatchObject({ files: 3, bytes: 115, bytesStored: 113 });
   // Read again from its start.
   tracker.store('a', 4);
-  expect(tracker.bytesStored).toBe(9);
-  tracker.scanned([{ path: 'c', size: 1 }]);
+  expect(tracker.bytesStored).toBe(109);
+  const next = tracker.count();
+  next.add('c', 1, false);
+  next.done();
   expect(tracker).toMatchObject({ files: 1, bytes: 1, bytesStored: 0 });
 });

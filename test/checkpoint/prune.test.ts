@@ -112,6 +112,7 @@ test.each(['before', 'after'] as const)(
       expect(call).toBeLessThan(30);
     }
   },
+  60_000,
 );
 
 test('a checkpoint taken between any two calls of it keeps all that it names, also a file that came back', async () => {

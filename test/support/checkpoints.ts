@@ -1,6 +1,6 @@
 import { systemClock, type Clock } from '../../src/base/clock.ts';
 import { createCheckpointer, type Checkpointer } from '../../src/checkpoint/checkpointer.ts';
-import { createReader } from '../../src/checkpoint/reader.ts';
+import { createReader, type Reader } from '../../src/checkpoint/reader.ts';
 import { restore, type RestoreResult } from '../../src/checkpoint/restore.ts';
 import type { SetOptions } from '../../src/checkpoint/scan.ts';
 import type { TransferLimits } from '../../src/checkpoint/transfer.ts';
@@ -22,6 +22,8 @@ export interface TestCheckpointerOptions {
   readonly set?: Partial<SetOptions>;
   readonly onNote?: (set: string, error: Error) => void;
   readonly limits?: TransferLimits;
+  /** In place of the shared one, to see or to disturb what is read. */
+  readonly reader?: Reader;
 }
 
 /** A checkpointer as a process of its own would have it, for one set called `job`. */
@@ -40,7 +42,7 @@ export function testCheckpointer(
       ...(indexDirectory !== undefined && { indexDirectory }),
       ...(limits !== undefined && { limits }),
     },
-    { store, clock, reader, ...(onNote !== undefined && { onNote }) },
+    { store, clock, reader: options.reader ?? reader, ...(onNote !== undefined && { onNote }) },
   );
 }
 
