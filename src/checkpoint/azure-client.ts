@@ -43,11 +43,16 @@ export interface AzureClientDependencies {
   readonly lookup: LookupFunction | undefined;
 }
 
+export interface StoreAttempt<T> extends Omit<Attempt<T>, 'patienceMs'> {
+  /** Never run twice at the same time: it fills memory of the caller's. */
+  readonly isAlone?: boolean;
+}
+
 /** The container, and the one way in which requests to it are made. */
 export interface AzureClient {
   readonly container: ContainerClient;
   /** Runs a request with the store's retries, time limits and errors. */
-  call<T>(attempt: Attempt<T>, signal: AbortSignal): Promise<T>;
+  call<T>(attempt: StoreAttempt<T>, signal: AbortSignal): Promise<T>;
   /** Throws `refused` for a name that could not be stored under itself. */
   blob(name: string): BlockBlobClient;
   /** One try of a request without the SDK, for use inside `call`. Throws `refused` as `blob` does. */
@@ -60,6 +65,10 @@ export interface AzureClient {
 
 // Far below the 4 minutes after which Azure's load balancers forget an idle connection without a word.
 const IDLE_CONNECTION_MS = 60_000;
+/** A request that takes so many times the slowest of late is taken for lost; a slow network slows all of them. */
+const PATIENCE = 3;
+/** The slowest of late is forgotten by this with each success. */
+const FORGETTING = 0.95;
 
 /**
  * One shared client over connections of our own: bounded, kept alive, never through a proxy, never redirected.
@@ -84,6 +93,8 @@ export function createAzureClient(
   const credentialPlace = credential.kind === 'identity' ? undefined : credential.place;
   const context = { ...target, host: new URL(target.containerUrl).host, credentialPlace };
   const container = new ContainerClient(`${target.containerUrl}${query}`, pipeline);
+  let slowestMs = 0;
+  const beside = { count: 0 };
   return {
     container,
     blob(name) {
@@ -102,16 +113,21 @@ export function createAzureClient(
       const run: typeof attempt.run = async (trySignal, number) => {
         // Fetched here, under the try's own time: inside the SDK one caller's abort would fail all that wait with it.
         await tokens?.token(trySignal);
-        return attempt.run(trySignal, number);
+        const startedAt = clock.monotonicMs();
+        const result = await attempt.run(trySignal, number);
+        slowestMs = Math.max(clock.monotonicMs() - startedAt, slowestMs * FORGETTING);
+        return result;
       };
+      const patienceMs = Math.max(options.limits.patienceMs, slowestMs * PATIENCE);
       return withRetries(
-        { ...attempt, run },
+        { ...attempt, run, ...(attempt.isAlone !== true && { patienceMs }) },
         options.limits,
         {
           clock,
           random,
           explain: (error) => explainAzureError(error, context),
           renew: async (renewSignal) => (tokens === undefined ? false : tokens.renew(renewSignal)),
+          beside,
         },
         signal,
       );

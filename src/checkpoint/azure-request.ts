@@ -132,13 +132,13 @@ export function createBlobRequester(
   return {
     async send(request, signal) {
       const ready = await signed(request, signal);
-      const answer = await window.run(signal, () => exchange(pool, ready, undefined));
+      const answer = await window.run(signal, () => exchange(pool, ready, undefined), isRefused);
       if (isGood(answer)) return answer.headers;
       throw badStatus(answer);
     },
     async receive(request, limits, signal) {
       const ready = await signed(request, signal);
-      const answer = await window.run(signal, () => exchange(pool, ready, limits));
+      const answer = await window.run(signal, () => exchange(pool, ready, limits), isRefused);
       if (!isGood(answer)) throw badStatus(answer);
       const { headers, content } = answer;
       return { headers, content };
@@ -161,6 +161,11 @@ interface Answer {
 
 function isGood({ status }: Answer): boolean {
   return status >= 200 && status < 300;
+}
+
+/** 503 ServerBusy, and 429 of what stands before it. */
+function isRefused({ status }: Answer): boolean {
+  return status === 503 || status === 429;
 }
 
 async function exchange(

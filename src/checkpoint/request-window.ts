@@ -1,10 +1,13 @@
-import type { Clock } from '../base/clock.ts';
+import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 
 /** How many requests go out at once, found out while they do. */
 export interface RequestWindow {
-  /** Runs `request` when there is room for it. Rejects with the signal's reason when that comes first. */
-  run<T>(signal: AbortSignal, request: () => Promise<T>): Promise<T>;
+  /**
+   * Runs `request` when there is room for it; `isRefused` tells answers of a server that has too much to do.
+   * Rejects with the signal's reason when that comes first.
+   */
+  run<T>(signal: AbortSignal, request: () => Promise<T>, isRefused?: (answer: T) => boolean): Promise<T>;
 }
 
 /**
@@ -14,12 +17,16 @@ export interface RequestWindow {
 const ROOM_AT_FIRST = 12;
 /** An answer that took no more than so many times the quickest one has not waited for others. */
 const UNHINDERED = 2;
+/** A request without an answer for so long gives its room to others, who may have better luck on another connection. */
+const STALLED_MS = 2000;
 
 /*
  * INVARIANTS
- * - Never more than `roomMax` requests under way; who waits gets in in the order of asking.
+ * - Never more than `roomMax` requests under way, stalled ones aside; who waits gets in in the order of asking.
  * - The room grows by one with each answer that came unhindered while somebody waited, so it doubles with every round
  *   trip as long as latency is what takes the time. Once the processor or the network is, it stays.
+ * - A refusal halves the room, once for all requests that were under way then; after that it grows by one with each
+ *   round trip. So many clients of one server share what it can do.
  */
 export function createRequestWindow(
   options: { readonly roomMax: number },
@@ -30,16 +37,17 @@ export function createRequestWindow(
   let room = Math.min(ROOM_AT_FIRST, options.roomMax);
   let inside = 0;
   let quickestMs = Infinity;
+  let shrunkAt = -Infinity;
 
   const admit = () => {
-    while (inside < room && waiting.length > 0) {
+    while (inside < Math.floor(room) && waiting.length > 0) {
       inside++;
       waiting.shift()?.();
     }
   };
   const enter = (signal: AbortSignal): Promise<void> => {
     if (signal.aborted) return Promise.reject(reasonOf(signal));
-    if (inside < room) {
+    if (inside < Math.floor(room)) {
       inside++;
       return Promise.resolve();
     }
@@ -57,20 +65,36 @@ export function createRequestWindow(
     });
   };
 
+  const shrink = (startedAt: MonotonicMs) => {
+    if (startedAt < shrunkAt) return;
+    shrunkAt = clock.monotonicMs();
+    room = Math.max(1, room / 2);
+  };
+  const grow = (tookMs: number) => {
+    quickestMs = Math.min(quickestMs, tookMs);
+    if (waiting.length === 0 || tookMs > quickestMs * UNHINDERED) return;
+    room = Math.min(room + (shrunkAt === -Infinity ? 1 : 1 / room), options.roomMax);
+  };
+
   return {
-    async run(signal, request) {
+    async run(signal, request, isRefused = () => false) {
       await enter(signal);
       const startedAt = clock.monotonicMs();
-      try {
-        const answer = await request();
-        const tookMs = clock.monotonicMs() - startedAt;
-        quickestMs = Math.min(quickestMs, tookMs);
-        if (waiting.length > 0 && tookMs <= quickestMs * UNHINDERED)
-          room = Math.min(room + 1, options.roomMax);
-        return answer;
-      } finally {
+      let isInside = true;
+      const leave = () => {
+        if (!isInside) return;
+        isInside = false;
         inside--;
         admit();
+      };
+      using _stalled = clock.timer(STALLED_MS, leave);
+      try {
+        const answer = await request();
+        if (isRefused(answer)) shrink(startedAt);
+        else grow(clock.monotonicMs() - startedAt);
+        return answer;
+      } finally {
+        leave();
       }
     },
   };

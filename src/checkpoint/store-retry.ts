@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 
-import { abandonOn, boundedSignal, sleep } from '../base/abort.ts';
+import { abandonOn, boundedSignal, childController, sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import type { StoreErrorCode } from './store.ts';
@@ -9,6 +9,10 @@ export interface RetryLimits {
   /** Milliseconds that one try may take, connecting and waiting for a free connection included. */
   readonly tryTimeoutMs: number;
   readonly triesMax: number;
+  /** The same for tries that a busy store refuses: those are cheap, and each store gets round to everybody. */
+  readonly throttledTriesMax: number;
+  /** A try that takes longer gets a second one beside it; see `Attempt.patienceMs`. */
+  readonly patienceMs: number;
   readonly firstDelayMs: number;
   readonly delayMsMax: number;
   /** A longer `Retry-After` is cut to this: a signal doesn't say how much time it has left. */
@@ -18,6 +22,8 @@ export interface RetryLimits {
 export const RETRY_DEFAULTS: RetryLimits = {
   tryTimeoutMs: 8000,
   triesMax: 5,
+  throttledTriesMax: 25,
+  patienceMs: 2000,
   firstDelayMs: 100,
   delayMsMax: 2000,
   retryAfterMsMax: 5000,
@@ -44,6 +50,11 @@ export interface Attempt<T> {
   readonly what: string;
   /** Added to the limit of each try, for what takes longer by its size. */
   readonly extraMs?: number;
+  /**
+   * After so long the attempt is run a second time beside the first, and whichever succeeds first counts: a connection
+   * that died without a word must not use up the window. Undefined: the two would get into each other's way.
+   */
+  readonly patienceMs?: number;
   /** `number` counts from 1: from 2 on, an earlier try may have taken effect unseen. */
   run(signal: AbortSignal, number: number): Promise<T>;
 }
@@ -55,7 +66,13 @@ export interface RetryDependencies {
   explain(error: unknown): Failure;
   /** Gets a new credential; false when there is no other than the one that was refused. */
   renew(signal: AbortSignal): Promise<boolean>;
+  /** Second tries beside the first that run now, over all attempts. */
+  readonly beside: { count: number };
 }
+
+/** On a network that is only slow second tries take the bandwidth of the first ones, so they are few. */
+const BESIDE_MAX = 2;
+const BESIDE_AGAIN_MS = 100;
 
 /**
  * Runs an attempt until it succeeds, can't, or the tries are used up.
@@ -72,13 +89,16 @@ export async function withRetries<T>(
   setMaxListeners(0, signal);
   let last: Failure | undefined;
   let renewed = false;
+  let throttled = 0;
   for (let number = 1; ; number++) {
     if (signal.aborted) throw aborted(attempt.what, signal, last);
     const outcome = await once(attempt, number, limits, dependencies, signal);
     if (outcome.kind === 'done') return outcome.value;
     last = outcome.failure;
     if (signal.aborted) throw aborted(attempt.what, signal, last);
-    if (last.retry.kind === 'never' || number >= limits.triesMax) throw failed(attempt.what, last, number);
+    if (last.code === 'throttled') throttled++;
+    const isUsedUp = number - throttled >= limits.triesMax || throttled >= limits.throttledTriesMax;
+    if (last.retry.kind === 'never' || isUsedUp) throw failed(attempt.what, last, number);
     if (last.retry.kind === 'renewed') {
       if (renewed || !(await renew(dependencies, limits, signal))) throw failed(attempt.what, last, number);
       renewed = true;
@@ -105,12 +125,59 @@ async function once<T>(
   const limitMs = limits.tryTimeoutMs + (attempt.extraMs ?? 0);
   using bounded = boundedSignal(dependencies.clock, limitMs, signal);
   try {
-    const value = await abandonOn(bounded.signal, attempt.run(bounded.signal, number));
-    return { kind: 'done', value };
+    return await firstSuccess(attempt, number, dependencies, bounded.signal);
   } catch (error) {
-    if (!bounded.signal.aborted) return { kind: 'failed', failure: dependencies.explain(error) };
+    if (!bounded.signal.aborted) throw error;
     const reason = `no answer within ${Math.round(limitMs)} ms`;
     return { kind: 'failed', failure: { code: 'timeout', reason, retry: { kind: 'backoff' } } };
+  }
+}
+
+/** Of the attempt, and where it takes too long of the same once more beside it. Who comes too late is aborted. */
+async function firstSuccess<T>(
+  attempt: Attempt<T>,
+  number: number,
+  { clock, explain, beside }: RetryDependencies,
+  signal: AbortSignal,
+): Promise<Outcome<T>> {
+  using ended = childController(signal);
+  const { promise, resolve, reject } = Promise.withResolvers<Outcome<T>>();
+  let underWay = 0;
+  let failure: Failure | undefined;
+  const begin = (as: number) => {
+    underWay++;
+    const onValue = (value: T) => {
+      // At once: nobody may send on from memory that the caller takes back.
+      ended.abort(new EvictdError('aborted', 'another try was quicker'));
+      resolve({ kind: 'done', value });
+    };
+    const onError = (error: unknown) => {
+      const explained = explain(error);
+      // A refusal can come from what the other one did; that shows when it is tried again.
+      if (failure === undefined || failure.retry.kind === 'never') failure = explained;
+      if (--underWay === 0) resolve({ kind: 'failed', failure });
+    };
+    attempt.run(ended.signal, as).then(onValue, onError).catch(reject);
+  };
+  let isBeside = false;
+  const beginBeside = () => {
+    if (underWay === 0) return;
+    if (beside.count >= BESIDE_MAX) {
+      timer = clock.timer(BESIDE_AGAIN_MS, beginBeside);
+      return;
+    }
+    beside.count++;
+    isBeside = true;
+    begin(number + 1);
+  };
+  begin(number);
+  let timer = attempt.patienceMs === undefined ? undefined : clock.timer(attempt.patienceMs, beginBeside);
+  try {
+    // The work may ignore its signal.
+    return await abandonOn(signal, promise);
+  } finally {
+    timer?.[Symbol.dispose]();
+    if (isBeside) beside.count--;
   }
 }
 
@@ -129,11 +196,13 @@ async function renew(
 }
 
 function delayMs(failure: Failure, number: number, limits: RetryLimits, random: () => number): number {
-  if (failure.retry.kind === 'after') return Math.min(failure.retry.delayMs, limits.retryAfterMsMax);
   if (failure.retry.kind === 'at-once' && number === 1) return 0;
   const capMs = Math.min(limits.delayMsMax, limits.firstDelayMs * 2 ** (number - 1));
-  // Between half and all of it, so that a fleet evicted together doesn't come back together.
-  return capMs * (0.5 + random() / 2);
+  // A fleet that is evicted together must not come back together: between half and all of it, and a time that the
+  // server names is the same for all, so that it is stretched to up to twice as long.
+  if (failure.retry.kind !== 'after') return capMs * (0.5 + random() / 2);
+  const afterMs = Math.min(failure.retry.delayMs, limits.retryAfterMsMax);
+  return afterMs + random() * Math.min(limits.delayMsMax, Math.max(afterMs, capMs));
 }
 
 function failed(what: string, failure: Failure, tries: number): EvictdError {

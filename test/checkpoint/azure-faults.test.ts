@@ -37,10 +37,10 @@ beforeEach(async () => {
 });
 afterEach(() => store.stop());
 
-function open(limits = {}, clock: Clock = systemClock): Promise<AzureBlobStore> {
+function open(limits = {}, clock: Clock = systemClock, random = Math.random()): Promise<AzureBlobStore> {
   return createAzureBlobStore(
     { url: proxy.url, auth: { kind: 'azurite' }, limits: { ...LIMITS, ...limits } },
-    { clock },
+    { clock, random: () => random },
   );
 }
 
@@ -81,12 +81,14 @@ test.each(['reset', 'drop-answer'] as const)('a connection lost by %s is tried a
 
 test('tries end, and the error says how often, what and why', async () => {
   const headers = { 'x-ms-error-code': 'ServerBusy', 'x-ms-request-id': 'abc-1' };
-  proxy.fail({ fault: { kind: 'status', status: 503, headers }, times: 9 });
-  await expect(store.stageBlock(name, BLOCK_ID, Buffer.from('x'), signal)).rejects.toMatchObject({
+  proxy.fail({ fault: { kind: 'status', status: 503, headers }, times: 99 });
+  const hurried = await open({ throttledTriesMax: 5 });
+  await expect(hurried.stageBlock(name, BLOCK_ID, Buffer.from('x'), signal)).rejects.toMatchObject({
     code: 'throttled',
     message: `could not stage a block of ${name}: HTTP 503 ServerBusy (request abc-1) (after 5 tries)`,
   });
   expect(proxy.requests).toHaveLength(5);
+  hurried.stop();
 });
 
 test('a server that accepts and says nothing costs one try, not the call', async () => {
@@ -98,6 +100,25 @@ test('a server that accepts and says nothing costs one try, not the call', async
   await expect(failed).rejects.toMatchObject({ code: 'timeout', message: expect.stringContaining('150 ms') });
   quick.stop();
 });
+
+test.each(['hang', 'hang-answer'] as const)(
+  'connections that die without a word (%s) do not use up the time of what goes over them',
+  async (kind) => {
+    const quick = await open({ tryTimeoutMs: 600_000, patienceMs: 50 });
+    // Each operation loses its first connection.
+    for (const match of [operations.stageBlock, operations.commit, operations.snapshot])
+      proxy.fail({ fault: { kind }, match });
+    await quick.stageBlock(name, BLOCK_ID, Buffer.from('x'), signal);
+    const { etag } = await quick.commitBlocks(name, [BLOCK_ID], write({ ifNone: true }), signal);
+    await quick.snapshot(name, etag, signal);
+    proxy.fail({ fault: { kind }, match: operations.head });
+    expect(await quick.head(name, signal)).toMatchObject({ etag });
+    expect(await content()).toBe('x');
+    for (const match of [operations.stageBlock, operations.commit, operations.snapshot])
+      expect(proxy.requests.filter(match).length).toBeGreaterThanOrEqual(2);
+    quick.stop();
+  },
+);
 
 test('an abort ends the call and its connection at once, also while it waits to try again', async () => {
   for (const fault of [
@@ -124,20 +145,21 @@ test('Retry-After is waited for, in seconds or as a date, and cut to its limit',
   const clock: Clock = {
     ...systemClock,
     timer(delayMs, fire) {
-      if (delayMs >= LIMITS.tryTimeoutMs && delayMs !== 2000 && delayMs !== 5000)
-        return systemClock.timer(delayMs, fire);
+      if (![3000, 6000].includes(delayMs)) return systemClock.timer(delayMs, fire);
       sleeps.push(delayMs);
       return systemClock.timer(0, fire);
     },
   };
-  const timed = await open({}, clock);
+  // Half of what is added at most.
+  const timed = await open({ delayMsMax: 2000 }, clock, 0.5);
   const date = 'Sat, 21 Nov 2026 10:00:00 GMT';
   const later = 'Sat, 21 Nov 2026 10:00:02 GMT';
   proxy.fail({ fault: { kind: 'status', status: 503, headers: { 'retry-after': '2' } } });
   proxy.fail({ fault: { kind: 'status', status: 429, headers: { 'retry-after': later, date } } });
   proxy.fail({ fault: { kind: 'status', status: 503, headers: { 'retry-after': '600' } } });
   await timed.stageBlock(name, BLOCK_ID, Buffer.from(''), signal);
-  expect(sleeps).toEqual([2000, 2000, 5000]);
+  // Stretched by 1, 1 and 1 s.
+  expect(sleeps).toEqual([3000, 3000, 6000]);
   timed.stop();
 });
 

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 
 import { systemClock, type Clock } from '../../src/base/clock.ts';
 import { RETRY_DEFAULTS, withRetries, type Failure } from '../../src/checkpoint/store-retry.ts';
@@ -34,6 +34,7 @@ async function run(failures: readonly Failure[], options: { renew?: () => boolea
       random: () => options.random ?? 1,
       explain: () => left.shift() ?? fail('refused', { kind: 'never' }),
       renew: async () => options.renew?.() ?? false,
+      beside: { count: 0 },
     },
     signal,
   ).catch((error: unknown) => error);
@@ -86,11 +87,112 @@ test('work that ignores its signal is left behind when its time is over', async 
   const deaf = withRetries(
     { what: 'wait', run: () => new Promise<never>(() => undefined) },
     { ...RETRY_DEFAULTS, tryTimeoutMs: 10, triesMax: 2, firstDelayMs: 1 },
-    { clock: systemClock, random: Math.random, explain, renew: async () => false },
+    { clock: systemClock, random: Math.random, explain, renew: async () => false, beside: { count: 0 } },
     signal,
   );
   await expect(deaf).rejects.toMatchObject({
     code: 'timeout',
     message: expect.stringContaining('after 2 tries'),
   });
+});
+
+test('a time that a busy server names is the same for all, so it is stretched', async () => {
+  const busy = fail('throttled', { kind: 'after', delayMs: 1000 });
+  expect((await run([busy, busy], { random: 0 })).pauses).toEqual([1000, 1000]);
+  expect((await run([busy, busy], { random: 0.5 })).pauses).toEqual([1500, 1500]);
+  const now = fail('throttled', { kind: 'after', delayMs: 0 });
+  expect((await run([now, now], { random: 0.5 })).pauses).toEqual([50, 100]);
+});
+
+test('tries that a busy server refuses are not counted with the others, but they end', async () => {
+  const busy = fail('throttled', { kind: 'after', delayMs: 10 });
+  const broken = fail('unavailable', { kind: 'backoff' });
+  const mixed = [...Array.from({ length: 20 }, () => busy), broken, broken];
+  expect(await run(mixed)).toMatchObject({ outcome: 'done', tries: 23 });
+  const never = Array.from({ length: 99 }, () => busy);
+  expect(await run(never)).toMatchObject({ outcome: { code: 'throttled' }, tries: 25 });
+});
+
+interface Beside {
+  readonly outcome: Promise<unknown>;
+  /** Settles the run with that number; from 1. */
+  readonly settle: (number: number, error?: string) => void;
+  readonly numbers: readonly number[];
+  readonly signals: readonly AbortSignal[];
+}
+
+/** An attempt whose runs end when the test says so; what is waited for comes at once. */
+function runBeside(patienceMs: number | undefined, beside = { count: 0 }): Beside {
+  const runs: { done(): void; fail(error: Error): void }[] = [];
+  const numbers: number[] = [];
+  const signals: AbortSignal[] = [];
+  const clock: Clock = {
+    ...systemClock,
+    timer: (delayMs, fire) => systemClock.timer(delayMs === LIMITS.tryTimeoutMs ? delayMs : 0, fire),
+  };
+  const outcome = withRetries(
+    {
+      what: 'do it',
+      ...(patienceMs !== undefined && { patienceMs }),
+      run: (runSignal, number) =>
+        new Promise((resolve, reject) => {
+          numbers.push(number);
+          signals.push(runSignal);
+          runs.push({ done: () => resolve(number), fail: reject });
+        }),
+    },
+    { ...LIMITS, triesMax: 2 },
+    {
+      clock,
+      random: () => 0,
+      explain: (error) => fail('network', { kind: String(error).includes('never') ? 'never' : 'backoff' }),
+      renew: async () => false,
+      beside,
+    },
+    signal,
+  ).catch((error: unknown) => error);
+  const settle = (number: number, error?: string) =>
+    error === undefined ? runs[number - 1]?.done() : runs[number - 1]?.fail(new Error(error));
+  return { outcome, settle, numbers, signals };
+}
+
+const began = (beside: Beside, count: number) => vi.waitFor(() => expect(beside.numbers).toHaveLength(count));
+
+test('a try without an answer gets a second one beside it, and who comes too late is aborted', async () => {
+  for (const winner of [1, 2]) {
+    const count = { count: 0 };
+    const beside = runBeside(2000, count);
+    await began(beside, 2);
+    expect(count.count).toBe(1);
+    beside.settle(winner);
+    expect(await beside.outcome).toBe(winner);
+    expect(beside.signals.every(({ aborted }) => aborted)).toBe(true);
+    expect(count.count).toBe(0);
+  }
+});
+
+test('the failure of one of two waits for the other, and a refusal that it may have caused is not final', async () => {
+  const first = runBeside(2000);
+  await began(first, 2);
+  first.settle(1, 'never');
+  first.settle(2);
+  expect(await first.outcome).toBe(2);
+  const both = runBeside(2000);
+  await began(both, 2);
+  both.settle(2, 'lost');
+  both.settle(1, 'never');
+  await vi.waitFor(() => expect(both.numbers.length).toBeGreaterThan(2));
+  both.settle(3);
+  expect(await both.outcome).toBe(2);
+});
+
+test('few second tries run at a time; the others’ turn comes', async () => {
+  const count = { count: 2 };
+  const beside = runBeside(2000, count);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(beside.numbers).toEqual([1]);
+  count.count = 1;
+  await began(beside, 2);
+  beside.settle(2);
+  expect(await beside.outcome).toBe(2);
 });

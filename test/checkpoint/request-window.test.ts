@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
 import { createRequestWindow } from '../../src/checkpoint/request-window.ts';
+import { never } from '../support/checkpoints.ts';
 
 interface Service {
   readonly underWay: () => number;
@@ -81,4 +82,50 @@ test('who waits leaves at the abort and takes no room; a failed request gives it
   const { signal } = new AbortController();
   await expect(window.run(signal, () => Promise.reject(new Error('broken')))).rejects.toThrow('broken');
   await expect(window.run(signal, async () => 'next')).resolves.toBe('next');
+});
+
+test('a refusal halves the room once for all that were under way, and then it grows by about one with each round', async () => {
+  let nowMs = 0;
+  const answers: ((isRefused: boolean) => void)[] = [];
+  const window = createRequestWindow(
+    { roomMax: 100 },
+    { clock: { ...systemClock, monotonicMs: () => nowMs } },
+  );
+  const all = Array.from({ length: 200 }, () =>
+    window.run(
+      never(),
+      () => new Promise<boolean>((resolve) => answers.push(resolve)),
+      (isRefused) => isRefused,
+    ),
+  );
+  let isDone = false;
+  void Promise.all(all).then(() => (isDone = true));
+  const refusals = [false, true, false, false, false, true];
+  const seen: number[] = [];
+  while (!isDone) {
+    await new Promise((resolve) => setImmediate(resolve));
+    seen.push(answers.length);
+    nowMs += 20;
+    const isRefused = refusals.shift() ?? false;
+    for (const answer of answers.splice(0)) answer(isRefused);
+  }
+  expect(seen.slice(0, 7)).toEqual([12, 24, 12, 12, 13, 14, 7]);
+});
+
+test('a request without an answer gives its room to others', async () => {
+  let isLate: (() => void) | undefined;
+  const timer = (_: number, fire: () => void) => {
+    isLate = fire;
+    return { [Symbol.dispose]: () => undefined };
+  };
+  const window = createRequestWindow({ roomMax: 1 }, { clock: { ...systemClock, timer } });
+  const { promise: silence, resolve } = Promise.withResolvers<string>();
+  const stuck = window.run(never(), () => silence);
+  const next = window.run(never(), async () => 'next');
+  await new Promise((resolved) => setImmediate(resolved));
+  isLate?.();
+  expect(await next).toBe('next');
+  resolve('at last');
+  expect(await stuck).toBe('at last');
+  expect(await window.run(never(), async () => 'more')).toBe('more');
 });
