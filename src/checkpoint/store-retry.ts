@@ -199,10 +199,10 @@ function delayMs(failure: Failure, number: number, limits: RetryLimits, random: 
   if (failure.retry.kind === 'at-once' && number === 1) return 0;
   const capMs = Math.min(limits.delayMsMax, limits.firstDelayMs * 2 ** (number - 1));
   // A fleet that is evicted together must not come back together: between half and all of it, and a time that the
-  // server names is the same for all, so that it is stretched to up to twice as long.
+  // server names is the same for all, so that it is stretched by up to a half, more with each try.
   if (failure.retry.kind !== 'after') return capMs * (0.5 + random() / 2);
   const afterMs = Math.min(failure.retry.delayMs, limits.retryAfterMsMax);
-  return afterMs + random() * Math.min(limits.delayMsMax, Math.max(afterMs, capMs));
+  return afterMs + random() * Math.min(limits.delayMsMax, Math.max(afterMs / 2, capMs));
 }
 
 function failed(what: string, failure: Failure, tries: number): EvictdError {

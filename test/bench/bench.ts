@@ -15,6 +15,7 @@ import {
 import { DELTA_HEADER, deltaRow, measureDeltas } from './deltas.ts';
 import { type NoticeToHook, measureNoticeToHook } from './notice-to-hook.ts';
 import { type Summary, table } from './statistics.ts';
+import { measureThrottled, THROTTLED_HEADER, type ThrottledResult, throttledRow } from './throttled.ts';
 import { compareUploads, UPLOAD_HEADER, type UploadComparison, uploadRows } from './uploads.ts';
 
 const NOTICES = 100;
@@ -46,6 +47,7 @@ async function main(args: readonly string[]): Promise<void> {
     console.log(`\n${table(DELTA_HEADER, [deltaRow(delta)])}`);
     results.push(delta);
   }
+  if (only('throttled')) results.push(...(await benchThrottled()));
   if (only('compression')) results.push(...(await benchCompression()));
   if (values.json === undefined) return;
   await writeFile(values.json, `${JSON.stringify({ version: 1, machine, benchmarks: results }, null, 2)}\n`);
@@ -59,6 +61,16 @@ async function benchCompression(): Promise<CompressionResult[]> {
     `\nCompression, per thread; ${size} from the notice to the commit, as it is → compressed, by link\n`,
   );
   console.log(table(COMPRESSION_HEADER, results.map(compressionRow)));
+  return results;
+}
+
+async function benchThrottled(): Promise<ThrottledResult[]> {
+  const results: ThrottledResult[] = [];
+  for await (const result of measureThrottled()) results.push(result);
+  console.log(
+    '\nA fleet evicted at once, blocks of 4 MiB, on one storage account; simulated time since the notice\n',
+  );
+  console.log(table(THROTTLED_HEADER, results.map(throttledRow)));
   return results;
 }
 

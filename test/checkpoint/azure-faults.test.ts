@@ -145,12 +145,11 @@ test('Retry-After is waited for, in seconds or as a date, and cut to its limit',
   const clock: Clock = {
     ...systemClock,
     timer(delayMs, fire) {
-      if (![3000, 6000].includes(delayMs)) return systemClock.timer(delayMs, fire);
+      if (![2500, 6000].includes(delayMs)) return systemClock.timer(delayMs, fire);
       sleeps.push(delayMs);
       return systemClock.timer(0, fire);
     },
   };
-  // Half of what is added at most.
   const timed = await open({ delayMsMax: 2000 }, clock, 0.5);
   const date = 'Sat, 21 Nov 2026 10:00:00 GMT';
   const later = 'Sat, 21 Nov 2026 10:00:02 GMT';
@@ -158,8 +157,8 @@ test('Retry-After is waited for, in seconds or as a date, and cut to its limit',
   proxy.fail({ fault: { kind: 'status', status: 429, headers: { 'retry-after': later, date } } });
   proxy.fail({ fault: { kind: 'status', status: 503, headers: { 'retry-after': '600' } } });
   await timed.stageBlock(name, BLOCK_ID, Buffer.from(''), signal);
-  // Stretched by 1, 1 and 1 s.
-  expect(sleeps).toEqual([3000, 3000, 6000]);
+  // Stretched by a quarter, or by half of the longest pause.
+  expect(sleeps).toEqual([2500, 2500, 6000]);
   timed.stop();
 });
 
