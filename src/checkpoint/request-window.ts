@@ -34,20 +34,18 @@ export function createRequestWindow(
 ): RequestWindow {
   const { clock } = dependencies;
   const waiting: (() => void)[] = [];
-  let room = Math.min(ROOM_AT_FIRST, options.roomMax);
+  const room = createRoom(options.roomMax, clock);
   let inside = 0;
-  let quickestMs = Infinity;
-  let shrunkAt = -Infinity;
 
   const admit = () => {
-    while (inside < Math.floor(room) && waiting.length > 0) {
+    while (inside < room.size() && waiting.length > 0) {
       inside++;
       waiting.shift()?.();
     }
   };
   const enter = (signal: AbortSignal): Promise<void> => {
     if (signal.aborted) return Promise.reject(reasonOf(signal));
-    if (inside < Math.floor(room)) {
+    if (inside < room.size()) {
       inside++;
       return Promise.resolve();
     }
@@ -65,17 +63,6 @@ export function createRequestWindow(
     });
   };
 
-  const shrink = (startedAt: MonotonicMs) => {
-    if (startedAt < shrunkAt) return;
-    shrunkAt = clock.monotonicMs();
-    room = Math.max(1, room / 2);
-  };
-  const grow = (tookMs: number) => {
-    quickestMs = Math.min(quickestMs, tookMs);
-    if (waiting.length === 0 || tookMs > quickestMs * UNHINDERED) return;
-    room = Math.min(room + (shrunkAt === -Infinity ? 1 : 1 / room), options.roomMax);
-  };
-
   return {
     async run(signal, request, isRefused = () => false) {
       await enter(signal);
@@ -90,12 +77,32 @@ export function createRequestWindow(
       using _stalled = clock.timer(STALLED_MS, leave);
       try {
         const answer = await request();
-        if (isRefused(answer)) shrink(startedAt);
-        else grow(clock.monotonicMs() - startedAt);
+        if (isRefused(answer)) room.shrink(startedAt);
+        else room.noteAnswer(clock.monotonicMs() - startedAt, waiting.length > 0);
         return answer;
       } finally {
         leave();
       }
+    },
+  };
+}
+
+function createRoom(roomMax: number, clock: Clock) {
+  let room = Math.min(ROOM_AT_FIRST, roomMax);
+  let quickestMs = Infinity;
+  let shrunkAt = -Infinity;
+  return {
+    size: () => Math.floor(room),
+    /** A request that went out at `startedAt` was refused. */
+    shrink(startedAt: MonotonicMs) {
+      if (startedAt < shrunkAt) return;
+      shrunkAt = clock.monotonicMs();
+      room = Math.max(1, room / 2);
+    },
+    noteAnswer(tookMs: number, isWanted: boolean) {
+      quickestMs = Math.min(quickestMs, tookMs);
+      if (!isWanted || tookMs > quickestMs * UNHINDERED) return;
+      room = Math.min(room + (shrunkAt === -Infinity ? 1 : 1 / room), roomMax);
     },
   };
 }

@@ -137,9 +137,10 @@ async function once<T>(
 async function firstSuccess<T>(
   attempt: Attempt<T>,
   number: number,
-  { clock, explain, beside }: RetryDependencies,
+  dependencies: RetryDependencies,
   signal: AbortSignal,
 ): Promise<Outcome<T>> {
+  const { clock, beside } = dependencies;
   using ended = childController(signal);
   const { promise, resolve, reject } = Promise.withResolvers<Outcome<T>>();
   let underWay = 0;
@@ -152,7 +153,7 @@ async function firstSuccess<T>(
       resolve({ kind: 'done', value });
     };
     const onError = (error: unknown) => {
-      const explained = explain(error);
+      const explained = dependencies.explain(error);
       // A refusal can come from what the other one did; that shows when it is tried again.
       if (failure === undefined || failure.retry.kind === 'never') failure = explained;
       if (--underWay === 0) resolve({ kind: 'failed', failure });

@@ -98,17 +98,19 @@ test('a refusal halves the room once for all that were under way, and then it gr
       (isRefused) => isRefused,
     ),
   );
-  let isDone = false;
-  void Promise.all(all).then(() => (isDone = true));
   const refusals = [false, true, false, false, false, true];
   const seen: number[] = [];
-  while (!isDone) {
+  const next = async () => {
     await new Promise((resolve) => setImmediate(resolve));
     seen.push(answers.length);
+    return answers.length > 0;
+  };
+  while (await next()) {
     nowMs += 20;
     const isRefused = refusals.shift() ?? false;
     for (const answer of answers.splice(0)) answer(isRefused);
   }
+  await Promise.all(all);
   expect(seen.slice(0, 7)).toEqual([12, 24, 12, 12, 13, 14, 7]);
 });
 
