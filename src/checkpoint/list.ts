@@ -1,7 +1,7 @@
 import { forEachLimit } from '../base/concurrency.ts';
 import { EvictdError } from '../base/errors.ts';
 import { keyPrefix } from './blob-name.ts';
-import { readManifest } from './manifest.ts';
+import { readManifestHead } from './manifest.ts';
 import type { BlobStore } from './store.ts';
 
 export type ListedCheckpoint = {
@@ -27,7 +27,7 @@ const LISTED_MAX = 1000;
 
 /**
  * The checkpoints of one set, or of all sets under the key: by set, the newest first, at most the newest 1,000.
- * A manifest that can't be read is listed as that; only the store's own errors reject.
+ * A manifest that can't be read is listed as that, though of large ones only the beginning is looked at; only the store's own errors reject.
  */
 export async function listCheckpoints(
   place: { readonly prefix: string; readonly key: string; readonly set?: string },
@@ -38,13 +38,8 @@ export async function listCheckpoints(
   const names = await listCheckpointNames(place, { store }, signal);
   names.sort((one, other) => (one.id < other.id ? 1 : -1));
   const listed: ListedCheckpoint[] = [];
-  await forEachLimit(names.slice(0, LISTED_MAX), MANIFESTS_IN_FLIGHT, signal, async ({ set, id }, inner) => {
-    const checkpoint = await describeCheckpoint(
-      store,
-      { prefix: place.prefix, key: place.key, set },
-      id,
-      inner,
-    );
+  await forEachLimit(names.slice(0, LISTED_MAX), MANIFESTS_IN_FLIGHT, signal, async (name, inner) => {
+    const checkpoint = await describeCheckpoint(store, { ...place, set: name.set }, name, inner);
     if (checkpoint !== undefined) listed.push(checkpoint);
   });
   return listed.sort((one, other) =>
@@ -55,6 +50,8 @@ export async function listCheckpoints(
 export interface CheckpointName {
   readonly set: string;
   readonly id: string;
+  /** Size of the manifest. */
+  readonly bytes: number;
 }
 
 /** Sets and ids, without looking into the manifests. */
@@ -66,9 +63,10 @@ export async function listCheckpointNames(
   const prefix = keyPrefix(place);
   const names: CheckpointName[] = [];
   const below = place.set === undefined ? prefix : `${prefix}${place.set}/checkpoints/`;
-  for await (const { name } of store.list(below, signal)) {
+  for await (const { name, bytes } of store.list(below, signal)) {
     const match = /^([^/]+)\/checkpoints\/(\d{8})\.json$/.exec(name.slice(prefix.length));
-    if (match?.[1] !== undefined && match[2] !== undefined) names.push({ set: match[1], id: match[2] });
+    if (match?.[1] !== undefined && match[2] !== undefined)
+      names.push({ set: match[1], id: match[2], bytes });
   }
   return names;
 }
@@ -76,12 +74,12 @@ export async function listCheckpointNames(
 async function describeCheckpoint(
   store: BlobStore,
   place: { readonly prefix: string; readonly key: string; readonly set: string },
-  id: string,
+  { set, id, bytes }: CheckpointName,
   signal: AbortSignal,
 ): Promise<ListedCheckpoint | undefined> {
-  const { set } = place;
   try {
-    const { createdAt, reason, totals, writer } = await readManifest(store, place, id, signal);
+    const head = await readManifestHead(store, place, { id, bytes }, signal);
+    const { createdAt, reason, totals, writer } = head;
     const { vmName, vmId } = writer;
     return { kind: 'usable', set, id, createdAt, reason, ...totals, vmName, vmId };
   } catch (error) {

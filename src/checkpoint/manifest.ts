@@ -1,9 +1,22 @@
-import { EvictdError, isErrno } from '../base/errors.ts';
+import type { z } from 'zod';
+
+import { EvictdError } from '../base/errors.ts';
+import { forEachInSlices } from '../base/slices.ts';
 import { blockCount } from './block-size.ts';
 import { CHECKPOINTS, setPrefix } from './blob-name.ts';
 import type { SetPlace } from './blob-name.ts';
+import { decodeHead, decodeManifest, MANIFEST_BYTES_MAX } from './manifest-format.ts';
+import type { Bad, EntryList } from './manifest-format.ts';
 import { pathProblem, quotePath } from './path-name.ts';
-import { ENTRIES_MAX, Manifest } from './schema.ts';
+import {
+  ENTRIES_MAX,
+  ManifestDirectory,
+  ManifestFile,
+  ManifestHardLink,
+  ManifestHead,
+  ManifestSymlink,
+} from './schema.ts';
+import type { Manifest } from './schema.ts';
 import type { BlobStore } from './store.ts';
 import { frameBytesMax } from './zstd-frame.ts';
 
@@ -13,7 +26,6 @@ import { frameBytesMax } from './zstd-frame.ts';
  * only ever written with `If-None-Match: *`, one of them gets it and the other one a conflict.
  */
 
-export const MANIFEST_BYTES_MAX = 128 * 1024 ** 2;
 const ID = /^\d{8}$/;
 
 export function isCheckpointId(id: string): boolean {
@@ -68,72 +80,104 @@ export async function readManifest(
   signal: AbortSignal,
 ): Promise<Manifest> {
   const name = setPrefix(place) + manifestName(id);
-  return parseManifest(await store.read(name, { bytesMax: MANIFEST_BYTES_MAX }, signal), name, {
-    ...place,
-    id,
-  });
+  const body = await store.read(name, { bytesMax: MANIFEST_BYTES_MAX }, signal);
+  return parseManifest(body, name, { ...place, id }, signal);
 }
 
-/** Throws `manifest-too-large`. */
-export function serializeManifest(manifest: Manifest): Buffer {
-  const { files, directories, symlinks, hardLinks } = manifest;
-  const entries = files.length + directories.length + symlinks.length + hardLinks.length;
-  const body = entries <= ENTRIES_MAX ? Buffer.from(JSON.stringify(manifest), 'utf8') : undefined;
-  if (body !== undefined && body.length <= MANIFEST_BYTES_MAX) return body;
-  throw new EvictdError(
-    'manifest-too-large',
-    `the checkpoint set ${manifest.set} has too many files for one checkpoint: ${entries} entries`,
-    { remedy: `split it into several sets of at most ${ENTRIES_MAX} entries, or pack the files` },
-  );
+/** A head is far smaller, and a manifest of so many bytes is checked in no time. */
+const HEAD_BYTES = 256 * 1024;
+
+/**
+ * What a manifest says of its checkpoint as a whole, without fetching and checking the entries of a large one.
+ * `bytes` is its size. Rejects as `readManifest` does.
+ */
+export async function readManifestHead(
+  store: BlobStore,
+  place: SetPlace,
+  { id, bytes }: { readonly id: string; readonly bytes: number },
+  signal: AbortSignal,
+): Promise<ManifestHead> {
+  if (bytes <= HEAD_BYTES) return readManifest(store, place, id, signal);
+  const name = setPrefix(place) + manifestName(id);
+  const range = { offset: 0, count: HEAD_BYTES };
+  const start = await store.read(name, { range, bytesMax: HEAD_BYTES }, signal);
+  const head = decodeHead(start);
+  return head === undefined
+    ? readManifest(store, place, id, signal)
+    : checkHead(head, name, { ...place, id }, badManifest(name));
 }
 
 /**
  * Checks everything that a restore or a later checkpoint relies on.
- * Throws `bad-manifest` (naming the blob and the place in it) or `manifest-version`.
+ * Rejects `bad-manifest` (naming the blob and the place in it) or `manifest-version`.
  */
-export function parseManifest(
+export async function parseManifest(
   body: Uint8Array,
   name: string,
   expected: { set: string; id: string },
-): Manifest {
-  const bad = (detail: string) =>
-    new EvictdError('bad-manifest', `the manifest ${name} can't be used: ${detail}`, {
-      remedy: 'restore an older checkpoint with --at; evictd checkpoints lists them',
-    });
-  const json = parseJson(body, bad);
+  signal: AbortSignal,
+): Promise<Manifest> {
+  const bad = badManifest(name);
+  const { head, entries } = decodeManifest(body, bad);
+  const lists = { files: [], directories: [], symlinks: [], hardLinks: [] };
+  const manifest: Manifest = { ...checkHead(head, name, expected, bad), ...lists };
+  let count = 0;
+  await forEachInSlices(
+    entries,
+    ([list, entry]) => {
+      if (++count > ENTRIES_MAX) throw bad(`it has more than ${ENTRIES_MAX} entries`);
+      addEntry(manifest, list, entry, bad);
+    },
+    signal,
+  );
+  await checkEntries(manifest, bad, signal);
+  return manifest;
+}
+
+function checkHead(
+  json: unknown,
+  name: string,
+  expected: { set: string; id: string },
+  bad: Bad,
+): ManifestHead {
   if (isNewerVersion(json)) {
     throw new EvictdError(
       'manifest-version',
       `the manifest ${name} was written by a newer version of evictd`,
-      {
-        remedy: 'install that version or a newer one',
-      },
+      { remedy: 'install that version or a newer one' },
     );
   }
-  const parsed = Manifest.safeParse(json);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    throw bad(`${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'not a manifest'}`);
-  }
-  const manifest = parsed.data;
-  if (manifest.set !== expected.set) throw bad(`it belongs to the set ${JSON.stringify(manifest.set)}`);
-  if (manifest.id !== expected.id)
-    throw bad(`it says that it is the checkpoint ${JSON.stringify(manifest.id)}`);
-  checkEntries(manifest, bad);
-  return manifest;
+  const head = checked(ManifestHead.safeParse(json), [], bad);
+  if (head.set !== expected.set) throw bad(`it belongs to the set ${JSON.stringify(head.set)}`);
+  if (head.id !== expected.id) throw bad(`it says that it is the checkpoint ${JSON.stringify(head.id)}`);
+  return head;
 }
 
-type Bad = (detail: string) => EvictdError;
-
-function parseJson(body: Uint8Array, bad: Bad): unknown {
-  try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
-  } catch (error) {
-    if (error instanceof SyntaxError || isErrno(error, 'ERR_ENCODING_INVALID_ENCODED_DATA')) {
-      throw bad('it is not JSON');
-    }
-    throw error;
+function addEntry(manifest: Manifest, list: EntryList, entry: unknown, bad: Bad): void {
+  const place = [list, manifest[list].length];
+  switch (list) {
+    case 'files':
+      return void manifest.files.push(checked(ManifestFile.safeParse(entry), place, bad));
+    case 'directories':
+      return void manifest.directories.push(checked(ManifestDirectory.safeParse(entry), place, bad));
+    case 'symlinks':
+      return void manifest.symlinks.push(checked(ManifestSymlink.safeParse(entry), place, bad));
+    case 'hardLinks':
+      return void manifest.hardLinks.push(checked(ManifestHardLink.safeParse(entry), place, bad));
   }
+}
+
+function checked<T>(parsed: z.ZodSafeParseResult<T>, place: readonly (string | number)[], bad: Bad): T {
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw bad(`${[...place, ...(issue?.path ?? [])].join('.')}: ${issue?.message ?? 'not a manifest'}`);
+}
+
+function badManifest(name: string): Bad {
+  return (detail) =>
+    new EvictdError('bad-manifest', `the manifest ${name} can't be used: ${detail}`, {
+      remedy: 'restore an older checkpoint with --at; evictd checkpoints lists them',
+    });
 }
 
 function isNewerVersion(json: unknown): boolean {
@@ -146,43 +190,52 @@ function isNewerVersion(json: unknown): boolean {
   );
 }
 
-function checkEntries(manifest: Manifest, bad: Bad): void {
+async function checkEntries(manifest: Manifest, bad: Bad, signal: AbortSignal): Promise<void> {
   const entries = [...manifest.files, ...manifest.directories, ...manifest.symlinks, ...manifest.hardLinks];
-  if (entries.length > ENTRIES_MAX) throw bad(`it has more than ${ENTRIES_MAX} entries`);
   const paths = new Set<string>();
-  for (const { path } of entries) {
+  const checkPath = ({ path }: { readonly path: string }) => {
     const problem = pathProblem(path);
     if (problem !== undefined) throw bad(`the path ${quotePath(path)} ${problem}`);
     if (paths.has(path)) throw bad(`the path ${quotePath(path)} is there twice`);
     paths.add(path);
-  }
+  };
+  await forEachInSlices(entries, checkPath, signal);
   const folders = new Set(manifest.directories.map(({ path }) => path));
-  for (const { path } of entries) {
+  const checkParents = ({ path }: { readonly path: string }) => {
     // A file or a link as somebody's parent would lead what is below it to another place.
     for (let end = path.lastIndexOf('/'); end !== -1; end = path.lastIndexOf('/', end - 1)) {
       const parent = path.slice(0, end);
       if (!folders.has(parent))
         throw bad(`${quotePath(parent)}, which holds ${quotePath(path)}, is not a folder`);
     }
-  }
-  const files = new Set(manifest.files.map(({ path }) => path));
+  };
+  await forEachInSlices(entries, checkParents, signal);
+  const files = new Set<string>();
+  await forEachInSlices(
+    manifest.files,
+    (file) => {
+      checkBlocks(file, bad);
+      files.add(file.path);
+    },
+    signal,
+  );
   for (const { path, target } of manifest.hardLinks) {
     if (!files.has(target))
       throw bad(`${quotePath(path)} is a hard link to ${quotePath(target)}, which is no file of it`);
   }
-  for (const { path, size, blockSize, blocks, zstd = [] } of manifest.files) {
-    if (
-      zstd.length > 0 &&
-      (zstd.length !== blocks.length || zstd.some((bytes) => bytes > frameBytesMax(blockSize)))
-    )
-      throw bad(`the compressed blocks of ${quotePath(path)} don't fit its size`);
-    if (blocks.length !== blockCount(size, blockSize)) {
-      throw bad(
-        `${quotePath(path)} has ${blocks.length} blocks, its size says ${blockCount(size, blockSize)}`,
-      );
-    }
-  }
   for (const { path, target } of manifest.symlinks) {
     if (target.includes('\0')) throw bad(`the target of the link ${quotePath(path)} holds a NUL`);
+  }
+}
+
+function checkBlocks({ path, size, blockSize, blocks, zstd = [] }: ManifestFile, bad: Bad): void {
+  if (
+    zstd.length > 0 &&
+    (zstd.length !== blocks.length || zstd.some((bytes) => bytes > frameBytesMax(blockSize)))
+  ) {
+    throw bad(`the compressed blocks of ${quotePath(path)} don't fit its size`);
+  }
+  if (blocks.length !== blockCount(size, blockSize)) {
+    throw bad(`${quotePath(path)} has ${blocks.length} blocks, its size says ${blockCount(size, blockSize)}`);
   }
 }

@@ -68,7 +68,8 @@ export const ManifestHardLink = z.object({
 });
 export type ManifestHardLink = z.infer<typeof ManifestHardLink>;
 
-export const Manifest = z.object({
+/** A manifest without its entries. */
+export const ManifestHead = z.object({
   /** 2 has compressed files, which a reader that only knows 1 would take for damaged ones. */
   version: z.literal([1, 2]),
   id: z.string().max(64),
@@ -88,13 +89,16 @@ export const Manifest = z.object({
   totals: z.object({ files: Size, bytes: Size, bytesSent: Size }),
   /** Files that were being written to: whole, but each of a moment of its own. */
   filesChanging: Size,
-  files: z.array(ManifestFile).max(ENTRIES_MAX),
-  directories: z.array(ManifestDirectory).max(ENTRIES_MAX),
-  symlinks: z.array(ManifestSymlink).max(ENTRIES_MAX),
   root: ManifestRoot.optional(),
-  hardLinks: z.array(ManifestHardLink).max(ENTRIES_MAX).default([]),
 });
-export type Manifest = z.infer<typeof Manifest>;
+export type ManifestHead = z.infer<typeof ManifestHead>;
+
+export interface Manifest extends ManifestHead {
+  readonly files: ManifestFile[];
+  readonly directories: ManifestDirectory[];
+  readonly symlinks: ManifestSymlink[];
+  readonly hardLinks: ManifestHardLink[];
+}
 
 /** In a folder that was restored; see restore-marker.ts. */
 export const RestoreMarker = z.object({

@@ -1,6 +1,7 @@
 import { conflict, isConflict, metadataOf } from './commit-file.ts';
 import type { CommitContext } from './commit-file.ts';
-import { manifestName, serializeManifest } from './manifest.ts';
+import { manifestName } from './manifest.ts';
+import { encodeManifest } from './manifest-format.ts';
 import type { Manifest } from './schema.ts';
 import type { Scan } from './scan.ts';
 import type { StoredSet } from './stored-blobs.ts';
@@ -21,7 +22,8 @@ export async function writeManifest(
     const current = context();
     const name = current.prefix + manifestName(current.id);
     const version = content.files.some(({ zstd }) => zstd !== undefined) ? 2 : 1;
-    const body = serializeManifest({ version, id: current.id, parent: base.parent ?? null, ...content });
+    const manifest = { version, id: current.id, parent: base.parent ?? null, ...content } as const;
+    const body = await encodeManifest(manifest, signal);
     try {
       await current.transfer.request(signal, () =>
         current.store.put(

@@ -13,6 +13,7 @@ import {
   measureCompression,
 } from './compression.ts';
 import { DELTA_HEADER, deltaRow, measureDeltas } from './deltas.ts';
+import { MANY_FILES_HEADER, manyFilesRow, measureManyFiles } from './many-files.ts';
 import { type NoticeToHook, measureNoticeToHook } from './notice-to-hook.ts';
 import { type Summary, table } from './statistics.ts';
 import { measureThrottled, THROTTLED_HEADER, type ThrottledResult, throttledRow } from './throttled.ts';
@@ -49,6 +50,12 @@ async function main(args: readonly string[]): Promise<void> {
   }
   if (only('throttled')) results.push(...(await benchThrottled()));
   if (only('compression')) results.push(...(await benchCompression()));
+  if (only('many-files')) {
+    for await (const row of measureManyFiles()) {
+      console.log(`\n${table(MANY_FILES_HEADER, [manyFilesRow(row)])}`);
+      results.push(row);
+    }
+  }
   if (values.json === undefined) return;
   await writeFile(values.json, `${JSON.stringify({ version: 1, machine, benchmarks: results }, null, 2)}\n`);
 }

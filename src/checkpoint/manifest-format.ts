@@ -1,0 +1,138 @@
+import { isUtf8 } from 'node:buffer';
+
+import { EvictdError } from '../base/errors.ts';
+import { forEachInSlices } from '../base/slices.ts';
+import { ENTRIES_MAX } from './schema.ts';
+import type { Manifest } from './schema.ts';
+
+/*
+ * A manifest is one JSON object, written with a line for its head and one for each entry:
+ *
+ *     {"version":1,…,"files":[
+ *     {"path":"a",…},
+ *     {"path":"b",…}
+ *     ],"directories":[
+ *     ],"symlinks":[
+ *     ],"hardLinks":[
+ *     ]}
+ *
+ * So it can be written and read line by line, without holding up the polls, and the head without the rest. Any other
+ * spelling of the same object is read as well, as a whole.
+ */
+
+export const MANIFEST_BYTES_MAX = 128 * 1024 ** 2;
+export const ENTRY_LISTS = ['files', 'directories', 'symlinks', 'hardLinks'] as const;
+export type EntryList = (typeof ENTRY_LISTS)[number];
+export type Bad = (detail: string) => EvictdError;
+
+const PIECE_CHARACTERS = 1024 ** 2;
+const HEAD_END = ',"files":[';
+const NEWLINE = 0x0a;
+
+/** Rejects `manifest-too-large`. */
+export async function encodeManifest(manifest: Manifest, signal: AbortSignal): Promise<Uint8Array> {
+  const { files, directories, symlinks, hardLinks, ...head } = manifest;
+  const lists = { files, directories, symlinks, hardLinks };
+  const count = ENTRY_LISTS.reduce((sum, list) => sum + lists[list].length, 0);
+  if (count > ENTRIES_MAX) throw tooLarge(manifest.set, count);
+  const pieces: Buffer[] = [];
+  let bytes = 0;
+  let text = JSON.stringify(head).slice(0, -1);
+  const flush = () => {
+    const piece = Buffer.from(text, 'utf8');
+    text = '';
+    bytes += piece.length;
+    if (bytes > MANIFEST_BYTES_MAX) throw tooLarge(manifest.set, count);
+    pieces.push(piece);
+  };
+  for (const list of ENTRY_LISTS) {
+    text += `${list === 'files' ? '' : '\n]'},"${list}":[`;
+    let separator = '\n';
+    const add = (entry: object) => {
+      text += separator + JSON.stringify(entry);
+      separator = ',\n';
+      if (text.length > PIECE_CHARACTERS) flush();
+    };
+    await forEachInSlices(lists[list], add, signal);
+  }
+  text += '\n]}\n';
+  flush();
+  const body = Buffer.allocUnsafeSlow(bytes);
+  let at = 0;
+  await forEachInSlices(pieces, (piece) => void (at += piece.copy(body, at)), signal, 8);
+  return body;
+}
+
+function tooLarge(set: string, entries: number): EvictdError {
+  return new EvictdError(
+    'manifest-too-large',
+    `the checkpoint set ${set} has too many files for one checkpoint: ${entries} entries`,
+    { remedy: `split it into several sets of at most ${ENTRIES_MAX} entries, or pack the files` },
+  );
+}
+
+export interface DecodedManifest {
+  readonly head: unknown;
+  /** Decoded while it is asked for; throws what `bad` makes. */
+  readonly entries: Iterable<readonly [list: EntryList, entry: unknown]>;
+}
+
+export function decodeManifest(body: Uint8Array, bad: Bad): DecodedManifest {
+  if (!isUtf8(body)) throw bad('it is not JSON');
+  const head = decodeHead(body);
+  if (head !== undefined) return { head, entries: entriesOfLines(body, bad) };
+  const json = parse(textOf(body));
+  if (json === undefined) throw bad('it is not JSON');
+  return { head: json, entries: entriesOf(json, bad) };
+}
+
+/** The head, if `start` holds all of its line; undefined where it isn't written in lines. */
+export function decodeHead(start: Uint8Array): unknown {
+  const end = start.indexOf(NEWLINE);
+  const line = end === -1 ? '' : textOf(start.subarray(0, end));
+  return line.endsWith(HEAD_END) ? parse(`${line.slice(0, -HEAD_END.length)}}`) : undefined;
+}
+
+function* entriesOfLines(body: Uint8Array, bad: Bad): DecodedManifest['entries'] {
+  let at = body.indexOf(NEWLINE) + 1;
+  for (const [index, list] of ENTRY_LISTS.entries()) {
+    const next = ENTRY_LISTS[index + 1];
+    const endOfList = next === undefined ? ']}' : `],"${next}":[`;
+    for (;;) {
+      const end = body.indexOf(NEWLINE, at);
+      if (end === -1) throw bad('it is not complete');
+      const line = textOf(body.subarray(at, end));
+      at = end + 1;
+      if (line === endOfList) break;
+      const entry = parse(line.endsWith(',') ? line.slice(0, -1) : line);
+      if (entry === undefined) throw bad(`a line of its ${list} is not JSON`);
+      yield [list, entry];
+    }
+  }
+  if (at !== body.length) throw bad('something follows its end');
+}
+
+function* entriesOf(json: unknown, bad: Bad): DecodedManifest['entries'] {
+  if (typeof json !== 'object' || json === null) return;
+  for (const list of ENTRY_LISTS) {
+    const entries: unknown = Object.hasOwn(json, list) ? Reflect.get(json, list) : undefined;
+    // Manifests of the first days have no hard links.
+    if (entries === undefined && list === 'hardLinks') continue;
+    if (!Array.isArray(entries)) throw bad(`${list}: it is no list`);
+    for (const entry of entries) yield [list, entry];
+  }
+}
+
+/** Undefined: it is not JSON. */
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
+}
