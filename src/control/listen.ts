@@ -28,8 +28,11 @@ export async function listen(server: Server, { socket, group }: ListenOptions): 
     });
     await chmod(socket, SOCKET_MODE);
     const gid = await groupId(group);
-    // Only root may give a file to a group that it isn't in; without it the owner is the only one to connect.
-    if (gid !== undefined && process.getuid?.() === 0) await chown(socket, 0, gid);
+    // A folder with the setgid bit has given it already. Otherwise only root may give a file to a group that it isn't
+    // in; without it the owner is the only one to connect.
+    if (gid !== undefined && process.getuid?.() === 0 && (await lstat(socket)).gid !== gid) {
+      await chown(socket, 0, gid);
+    }
   } catch (error) {
     if (error instanceof EvictdError) throw error;
     // EEXIST: mkdir found something else where the folder should be.

@@ -33,9 +33,15 @@ export interface HookRequest {
   readonly drill: boolean;
 }
 
+/** Code of an abort's reason: nobody waits for the result any more, and what can go on without the daemon may. */
+export const DAEMON_ENDS = 'daemon-ends';
+
 /** Runs hooks; every hook it starts is over, with all of its process group, when `run` settles. */
 export interface HookRunner {
-  /** Never rejects. Aborting the signal ends the hook like its timeout does (TERM, then KILL). */
+  /**
+   * Never rejects. Aborting the signal ends the hook like its timeout does (TERM, then KILL). With `DAEMON_ENDS` as
+   * its reason a hook that outlives the daemon is left alone.
+   */
   run(request: HookRequest, signal: AbortSignal): Promise<HookResult>;
 }
 

@@ -18,6 +18,7 @@ import { configuredVmName } from './policy.ts';
 import { type PollLog, createIdentityLog, createPollLog } from './poll-log.ts';
 import { recall } from './recall.ts';
 import type { StatusTeller } from './status-line.ts';
+import type { SystemdDrain } from './systemd-drain.ts';
 import { wireCheckpoints } from './wire-checkpoints.ts';
 import { type Clients, withRegistered } from './wire-control.ts';
 import { type HookSources, wireHooks } from './wire-hooks.ts';
@@ -39,6 +40,7 @@ export interface DaemonDependencies {
 /** Those who hear what goes on. */
 export interface Listeners {
   readonly teller: StatusTeller;
+  readonly systemd: SystemdDrain;
   readonly metrics: Metrics | undefined;
   readonly clients: Clients;
 }
@@ -59,7 +61,7 @@ export interface Assembly {
 export async function assemble(
   { config, dryRun, env }: DaemonOptions,
   { clock, log, logLines }: DaemonDependencies,
-  { teller, metrics, clients }: Listeners,
+  { teller, systemd, metrics, clients }: Listeners,
 ): Promise<Assembly> {
   const exit = Promise.withResolvers<void>();
   const bootId = await readBootId();
@@ -100,6 +102,7 @@ export async function assemble(
     reportContext: () => ({ state: loop.state(), evictdVersion: buildInfo().version, logLines: logLines() }),
     onNote: (note) => {
       teller.tell(() => loop.state());
+      systemd.follow(loop.state());
       announce(note, loop.state(), clock, (event, data) => clients.hub.broadcast(event, data));
     },
     onExit: exit.resolve,

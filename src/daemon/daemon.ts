@@ -1,8 +1,9 @@
 import { boundedSignal, sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
-import { EvictdError } from '../base/errors.ts';
+import { EvictdError, messageOf } from '../base/errors.ts';
 import { buildInfo } from '../base/version.ts';
 import { type ControlServer, startControlServer } from '../control/server.ts';
+import { mayMakeUnits } from '../hooks/manager.ts';
 import { type Poller, startPoller } from '../imds/poller.ts';
 import type { Metrics, Snapshot } from '../observe/metrics.ts';
 import { type ServiceNotifier, createServiceNotifier } from '../observe/systemd.ts';
@@ -10,6 +11,7 @@ import { type Assembly, type DaemonDependencies, type DaemonOptions, assemble } 
 import { loadMetrics, startEndpoints } from './endpoints.ts';
 import { createStatusTeller, statusLine } from './status-line.ts';
 import { phaseOf, statusOf, windowLeftMs } from './status.ts';
+import { NO_SYSTEMD_DRAIN, type SystemdDrain, createSystemdDrain } from './systemd-drain.ts';
 import { type Clients, controlHandlers, createClients } from './wire-control.ts';
 
 const HOOKS_REFRESH_MS = 5000;
@@ -52,8 +54,9 @@ export async function runDaemon(
     clock: dependencies.clock,
     show: (line) => void notifier.status(line),
   });
+  using systemd = followDrain(options, dependencies);
   try {
-    const parts = await assemble(options, dependencies, { teller, metrics, clients });
+    const parts = await assemble(options, dependencies, { teller, systemd, metrics, clients });
     const now: Running = { parts, poller: startPolling(options, dependencies, parts, metrics) };
     running = now;
     await using _endpoints = startEndpoints(
@@ -186,6 +189,13 @@ function snapshotOf(clock: Clock, { parts, poller }: Running): Snapshot {
     storeReady: parts.checkpoints?.status().ready,
     wallNow: clock.wallMs(),
   };
+}
+
+function followDrain({ dryRun, env }: DaemonOptions, { clock, log }: DaemonDependencies): SystemdDrain {
+  if (dryRun || !mayMakeUnits(env)) return NO_SYSTEMD_DRAIN;
+  const onFailure = (error: unknown) =>
+    log.warn('systemd does not do its part of the drain, continuing', { detail: messageOf(error) });
+  return createSystemdDrain({ clock, onFailure });
 }
 
 /** Fed to the watchdog: polls are being sent, and what comes in is decided on. */

@@ -1,5 +1,7 @@
 import { boundedSignal } from '../base/abort.ts';
 import type { Clock, MonotonicMs } from '../base/clock.ts';
+import { EvictdError } from '../base/errors.ts';
+import { DAEMON_ENDS } from '../core/ports.ts';
 
 export type OperationKind = 'hook' | 'upload';
 
@@ -60,7 +62,8 @@ export function createOperations(clock: Clock, onBug: (error: unknown) => void):
       for (const one of of(drainId, kind)) one.abort.abort();
     },
     async stop() {
-      for (const one of running) one.abort.abort();
+      const reason = new EvictdError(DAEMON_ENDS, 'evictd ends');
+      for (const one of running) one.abort.abort(reason);
       await Promise.all([...running].map(({ settled }) => settled));
     },
   };

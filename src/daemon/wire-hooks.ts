@@ -6,6 +6,7 @@ import type { HookRunner } from '../core/ports.ts';
 import type { Policy } from '../core/policy.ts';
 import { findHookFaults } from '../hooks/check.ts';
 import { listHooksDirectory, type HooksDirectory } from '../hooks/hooks-directory.ts';
+import { mayMakeUnits } from '../hooks/manager.ts';
 import { type CommandHook, type HookOutputLine, createHookRunner } from '../hooks/runner.ts';
 import { type SystemdHook, createSystemdRunner } from '../hooks/systemd-runner.ts';
 import type { Log } from '../observe/log.ts';
@@ -94,11 +95,15 @@ function runnerByKind(
 ): HookRunner {
   const onOutput = ({ hook, stream, text }: HookOutputLine) =>
     log.info('hook output', { hook, stream, text });
+  const asUnits = mayMakeUnits(env);
   const runners: Readonly<Record<HookKind, HookRunner>> = {
     // The hooks are asked for at each start, since those of hooksDir come and go.
     run: {
       run: (request, signal) =>
-        createHookRunner({ hooks: commands() }, { clock, environment: env, onOutput }).run(request, signal),
+        createHookRunner({ hooks: commands(), asUnits }, { clock, environment: env, onOutput }).run(
+          request,
+          signal,
+        ),
     },
     systemd: createSystemdRunner(systemdHooks(config), { clock }),
     http: refusing('http'),

@@ -28,6 +28,8 @@ export interface HookTimes {
 
 interface PrepareDependencies {
   readonly clock: Clock;
+  /** It becomes a unit: systemd sees to the user, and to what an earlier attempt left. */
+  readonly isUnit: boolean;
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
@@ -73,15 +75,15 @@ async function inspect(
   hook: CommandHook,
   request: HookRequest,
   times: HookTimes,
-  { clock, environment }: PrepareDependencies,
+  { clock, environment, isUnit }: PrepareDependencies,
   signal: AbortSignal,
 ) {
   signal.throwIfAborted();
-  if (request.attempt > 1) {
+  if (request.attempt > 1 && !isUnit) {
     await reapLeftovers({ eventId: request.event.id, hook: hook.name }, times.graceMs, clock, signal);
   }
   const { account, file } = await inspectProgram(hook, environment['PATH'], signal);
-  return { account, file, act: await actAs(account, file, hook.run) };
+  return { account, file, act: await actAs(isUnit ? undefined : account, file, hook.run) };
 }
 
 /** What would run, and as whom. Rejects with `hook-refused` or `hook-start` when it can't or mustn't. */

@@ -3,6 +3,7 @@ import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import { formatDuration } from '../base/units.ts';
 import type { HookRequest, HookResult, HookRunner } from '../core/ports.ts';
+import { withoutNul } from './environment.ts';
 import { reapLeftovers } from './leftovers.ts';
 import { DEFAULT_OUTPUT_LIMITS } from './output.ts';
 import type { HookOutputLine, OutputLimits, OutputLine } from './output.ts';
@@ -10,12 +11,16 @@ import { prepareProcess } from './prepare.ts';
 import type { CommandHook } from './prepare.ts';
 import { runProcess } from './process.ts';
 import type { ProcessEnd } from './process.ts';
+import { runUnit } from './unit-process.ts';
+import { hookUnit } from './unit-state.ts';
 
 export type { CommandHook } from './prepare.ts';
 export type { HookOutputLine, OutputLimits } from './output.ts';
 
 export interface HookRunnerOptions {
   readonly hooks: readonly CommandHook[];
+  /** Each as a transient unit of systemd instead of a child process. */
+  readonly asUnits?: boolean;
   /** From SIGTERM to SIGKILL, at most; default 1 s, and never more than a quarter of the hook's time. */
   readonly killGraceMs?: number;
   readonly output?: Partial<OutputLimits>;
@@ -46,12 +51,12 @@ const KILL_GRACE_MS = 1000;
 const REAP_MS_MAX = 5000;
 
 /**
- * Runs hooks as child processes, each in a process group (and session) of its own.
+ * Runs hooks as child processes, each in a process group (and session) of its own, or as transient units.
  *
  * The granted `timeoutMs` holds everything: looking for leftovers, the checks, the program and the grace.
  * SIGTERM falls at `timeoutMs - grace`, SIGKILL at `timeoutMs`, the result comes within half a second after that.
  * When the program has ended, whatever its group still holds is ended as well; a hook that means to leave
- * something behind has to start it in a session of its own (`setsid`, `systemd-run`).
+ * something behind has to start it in a session of its own (`setsid`), or from a unit by `systemd-run`.
  */
 export function createHookRunner(
   options: HookRunnerOptions,
@@ -61,6 +66,7 @@ export function createHookRunner(
   const hooks = new Map(options.hooks.map((hook) => [hook.name, hook]));
   const killGraceMs = options.killGraceMs ?? KILL_GRACE_MS;
   const output = { ...DEFAULT_OUTPUT_LIMITS, ...options.output };
+  const isUnit = options.asUnits === true;
 
   async function runHook(
     request: HookRequest,
@@ -76,10 +82,13 @@ export function createHookRunner(
     const graceMs = Math.min(killGraceMs, request.timeoutMs / 4);
     const killAt = startedAt + request.timeoutMs;
     const times = { startedAt, termAt: killAt - graceMs, killAt, graceMs };
-    const spec = await prepareProcess(hook, request, times, dependencies, signal);
+    const prepare = () => prepareProcess(hook, request, times, { ...dependencies, isUnit }, signal);
     const report = { clock, onOutput: (line: OutputLine) => onOutput({ hook: hook.name, ...line }) };
-    const end = await runProcess(spec, { ...times, output }, report, signal);
-    return resultOf(end, spec.file, request, clock.monotonicMs() - startedAt);
+    const limits = { ...times, output };
+    const end = isUnit
+      ? await runUnit({ ...unitTask(hook, request), prepare }, limits, report, signal)
+      : await runProcess(await prepare(), limits, report, signal);
+    return resultOf(end, hook.run[0] ?? hook.name, request, clock.monotonicMs() - startedAt);
   }
 
   return {
@@ -95,6 +104,15 @@ export function createHookRunner(
       using bound = boundedSignal(clock, REAP_MS_MAX, signal);
       return await reapLeftovers(earlier, killGraceMs, clock, bound.signal);
     },
+  };
+}
+
+function unitTask(hook: CommandHook, { drainId, event, stage, attempt }: HookRequest) {
+  return {
+    unit: hookUnit(hook.name, drainId),
+    description: withoutNul(`evictd hook ${hook.name} (${stage}) for ${event.type} ${event.id}`),
+    user: hook.user,
+    isRepetition: attempt > 1,
   };
 }
 

@@ -1,0 +1,134 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+import * as z from 'zod';
+
+import { NOTE_MESSAGES } from '../../src/daemon/notes.ts';
+import { type Bind, type Machine, bootMachine, until } from '../support/nspawn.ts';
+
+const ROOT = new URL('../..', import.meta.url).pathname;
+const UNITS = ['evictd.service', 'evictd.slice', 'evictd-preempt.target'];
+const MockLog = z.object({ acks: z.array(z.object({ eventId: z.string() })) });
+
+/** A machine with the daemon as its service and the mock metadata service on its real address. */
+export interface Rig extends AsyncDisposable {
+  readonly machine: Machine;
+  announce(id: string): Promise<void>;
+  withdraw(id: string): Promise<void>;
+  acks(id: string): Promise<number>;
+  property(unit: string, name: string): Promise<string>;
+  /** What the daemon logged, with the priority that journald gave each line. */
+  log(): Promise<Record<string, unknown>[]>;
+  /** Waits for a line of the daemon with this message that `fits`. */
+  logged(
+    message: string,
+    fits?: (line: Record<string, unknown>) => boolean,
+  ): Promise<Record<string, unknown>>;
+  /** The lines of a file inside; none when it isn't there. */
+  lines(file: string): Promise<string[]>;
+  /** Waits until the daemon has gone back to watching so many times. */
+  watchesAgain(times: number): Promise<void>;
+}
+
+export interface RigOptions {
+  readonly config: string;
+  /** By their path in /etc/evictd, executable. */
+  readonly scripts?: Readonly<Record<string, string>>;
+  /** By their path in /etc/systemd/system. */
+  readonly units?: Readonly<Record<string, string>>;
+  readonly binds?: readonly Bind[];
+}
+
+/** Boots it, with the mock up and the daemon not yet started. */
+export async function bootRig(options: RigOptions): Promise<Rig> {
+  const folder = await mkdtemp(join(tmpdir(), 'evictd-rig-'));
+  const machine = await writeFiles(folder, options).then((binds) => bootMachine(binds));
+  const dispose = async () => {
+    await machine.stop();
+    await rm(folder, { recursive: true, force: true });
+  };
+  try {
+    await startMock(machine);
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+  return { ...createRig(machine), [Symbol.asyncDispose]: dispose };
+}
+
+async function writeFiles(folder: string, { config, scripts = {}, units = {}, binds = [] }: RigOptions) {
+  const files = [
+    { path: 'etc/config.yaml', text: config, mode: 0o644 },
+    ...Object.entries(scripts).map(([name, text]) => ({ path: `etc/${name}`, text, mode: 0o755 })),
+    ...Object.entries(units).map(([name, text]) => ({ path: `units/${name}`, text, mode: 0o644 })),
+  ];
+  for (const { path, text, mode } of files) {
+    await mkdir(dirname(join(folder, path)), { recursive: true });
+    await writeFile(join(folder, path), text, { mode });
+  }
+  const system = '/etc/systemd/system';
+  const tops = new Set(Object.keys(units).map((name) => name.split('/')[0] ?? name));
+  return [
+    { host: process.execPath, inside: '/usr/bin/node' },
+    { host: join(folder, 'etc'), inside: '/etc/evictd' },
+    { host: join(ROOT, 'dist/evictd.js'), inside: '/usr/lib/evictd/evictd.js' },
+    ...UNITS.map((name) => ({ host: join(ROOT, 'systemd', name), inside: `${system}/${name}` })),
+    ...[...tops].map((name) => ({ host: join(folder, 'units', name), inside: `${system}/${name}` })),
+    ...binds,
+  ];
+}
+
+async function startMock(machine: Machine): Promise<void> {
+  await machine.output(['ip', 'address', 'add', '169.254.169.254/32', 'dev', 'lo']);
+  const program = ['node', '/usr/lib/evictd/evictd.js', 'mock-imds'];
+  // It has to live until the very end of a shutdown, as the real service does.
+  const unit = ['systemd-run', '--quiet', '--unit=mock-imds', '--property=DefaultDependencies=no'];
+  await machine.output([...unit, ...program, '--listen', '169.254.169.254:80', '--vm-name', 'fleet_2']);
+  const probe = ['node', '-e', 'fetch("http://169.254.169.254/mock/state")'];
+  await until('the mock to answer', 10_000, async () => (await machine.inside(probe)).code === 0);
+}
+
+function createRig(machine: Machine): Omit<Rig, typeof Symbol.asyncDispose> {
+  async function mock(method: string, path: string, body = ''): Promise<unknown> {
+    const program = `const [method, path, body] = process.argv.slice(1);
+      const answer = await fetch('http://169.254.169.254/mock/' + path, { method, body: body || null });
+      if (!answer.ok) throw new Error(await answer.text());
+      console.log(await answer.text());`;
+    const argv = ['node', '--input-type=module', '-e', program, method, path, body];
+    return JSON.parse((await machine.output(argv)) || 'null');
+  }
+  async function log(): Promise<Record<string, unknown>[]> {
+    return (await machine.journal('evictd.service')).flatMap(({ MESSAGE = '', PRIORITY }) =>
+      MESSAGE.startsWith('{')
+        ? // Its lines are objects; a test that finds something else fails.
+          [{ priority: PRIORITY, ...(JSON.parse(MESSAGE) as Record<string, unknown>) }]
+        : [],
+    );
+  }
+  return {
+    machine,
+    async announce(id) {
+      await mock('POST', 'events', JSON.stringify({ id, notBefore: '30s', startedFor: '1s' }));
+    },
+    async withdraw(id) {
+      await mock('DELETE', `events/${id}`);
+    },
+    acks: async (id) =>
+      MockLog.parse(await mock('GET', 'log')).acks.filter(({ eventId }) => eventId === id).length,
+    property: async (unit, name) =>
+      (await machine.output(['systemctl', 'show', '--value', `--property=${name}`, unit])).trim(),
+    log,
+    logged: (message, fits = () => true) =>
+      until(`"${message}"`, 20_000, async () =>
+        (await log()).find((line) => line['msg'] === message && fits(line)),
+      ),
+    lines: async (file) => (await machine.inside(['cat', file])).stdout.split('\n').filter(Boolean),
+    async watchesAgain(times) {
+      await until('the drain to be over', 20_000, async () => {
+        const messages = (await log()).map(({ msg }) => msg);
+        return messages.filter((msg) => msg === NOTE_MESSAGES['watching-again']).length === times;
+      });
+    },
+  };
+}
