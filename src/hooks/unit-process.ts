@@ -64,14 +64,13 @@ export async function runUnit(
     throw new EvictdError('hook-start', `${task.unit} was removed before it told its result`);
   }
   const end = endOf(state, ending);
-  const left = end.cause === undefined ? await endLeftovers(task.unit, state, clock) : 'nothing';
-  if (left !== 'nothing') {
-    const what = left === 'stuck' ? 'can not be killed and may still run' : 'was ended';
-    onOutput({ stream: 'stderr', text: `evictd: what the hook left in its control group ${what}` });
+  if (end.cause === undefined && state !== 'none' && state !== 'stuck' && state.controlGroup !== '') {
+    await endLeftovers(task.unit, clock);
+    onOutput({ stream: 'stderr', text: 'evictd: what the hook left in its control group was ended' });
   }
   // Not waited for: the result is known, and the drain can go on.
   void emitOutput(task.unit, limits.output, clock, onOutput);
-  return { ...end, stuck: end.stuck || left === 'stuck' };
+  return end;
 }
 
 /** Resolves when the unit has ended (or the manager no longer answers): the start of a oneshot is its whole life. */
@@ -248,22 +247,10 @@ function signalName(number: number): NodeJS.Signals {
   return (names.find(([, value]) => value === number)?.[0] ?? 'SIGKILL') as NodeJS.Signals;
 }
 
-/** What a program that ended by itself has left running, also in sessions of their own. */
-async function endLeftovers(
-  unit: string,
-  state: UnitState | 'none' | 'stuck',
-  clock: Clock,
-): Promise<'nothing' | 'ended' | 'stuck'> {
-  let left: UnitState | 'none' | 'stuck' | 'unknown' = state;
-  const isEmpty = () => typeof left === 'string' || left.controlGroup === '';
-  // A `tee` behind the program gets a moment to end by itself.
-  for (const signal of [undefined, 'TERM', 'KILL']) {
-    if (isEmpty()) return signal === 'KILL' ? 'ended' : 'nothing';
-    if (signal !== undefined) {
-      await askManager('systemctl', ['kill', `--signal=${signal}`, unit], { clock, limitMs: STOP_MS });
-    }
+/** Of a program that ended by itself; also those in sessions of their own. They get a moment to end as well. */
+async function endLeftovers(unit: string, clock: Clock): Promise<void> {
+  for (const signal of ['TERM', 'KILL']) {
     await pause(clock, LEFTOVER_GRACE_MS);
-    left = await findUnit(unit, clock, STOP_MS);
+    await askManager('systemctl', ['kill', `--signal=${signal}`, unit], { clock, limitMs: STOP_MS });
   }
-  return isEmpty() ? 'ended' : 'stuck';
 }

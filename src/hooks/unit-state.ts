@@ -12,7 +12,7 @@ export interface UnitState {
   readonly result: string;
   /** Exit code or number of the signal of its program. */
   readonly status: number;
-  /** Empty when no process is left. */
+  /** Empty when its program was the last of its processes. */
   readonly controlGroup: string;
 }
 

@@ -224,27 +224,6 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('under a real sy
       expect(await acks('A')).toBe(1);
     }, 40_000);
 
-    test('killed in the middle of a hook goes on with the drain: hook again, one acknowledgement', async () => {
-      await machine.output(['rm', '/run/hook.may-end']);
-      await announce('B');
-      await until('the hook to run', 10_000, async () => (await hookCalls()).includes('B 1'));
-      await machine.output(['systemctl', 'kill', '--kill-whom=main', '--signal=KILL', UNIT]);
-      await until('the hook to run again', 10_000, async () => (await hookCalls()).includes('B 2'));
-      const running = await machine.output([
-        'pgrep',
-        '--count',
-        '--full',
-        '^/bin/sh /etc/evictd/drain-workers',
-      ]);
-      expect(running.trim()).toBe('1');
-      expect(await acks('B')).toBe(0);
-      await machine.output(['touch', '/run/hook.may-end']);
-      await watchesAgain(2);
-      expect(await hookCalls()).toEqual(['A 1', 'B 1', 'B 2']);
-      expect(await acks('B')).toBe(1);
-      expect(await property(UNIT, 'NRestarts')).toBe('2');
-    }, 50_000);
-
     test('stops at once when nothing drains, and cleanly', async () => {
       await machine.output(['systemctl', 'stop', UNIT], { timeoutMs: 5000 });
       expect(await property(UNIT, 'ActiveState')).toBe('inactive');

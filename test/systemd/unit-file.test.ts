@@ -8,7 +8,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
 
-const UNITS = ['evictd.service', 'evictd-restore.service'] as const;
+const UNITS = ['evictd.service', 'evictd-restore.service', 'evictd.slice', 'evictd-preempt.target'] as const;
+/** By systemd's own scale from 0 to 10. */
+const EXPOSURE_MAX = 2.0;
 const README = new URL('../../systemd/README.md', import.meta.url).pathname;
 
 const { missing } = ensureDebianPackages(['systemd']);
@@ -25,10 +27,11 @@ async function verify(unit: string, text: string): Promise<string> {
   const path = join(folder, unit);
   // The program is only there once the package is installed.
   await writeFile(path, text.replace(/^ExecStart=\S+/m, `ExecStart=${join(folder, 'program')}`));
-  const { stderr } = await promisify(execFile)('systemd-analyze', ['verify', '--man=no', path], {
-    timeout: 15_000,
-  });
-  return stderr;
+  return (await analyze('verify', '--man=no', path)).stderr;
+}
+
+function analyze(...args: string[]) {
+  return promisify(execFile)('systemd-analyze', args, { timeout: 15_000 });
 }
 
 function textOf(unit: string): Promise<string> {
@@ -38,6 +41,15 @@ function textOf(unit: string): Promise<string> {
 describe.skipIf(missing.length > 0)('systemd', () => {
   test.each(UNITS)('has nothing to say about %s', async (unit) => {
     expect(await verify(unit, await textOf(unit))).toBe('');
+  });
+
+  test('finds evictd.service little exposed', async () => {
+    const path = join(folder, 'evictd.service');
+    await writeFile(path, await textOf('evictd.service'));
+    const { stdout } = await analyze('security', '--offline=yes', '--no-pager', path);
+    const score = /Overall exposure level for evictd\.service: ([\d.]+)/.exec(stdout)?.[1];
+    console.log(`exposure of evictd.service: ${score}`);
+    expect(Number(score)).toBeLessThanOrEqual(EXPOSURE_MAX);
   });
 
   test.each([

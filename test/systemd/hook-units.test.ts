@@ -1,0 +1,165 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+
+import { NOTE_MESSAGES } from '../../src/daemon/notes.ts';
+import { until } from '../support/nspawn.ts';
+import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
+import { type Rig, bootRig } from './rig.ts';
+
+const UNIT = 'evictd.service';
+/** What it does depends on the event, so that one start of the daemon serves all drains. */
+const DRAIN = `#!/bin/sh
+echo "$EVICTD_EVENT_ID $EVICTD_ATTEMPT" >> /run/starts
+case $EVICTD_EVENT_ID in
+  outside)
+    touch /usr/outside-of-the-sandbox || exit 1
+    { grep -o evictd.slice.* /proc/self/cgroup; grep NoNewPrivs /proc/self/status; printf '%s\\n' "$@"; cat; } > /run/seen
+    echo 'a line of the hook'; echo 'a line to stderr' >&2
+    setsid sleep 4001 & ;;
+  stubborn)
+    trap '' TERM
+    setsid sh -c 'trap "" TERM; sleep 4002' &
+    sleep 4002 ;;
+  *)
+    until [ -e "/run/$EVICTD_EVENT_ID.may-end" ]; do sleep 0.05; done ;;
+esac
+echo "$EVICTD_EVENT_ID" >> /run/ends
+`;
+const CONFIG = `
+hooks:
+  - name: drain
+    run: [/etc/evictd/drain, 'a "b" $HOME $$ %n \\x41', '']
+    timeout: 4s
+    order: 10
+  - name: as-nobody
+    run: [/bin/sh, -c, 'id -un > /run/open/whoami; echo $HOME >> /run/open/whoami']
+    user: nobody
+  - { name: worker, systemd: { unit: worker.service, action: stop } }
+  - { name: tell, systemd: { unit: told.service, action: kill, signal: SIGUSR1 } }
+  - { name: undo, stage: on-resume, systemd: { unit: worker.service, action: start } }
+`;
+const UNITS = {
+  'worker.service': '[Service]\nExecStart=/bin/sleep 4003\n',
+  'told.service': `[Service]
+ExecStart=/bin/sh -c 'trap ": > /run/told" USR1; while :; do sleep 0.2; done'
+`,
+  'part.service': '[Service]\nType=oneshot\nExecStart=/bin/sh -c "echo >> /run/took-part"\n',
+  // The test's own way to write WantedBy=, which needs a link.
+  'evictd-preempt.target.d/part.conf': '[Unit]\nWants=part.service\n',
+};
+
+const { missing } = ensureDebianPackages(['systemd-container', 'mmdebstrap']);
+
+describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units of a real systemd', () => {
+  let rig: Rig;
+  beforeAll(async () => {
+    rig = await bootRig({ config: CONFIG, scripts: { drain: DRAIN }, units: UNITS });
+    await rig.machine.output(['install', '-d', '-o', 'nobody', '/run/open']);
+    await rig.machine.output(['systemctl', 'start', 'worker.service', 'told.service']);
+    await rig.machine.output(['systemctl', 'start', UNIT], { timeoutMs: 20_000 });
+  }, 240_000);
+  afterAll(() => rig?.[Symbol.asyncDispose]());
+  afterEach(async ({ task }) => {
+    // The machine is gone once the suite has ended, and its journal with it.
+    if (task.result?.state === 'fail')
+      console.error(await rig.machine.output(['journalctl', '--lines=200', '--no-pager']));
+  });
+
+  const sleepers = async (seconds: number) =>
+    (await rig.machine.inside(['pgrep', '--full', `^sleep ${seconds}`])).stdout.split('\n').filter(Boolean);
+  const hookUnits = async () =>
+    (
+      await rig.machine.output([
+        'systemctl',
+        'list-units',
+        '--all',
+        '--plain',
+        '--no-legend',
+        'evictd-hook-*',
+      ])
+    )
+      .split('\n')
+      .filter(Boolean);
+  const starts = (id: string) =>
+    rig.lines('/run/starts').then((lines) => lines.filter((line) => line.startsWith(id)));
+  const phases = (property: string) => rig.property(UNIT, property);
+
+  test('run outside of the sandbox, as their user, with all that they are told, and leave nothing', async () => {
+    await rig.announce('outside');
+    await rig.logged(NOTE_MESSAGES['event-noticed']);
+    await until('the target', 5000, async () => {
+      return (await rig.property('evictd-preempt.target', 'ActiveState')) === 'active';
+    });
+    await rig.watchesAgain(1);
+    expect(await rig.acks('outside')).toBe(1);
+
+    const [cgroup, privileges, text, event = ''] = await rig.lines('/run/seen');
+    expect(cgroup).toMatch(/^evictd\.slice\/evictd-hook-drain-[0-9a-f]{12}\.service$/);
+    expect(privileges).toMatch(/NoNewPrivs:\s+0/);
+    expect(text).toBe('a "b" $HOME $$ %n \\x41');
+    expect(JSON.parse(event)).toMatchObject({ EventId: 'outside', EventType: 'Preempt' });
+    expect(await rig.lines('/run/open/whoami')).toEqual(['nobody', '/nonexistent']);
+    // Its own session does not help it.
+    expect(await sleepers(4001)).toEqual([]);
+
+    const output = (await rig.log()).filter(({ msg }) => msg === 'hook output').map((line) => line['text']);
+    const left = 'evictd: what the hook left in its control group was ended';
+    expect(output).toEqual(expect.arrayContaining(['a line of the hook', 'a line to stderr', left]));
+    expect((await rig.machine.inside(['test', '-e', '/run/took-part'])).code).toBe(0);
+    expect((await rig.machine.inside(['test', '-e', '/run/told'])).code).toBe(0);
+    await until('the end of the target', 5000, async () => {
+      return (await rig.property('evictd-preempt.target', 'ActiveState')) === 'inactive';
+    });
+    await until('no unit of a hook', 5000, async () => (await hookUnits()).length === 0);
+    // Stopped by its hook, and started by the one that undoes it.
+    expect(await rig.property('worker.service', 'ActiveState')).toBe('active');
+    expect(await rig.property('worker.service', 'NRestarts')).toBe('0');
+  }, 60_000);
+
+  test('are gone at the timeout with all they started, which is a failure', async () => {
+    await rig.announce('stubborn');
+    const ended = await rig.logged(NOTE_MESSAGES['hook-ended'], ({ reason }) => reason === 'timeout');
+    expect(ended).toMatchObject({ hook: 'drain', result: 'failed' });
+    expect(await sleepers(4002)).toEqual([]);
+    expect(await rig.acks('stubborn')).toBe(0);
+    await rig.withdraw('stubborn');
+    await rig.watchesAgain(2);
+  }, 60_000);
+
+  test('go on when the daemon is killed, and are taken up by the next: once run, once acknowledged', async () => {
+    await rig.announce('killed');
+    await until('the hook to run', 10_000, async () => (await starts('killed')).length === 1);
+    await rig.machine.output(['systemctl', 'kill', '--kill-whom=main', '--signal=KILL', UNIT]);
+    await rig.logged(NOTE_MESSAGES['drain-resumed']);
+    expect(await rig.acks('killed')).toBe(0);
+    await rig.machine.output(['touch', '/run/killed.may-end']);
+    await rig.watchesAgain(3);
+    expect(await starts('killed')).toEqual(['killed 1']);
+    expect(await rig.acks('killed')).toBe(1);
+  }, 60_000);
+
+  test('that end while there is no daemon have a result all the same', async () => {
+    await rig.announce('alone');
+    await until('the hook to run', 10_000, async () => (await starts('alone')).length === 1);
+    // Stopped, it can neither see the end nor be started again before it.
+    const pid = await rig.property(UNIT, 'MainPID');
+    await rig.machine.output(['kill', '-STOP', pid]);
+    await rig.machine.output(['touch', '/run/alone.may-end']);
+    await until('the end', 5000, async () => (await rig.lines('/run/ends')).includes('alone'));
+    await rig.machine.output(['kill', '-KILL', pid]);
+    await rig.watchesAgain(4);
+    expect(await starts('alone')).toEqual(['alone 1']);
+    expect(await rig.acks('alone')).toBe(1);
+  }, 60_000);
+
+  test('a stop in the middle of a drain lets it finish, hooks and acknowledgement included', async () => {
+    await rig.announce('stopped');
+    await until('the hook to run', 10_000, async () => (await starts('stopped')).length === 1);
+    await rig.machine.output(['systemctl', 'stop', '--no-block', UNIT]);
+    await rig.logged('asked to stop, finishing the drain first');
+    await rig.machine.output(['touch', '/run/stopped.may-end']);
+    await until('the end of the service', 20_000, async () => (await phases('ActiveState')) === 'inactive');
+    expect(await phases('Result')).toBe('success');
+    expect(await rig.lines('/run/ends')).toContain('stopped');
+    expect(await rig.acks('stopped')).toBe(1);
+  }, 60_000);
+});
