@@ -105,7 +105,7 @@ export function createSetLine(options: SetLineOptions, dependencies: SetLineDepe
     async commit({ reason }, signal) {
       const startedAt = clock.monotonicMs();
       using _underWay = commits.begin();
-      if (reason === 'notice') turns.giveWay('schedule', 'command', 'rebalance');
+      if (reason === 'notice') turns.giveWay('schedule', 'command', 'rebalance', 'shutdown');
       return await run(reason, signal, (inner) => commit(reason, startedAt, inner));
     },
     async commitIfChanged(signal) {

@@ -1,7 +1,17 @@
 import * as z from 'zod';
 
 import { encryptionFault, storeUrlFault } from './store-url.ts';
-import { absolutePath, choice, duration, integer, name, secretFile, size, text } from './schema-leaf.ts';
+import {
+  absolutePath,
+  choice,
+  duration,
+  flag,
+  integer,
+  name,
+  secretFile,
+  size,
+  text,
+} from './schema-leaf.ts';
 
 const PLACEHOLDERS = /\{(?:vmName|vmId|scaleSet|tag:[^{}<>%&\\?/]{1,256})\}/g;
 
@@ -134,6 +144,9 @@ export const Checkpoint = z
     })
       .optional()
       .meta({ 'x-example': '10m' }),
+    onShutdown: flag(
+      'Take a last checkpoint when the machine is shut down without a notice (under systemd; 90 s at most).',
+    ).default(true),
     keep: integer({
       description: 'Newest checkpoints of each set that pruning leaves.',
       min: 1,

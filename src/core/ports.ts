@@ -45,7 +45,7 @@ export interface HookRunner {
   run(request: HookRequest, signal: AbortSignal): Promise<HookResult>;
 }
 
-export type CheckpointReason = 'notice' | 'command' | 'schedule' | 'rebalance';
+export type CheckpointReason = 'notice' | 'command' | 'schedule' | 'rebalance' | 'shutdown';
 
 export interface CommitRequest {
   readonly set: string;

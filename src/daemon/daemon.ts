@@ -9,6 +9,7 @@ import type { Metrics, Snapshot } from '../observe/metrics.ts';
 import { type ServiceNotifier, createServiceNotifier } from '../observe/systemd.ts';
 import { type Assembly, type DaemonDependencies, type DaemonOptions, assemble } from './assemble.ts';
 import { loadMetrics, startEndpoints } from './endpoints.ts';
+import { createStopping } from './stopping.ts';
 import { createStatusTeller, statusLine } from './status-line.ts';
 import { phaseOf, statusOf, windowLeftMs } from './status.ts';
 import { NO_SYSTEMD_DRAIN, type SystemdDrain, createSystemdDrain } from './systemd-drain.ts';
@@ -72,20 +73,17 @@ export async function runDaemon(
 }
 
 async function live(
-  { dryRun, config }: DaemonOptions,
-  { clock, log }: DaemonDependencies,
+  options: DaemonOptions,
+  dependencies: DaemonDependencies,
   { parts, poller }: Running,
   notifier: ServiceNotifier,
   signal: AbortSignal,
 ): Promise<void> {
-  const stopping = new AbortController();
-  const onSignal = () => {
-    const phase = parts.loop.state().drain?.phase;
-    const isOver = phase === undefined || phase === 'waiting';
-    log.info(isOver ? 'asked to stop' : 'asked to stop, finishing the drain first', { phase });
-    void notifier.stopping();
-    parts.loop.send({ kind: 'stop-requested' });
-  };
+  const { dryRun, config } = options;
+  const { clock, log } = dependencies;
+  const over = new AbortController();
+  using stopping = createStopping(options, dependencies, parts, notifier);
+  const onSignal = () => stopping.begin();
   log.info(dryRun ? 'evictd started as a dry run' : 'evictd started', {
     version: buildInfo().version,
     imds: config.imds.endpoint,
@@ -99,10 +97,10 @@ async function live(
   if (signal.aborted) onSignal();
   else signal.addEventListener('abort', onSignal, { once: true });
   try {
-    await Promise.race([parts.exited, keepHooksFresh(clock, parts, stopping.signal)]);
+    await Promise.race([parts.exited, keepHooksFresh(clock, parts, over.signal)]);
   } finally {
     signal.removeEventListener('abort', onSignal);
-    stopping.abort();
+    over.abort();
   }
 }
 

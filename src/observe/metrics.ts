@@ -43,7 +43,7 @@ export interface MetricsOptions {
 const TYPES = ['Preempt', 'Terminate', 'Reboot', 'Redeploy', 'Freeze', 'SpotRebalanceRecommendation'];
 const PHASES = ['identifying', 'watching', ...DRAIN_PHASES];
 const OUTCOMES: readonly DrainOutcome[] = ['success', 'failure', 'withdrawn', 'rebooted'];
-const REASONS: readonly CheckpointReason[] = ['notice', 'command', 'schedule', 'rebalance'];
+const REASONS: readonly CheckpointReason[] = ['notice', 'command', 'schedule', 'rebalance', 'shutdown'];
 
 /** Prometheus metrics, with base units and closed sets of labels (prometheus.io/docs/practices/naming). */
 export function createMetrics(options: MetricsOptions): Metrics {

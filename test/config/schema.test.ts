@@ -67,6 +67,7 @@ describe('defaults', () => {
         },
       ],
       background: { interval: 30_000, idle: 5000, maxRate: 50 * 1024 ** 2 },
+      onShutdown: true,
       keep: 5,
     });
   });
