@@ -144,7 +144,7 @@ test('all kinds of bad hooks at once, beside a good one: each is told of, and th
   const daemon = await vm.daemon();
   expectNoAck(vm, daemon, await drain(vm, daemon));
   const ends = daemon.log.filter(({ code }) => code === 'hook-ended');
-  expect(ends.map(({ hook, kind }) => `${String(hook)} ${String(kind)}`).sort()).toEqual([
+  expect(ends.map(({ hook, result }) => `${String(hook)} ${String(result)}`).sort()).toEqual([
     ...bad.map(({ name }) => `${name} failed`),
     'good succeeded',
   ]);
