@@ -1,6 +1,4 @@
-import { open } from 'node:fs/promises';
-
-import { EvictdError, isErrno } from '../base/errors.ts';
+import { badCredential as bad, readSecretFile } from '../base/secret-file.ts';
 import type { StoreTarget } from './azure-url.ts';
 
 /** As configured under `checkpoint.store.auth`. */
@@ -41,9 +39,9 @@ export async function openCredential(auth: StoreAuth, target: StoreTarget): Prom
       }
       return { kind: 'identity', clientId: auth.clientId };
     case 'connection-string':
-      return ofConnectionString(await readSecret(auth.file), auth.file, target);
+      return ofConnectionString(await readSecretFile(auth.file), auth.file, target);
     case 'sas':
-      return ofSignature(await readSecret(auth.file), auth.file);
+      return ofSignature(await readSecretFile(auth.file), auth.file);
     case 'azurite':
       if (target.account !== EMULATOR_ACCOUNT) {
         throw bad(
@@ -94,30 +92,4 @@ function ofSignature(text: string, file: string): StoreCredential {
     );
   }
   return { kind: 'signature', query, place: `the shared access signature in ${file}` };
-}
-
-const SECRET_BYTES_MAX = 64 * 1024;
-
-async function readSecret(file: string): Promise<string> {
-  try {
-    await using handle = await open(file, 'r');
-    const found = await handle.stat();
-    if (!found.isFile()) throw bad(`${file} is not a file`, 'name the file that holds the secret');
-    // 0o022: group or others could put another account's credential there.
-    if ((found.mode & 0o022) !== 0) {
-      throw bad(`${file} can be written by others than its owner`, `chmod go-w ${file}`);
-    }
-    if (found.size > SECRET_BYTES_MAX) {
-      throw bad(`${file} is too large to be a credential`, 'name the file that holds the secret');
-    }
-    return (await handle.readFile('utf8')).trim();
-  } catch (error) {
-    if (error instanceof EvictdError) throw error;
-    if (isErrno(error, 'ENOENT')) throw bad(`${file} does not exist`, 'write the credential there', error);
-    throw bad(`${file} can't be read`, 'check its owner and mode', error);
-  }
-}
-
-function bad(message: string, remedy: string, cause?: unknown): EvictdError {
-  return new EvictdError('bad-credential', message, { remedy, cause });
 }

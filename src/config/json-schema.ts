@@ -23,8 +23,6 @@ export interface JsonSchema {
   readonly 'x-sensitive'?: boolean;
   /** The unit that a number without one most likely meant. */
   readonly 'x-unit'?: string;
-  /** Accepted, but this version does nothing with it. */
-  readonly 'x-not-yet'?: boolean;
 }
 
 /** JSON Schema (2020-12) of a config file, for editors. */

@@ -2,7 +2,6 @@ import { listConfD, readConfigFile } from './config-file.ts';
 import { applyEnvironment } from './environment.ts';
 import { configJsonSchema } from './json-schema.ts';
 import { ConfigInvalid, type Problem } from './problem.ts';
-import { notYetDone } from './not-yet.ts';
 import { problemsOfSchema } from './problems-of-schema.ts';
 import { Config } from './schema.ts';
 import { readableSecrets } from './secret-files.ts';
@@ -70,11 +69,7 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
   const origins = new Map(
     values.filter(({ origin }) => origin !== 'default').map(({ key, origin }) => [key, origin] as const),
   );
-  const warnings = [
-    ...notYetDone(result.data, tree, schema),
-    ...warningsOf(result.data),
-    ...readableSecrets(result.data),
-  ];
+  const warnings = [...warningsOf(result.data), ...readableSecrets(result.data)];
   return { config: result.data, files: written.files, values, origins, warnings };
 }
 

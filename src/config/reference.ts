@@ -76,10 +76,9 @@ function listItem(lines: readonly string[]): readonly string[] {
 function describe(node: JsonSchema, { path, variableNames }: Place): readonly string[] {
   const variable = variableNames.get(path.join('.'));
   const isLeaf = variants(node).every((variant) => variant.properties === undefined);
-  const notYet = node['x-not-yet'] === true ? ['NOT YET: accepted, but this version does not do it.'] : [];
   const allowed = isLeaf && node['x-allowed'] !== undefined ? [`Allowed: ${node['x-allowed']}.`] : [];
   return wrap(
-    [node.description ?? '', ...notYet, ...allowed, ...(variable === undefined ? [] : [`[${variable}]`])]
+    [node.description ?? '', ...allowed, ...(variable === undefined ? [] : [`[${variable}]`])]
       .join(' ')
       .trim(),
   ).map(comment);

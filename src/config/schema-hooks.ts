@@ -10,7 +10,6 @@ import {
   isCleanAbsolutePath,
   isEventType,
   name,
-  NOT_YET,
   text,
 } from './schema-leaf.ts';
 
@@ -99,7 +98,7 @@ export const Hook = z
         method: choice(['POST', 'PUT', 'PATCH'], 'Request method.').default('POST'),
       })
       .optional()
-      .meta({ description: 'Sends a request instead of running a program.', ...NOT_YET }),
+      .meta({ description: 'Sends a request instead of running a program.' }),
   })
   .superRefine((hook, context) => {
     const actions = ACTIONS.filter((action) => hook[action] !== undefined);

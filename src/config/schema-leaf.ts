@@ -153,9 +153,6 @@ export function formatExactSize(bytes: number): string {
   return `${bytes}B`;
 }
 
-/** For keys of the contract that this version accepts and warns of, since it does nothing with them. */
-export const NOT_YET = { 'x-not-yet': true } as const;
-
 export function leafMeta({ description, allowed, example }: LeafText) {
   return { description, 'x-allowed': allowed, ...(example === undefined ? {} : { 'x-example': example }) };
 }

@@ -9,7 +9,6 @@ import {
   duration,
   formatExactDuration,
   listenAddress,
-  NOT_YET,
   parseHttpUrl,
   text,
 } from './schema-leaf.ts';
@@ -113,7 +112,7 @@ export const Config = z.strictObject({
   notify: z
     .array(Notification)
     .default([])
-    .meta({ description: 'Notifications.', 'x-allowed': 'a list of notifications', ...NOT_YET }),
+    .meta({ description: 'Notifications.', 'x-allowed': 'a list of notifications' }),
   log: z
     .strictObject({
       level: choice(['trace', 'debug', 'info', 'warn', 'error'], 'Least level that is logged.').default(

@@ -3,7 +3,7 @@ import type { Hello, Notice } from '../control/protocol.ts';
 import type { Effect } from '../core/effect.ts';
 import type { ScheduledEvent } from '../core/event.ts';
 import type { State } from '../core/state.ts';
-import { eventDocument } from '../hooks/environment.ts';
+import { eventDocument } from '../core/event-document.ts';
 import { phaseOf } from './status.ts';
 
 /** What a client of the event stream is told first. */

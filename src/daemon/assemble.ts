@@ -2,11 +2,12 @@ import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import { buildInfo } from '../base/version.ts';
 import type { Config } from '../config/schema.ts';
+import type { CommitRequest, CommitResult } from '../core/ports.ts';
+import type { State } from '../core/state.ts';
 import { createScheduledEventsClient } from '../imds/scheduled-events.ts';
 import type { ScheduledEventsClient } from '../imds/scheduled-events.ts';
 import { createJournal, readBootId } from '../journal/journal.ts';
 import type { Log } from '../observe/log.ts';
-import type { Metrics } from '../observe/metrics.ts';
 import { announce } from './announce.ts';
 import type { CheckpointHost } from './checkpoint-host.ts';
 import { dryAcknowledge } from './dry-run.ts';
@@ -41,8 +42,9 @@ export interface DaemonDependencies {
 export interface Listeners {
   readonly teller: StatusTeller;
   readonly systemd: SystemdDrain;
-  readonly metrics: Metrics | undefined;
   readonly clients: Clients;
+  readonly onDecided: (before: State, after: State) => void;
+  readonly onCommit: (request: CommitRequest, result: CommitResult) => void;
 }
 
 /** The parts of a running daemon, put together and told what an earlier process knew. */
@@ -61,7 +63,7 @@ export interface Assembly {
 export async function assemble(
   { config, dryRun, env }: DaemonOptions,
   { clock, log, logLines }: DaemonDependencies,
-  { teller, systemd, metrics, clients }: Listeners,
+  { teller, systemd, clients, onDecided, onCommit }: Listeners,
 ): Promise<Assembly> {
   const exit = Promise.withResolvers<void>();
   const bootId = await readBootId();
@@ -69,26 +71,22 @@ export async function assemble(
   const vmName = configuredVmName(config);
   const journal = stateDir === undefined ? undefined : createJournal({ dir: stateDir, bootId });
   const recalled = await recall(journal, log, clock);
-  const hooks = withRegistered(await wireHooks(config, dryRun, { clock, log, env }), clients.registry);
+  const hooks = withRegistered(
+    await wireHooks(config, dryRun, { clock, log, env, vmName: () => loop.state().vmName }),
+    clients.registry,
+  );
   const pollLog = createPollLog(log, clock);
   const operations = createOperations(clock, exit.reject);
-  const { endpoint, apiVersion, requestTimeout } = config.imds;
+  const { endpoint, apiVersion } = config.imds;
   const client = createScheduledEventsClient({ endpoint, apiVersion }, { clock });
-  const identity = startIdentity(
-    { endpoint, requestTimeoutMs: requestTimeout, vmName, stateDir, bootId },
-    {
-      clock,
-      onName: (name) => loop.send({ kind: 'identified', vmName: name }),
-      onFailure: createIdentityLog(log, clock),
-      onCacheFailed: (error) =>
-        log.warn('instance document not kept, continuing', { detail: messageOf(error) }),
-    },
+  const identity = identify({ config, stateDir, bootId }, { clock, log }, (name) =>
+    loop.send({ kind: 'identified', vmName: name }),
   );
   const checkpoints = wireCheckpoints(config, dryRun, bootId, identity, {
     clock,
     log,
     isDraining: () => loop.state().drain !== undefined,
-    onCommit: ({ set, reason }, result) => metrics?.onCommit(set, reason, result),
+    onCommit,
   });
   const executors = createExecutors({
     clock,
@@ -115,10 +113,37 @@ export async function assemble(
     onPersistWorks: () => log.info('state is kept again'),
     perform: (effect) => perform(executors, effect),
     upload: () => checkpoints?.estimate(),
-    onDecided: (before, after) => metrics?.onDecided(before, after),
+    onDecided,
     onCrash: exit.reject,
   });
   if (recalled.news !== undefined) loop.send(recalled.news);
   if (vmName !== undefined) loop.send({ kind: 'identified', vmName });
-  return { loop, client, hooks, checkpoints, identity, operations, pollLog, exited: exit.promise };
+  return {
+    loop,
+    client,
+    hooks,
+    checkpoints,
+    identity,
+    operations,
+    pollLog,
+    exited: exit.promise,
+  };
+}
+
+function identify(
+  { config, stateDir, bootId }: { config: Config; stateDir: string | undefined; bootId: string },
+  { clock, log }: Pick<DaemonDependencies, 'clock' | 'log'>,
+  onName: (vmName: string) => void,
+): Identity {
+  const { endpoint, requestTimeout } = config.imds;
+  return startIdentity(
+    { endpoint, requestTimeoutMs: requestTimeout, vmName: configuredVmName(config), stateDir, bootId },
+    {
+      clock,
+      onName,
+      onFailure: createIdentityLog(log, clock),
+      onCacheFailed: (error) =>
+        log.warn('instance document not kept, continuing', { detail: messageOf(error) }),
+    },
+  );
 }

@@ -14,6 +14,7 @@ import { createStatusTeller, statusLine } from './status-line.ts';
 import { phaseOf, statusOf, windowLeftMs } from './status.ts';
 import { NO_SYSTEMD_DRAIN, type SystemdDrain, createSystemdDrain } from './systemd-drain.ts';
 import { type Clients, controlHandlers, createClients } from './wire-control.ts';
+import { wireNotify } from './wire-notify.ts';
 
 const HOOKS_REFRESH_MS = 5000;
 /** How much later than planned a poll may go out before the schedule counts as standing still. */
@@ -56,8 +57,21 @@ export async function runDaemon(
     show: (line) => void notifier.status(line),
   });
   using systemd = followDrain(options, dependencies);
+  const notifications = await wireNotify(options, {
+    ...dependencies,
+    onResult: (result) => metrics?.onNotification(result),
+  });
   try {
-    const parts = await assemble(options, dependencies, { teller, systemd, metrics, clients });
+    const parts = await assemble(options, dependencies, {
+      teller,
+      systemd,
+      clients,
+      onDecided(before, after) {
+        metrics?.onDecided(before, after);
+        notifications?.onDecided(after);
+      },
+      onCommit: ({ set, reason }, result) => metrics?.onCommit(set, reason, result),
+    });
     const now: Running = { parts, poller: startPolling(options, dependencies, parts, metrics) };
     running = now;
     await using _endpoints = startEndpoints(
@@ -68,6 +82,7 @@ export async function runDaemon(
     await live(options, dependencies, now, notifier, signal);
   } finally {
     await shutDown(dependencies.clock, running, control, notifier);
+    await notifications?.stop();
     dependencies.log.info('evictd stopped');
   }
 }

@@ -1,12 +1,12 @@
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
-import { buildInfo } from '../base/version.ts';
 import type { Config, Hook } from '../config/schema.ts';
 import type { HookRunner } from '../core/ports.ts';
 import type { Policy } from '../core/policy.ts';
 import { findHookFaults } from '../hooks/check.ts';
 import { listHooksDirectory, type HooksDirectory } from '../hooks/hooks-directory.ts';
 import { mayMakeUnits } from '../hooks/manager.ts';
+import { type HttpHook, createHttpRunner } from '../hooks/http-runner.ts';
 import { type CommandHook, type HookOutputLine, createHookRunner } from '../hooks/runner.ts';
 import { type SystemdHook, createSystemdRunner } from '../hooks/systemd-runner.ts';
 import type { Log } from '../observe/log.ts';
@@ -27,6 +27,7 @@ interface HookDependencies {
   readonly clock: Clock;
   readonly log: Log;
   readonly env: Readonly<Record<string, string | undefined>>;
+  readonly vmName: () => string | undefined;
 }
 
 /** Reads hooksDir; a folder that can't be used is reported and taken as empty, since the config's hooks still work. */
@@ -91,7 +92,7 @@ type HookKind = 'run' | 'systemd' | 'http';
 function runnerByKind(
   config: Config,
   commands: () => readonly CommandHook[],
-  { clock, log, env }: HookDependencies,
+  { clock, log, env, vmName }: HookDependencies,
 ): HookRunner {
   const onOutput = ({ hook, stream, text }: HookOutputLine) =>
     log.info('hook output', { hook, stream, text });
@@ -106,7 +107,7 @@ function runnerByKind(
         ),
     },
     systemd: createSystemdRunner(systemdHooks(config), { clock }),
-    http: refusing('http'),
+    http: createHttpRunner(httpHooks(config), { clock, random: Math.random, vmName }),
   };
   const kinds = new Map(config.hooks.map((hook) => [hook.name, kindOf(hook)]));
   return {
@@ -117,14 +118,6 @@ function runnerByKind(
 function kindOf(hook: Hook): HookKind {
   if (hook.systemd !== undefined) return 'systemd';
   return hook.http === undefined ? 'run' : 'http';
-}
-
-/** Answers for a kind of hook that the config may hold although this version can't run it. */
-function refusing(kind: HookKind): HookRunner {
-  const detail =
-    `it is a hook of the kind ${kind}, which evictd ${buildInfo().version} does not do yet: ` +
-    'let it run a program instead (run), or take it out of the config';
-  return { run: async () => ({ kind: 'failed', reason: 'refused', detail, durationMs: 0 }) };
 }
 
 /** What lies in hooksDir, or why it can't be used. */
@@ -148,4 +141,9 @@ export function commandHooks(config: Config): CommandHook[] {
 /** The hooks of the config that act on units. */
 export function systemdHooks(config: Config): SystemdHook[] {
   return config.hooks.flatMap(({ name, systemd }) => (systemd === undefined ? [] : [{ name, ...systemd }]));
+}
+
+/** The hooks of the config that tell somebody over HTTP. */
+function httpHooks(config: Config): HttpHook[] {
+  return config.hooks.flatMap(({ name, http }) => (http === undefined ? [] : [{ name, ...http }]));
 }

@@ -1,4 +1,5 @@
 import type { WallMs } from '../base/clock.ts';
+import { eventDocument } from '../core/event-document.ts';
 import type { ScheduledEvent } from '../core/event.ts';
 import type { HookRequest } from '../core/ports.ts';
 import type { Account } from './account.ts';
@@ -53,25 +54,6 @@ export function hookEnvironment(
 /** One line of JSON. */
 export function eventJson(event: ScheduledEvent): string {
   return `${JSON.stringify(eventDocument(event))}\n`;
-}
-
-/**
- * The event as Azure writes it.
- * Source: learn.microsoft.com/azure/virtual-machines/linux/scheduled-events, "Query for events"
- */
-export function eventDocument(event: ScheduledEvent) {
-  return {
-    EventId: event.id,
-    EventType: event.type,
-    ResourceType: 'VirtualMachine',
-    Resources: event.resources,
-    EventStatus: event.status,
-    NotBefore: event.notBefore === undefined ? '' : new Date(event.notBefore).toUTCString(),
-    Description: event.description,
-    EventSource: event.source,
-    // -1 is the service's own word for unknown.
-    DurationInSeconds: event.durationSeconds ?? -1,
-  };
 }
 
 export function withoutNul(text: string): string {

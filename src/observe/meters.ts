@@ -56,6 +56,7 @@ function eventMeters({ counter, gauge, seconds }: Makers) {
     ),
     hooks: counter('evictd_hook_runs_total', 'Hooks of drains, by stage and result.', ['stage', 'result']),
     hookDuration: seconds('evictd_hook_duration_seconds', 'Time that hooks took.', WORK_BUCKETS, ['stage']),
+    notifications: counter('evictd_notifications_total', 'Notifications, by result.', ['result']),
     acks: counter('evictd_acks_total', 'Acknowledgements of events, by result.', ['result']),
   };
 }

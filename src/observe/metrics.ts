@@ -28,6 +28,7 @@ export interface Metrics {
   /** Every decision: what changed is counted. */
   onDecided(before: State, after: State): void;
   onCommit(set: string, reason: CheckpointReason, result: CommitResult): void;
+  onNotification(result: 'sent' | 'failed'): void;
   /** The text exposition format. */
   page(snapshot: Snapshot): Promise<Answer>;
 }
@@ -67,6 +68,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       meters.commitDuration.observe({ set }, result.durationMs / 1000);
       meters.bytesSent.inc({ set }, result.bytesSent);
     },
+    onNotification: (result) => meters.notifications.inc({ result }),
     async page(snapshot) {
       measure(meters, snapshot);
       return { status: 200, contentType: registry.contentType, body: await registry.metrics() };
@@ -82,6 +84,7 @@ function startAtZero(meters: Meters, sets: readonly string[]): void {
   }
   for (const outcome of OUTCOMES) meters.drains.inc({ outcome }, 0);
   for (const result of ['accepted', 'failed', 'refused', 'withheld']) meters.acks.inc({ result }, 0);
+  for (const result of ['sent', 'failed']) meters.notifications.inc({ result }, 0);
   for (const set of sets) {
     meters.bytesSent.inc({ set }, 0);
     for (const reason of REASONS) {

@@ -29,13 +29,6 @@ describe('the reference', () => {
     });
   });
 
-  test('marks what this version does not do', () => {
-    const reference = configReference();
-    for (const key of ['notify', 'http']) {
-      expect(reference).toMatch(new RegExp(`NOT YET: [^\n]*(?:\n *#[^:\n]*)*\n[# ]*(?:- )?${key}:`));
-    }
-  });
-
   test('names every variable, and each only once', () => {
     const reference = configReference();
     const names = configVariables(configJsonSchema())

@@ -2,32 +2,11 @@ import { chmod } from 'node:fs/promises';
 
 import { describe, expect, test } from 'vitest';
 
-import { loadConfig } from '../../src/config/load.ts';
 import { configFolder, loadText } from './support.ts';
 
 const STORE = 'checkpoint:\n  store: { url: "https://acc.blob.core.windows.net/ckpt" }\n';
 
 describe('warnings', () => {
-  test('name each key that this version does nothing with, and the hooks that will fail for it', async () => {
-    const folder = await configFolder();
-    const file = await folder.write(
-      'config.yaml',
-      `notify: [{ name: ops, webhook: { url-file: /etc/evictd/teams-url } }]
-hooks:
-  - { name: stop, run: [/bin/true] }
-  - { name: first, http: { url: "https://scheduler.internal/first" } }
-  - { name: tell, required: false, http: { url: "https://scheduler.internal/drain" } }
-`,
-    );
-    const { warnings } = loadConfig({ file, env: {} });
-    const not = 'evictd development does not do this yet';
-    expect(warnings.map((line) => line.replaceAll(`${folder.path}/`, ''))).toEqual([
-      `config.yaml:1:1: notify: ${not}`,
-      `config.yaml:4:20: hooks[1].http: ${not}, so the hook "first" will fail and keep events from being acknowledged`,
-      `config.yaml:5:36: hooks[2].http: ${not}, so the hook "tell" will fail`,
-    ]);
-  });
-
   test('name a file with a secret that everybody may read', async () => {
     const folder = await configFolder();
     const secret = await folder.write('sas', 'sv=1&sig=x');

@@ -18,15 +18,19 @@ export interface AzuriteOptions {
   readonly oauth?: boolean;
   /** Blobs on disk, so that they outlive `kill`; otherwise in memory, which is quicker. */
   readonly persistent?: boolean;
+  /** Default `blob`. */
+  readonly service?: Service;
 }
 
-/** Azurite's blob service in a process of its own. */
+type Service = 'blob' | 'queue';
+
+/** One of Azurite's services in a process of its own. */
 export interface Azurite extends AsyncDisposable {
   /** `http://127.0.0.1:PORT`; the same after a restart. */
   readonly origin: string;
   /** The certificate to trust, for HTTPS. */
   readonly ca: string | undefined;
-  /** URL of a container in path style; a new name each time when none is given. The container is not created. */
+  /** URL of a container (or queue) in path style; a new name each time when none is given. It is not created. */
   containerUrl(name?: string): string;
   /** Kills the process at once. */
   kill(): Promise<void>;
@@ -52,7 +56,8 @@ export async function startAzurite(options: AzuriteOptions = {}): Promise<Azurit
     await writeFile(join(folder, 'key.pem'), key);
     args.push('--oauth', 'basic', '--cert', join(folder, 'cert.pem'), '--key', join(folder, 'key.pem'));
   }
-  let running = await launch(args, 0);
+  const { service = 'blob' } = options;
+  let running = await launch(service, args, 0);
   const { origin } = running;
   let containers = 0;
   const kill = async () => {
@@ -69,7 +74,7 @@ export async function startAzurite(options: AzuriteOptions = {}): Promise<Azurit
     containerUrl: (name = `container-${++containers}`) => `${origin}/${AZURITE_ACCOUNT}/${name}`,
     kill,
     async restart() {
-      running = await launch(args, Number(new URL(origin).port));
+      running = await launch(service, args, Number(new URL(origin).port));
     },
     stop,
     [Symbol.asyncDispose]: stop,
@@ -82,9 +87,9 @@ interface Running {
   end(): void;
 }
 
-async function launch(args: readonly string[], port: number): Promise<Running> {
-  const script = createRequire(import.meta.url).resolve('azurite/dist/src/blob/main.js');
-  const child = spawn(process.execPath, [script, '--blobPort', String(port), ...args], {
+async function launch(service: Service, args: readonly string[], port: number): Promise<Running> {
+  const script = createRequire(import.meta.url).resolve(`azurite/dist/src/${service}/main.js`);
+  const child = spawn(process.execPath, [script, `--${service}Port`, String(port), ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'], NODE_ENV: 'production' },
   });

@@ -1,0 +1,84 @@
+import type { Clock } from '../base/clock.ts';
+import { EvictdError } from '../base/errors.ts';
+import { sendUntilTaken } from '../base/http-send.ts';
+import { readSecretFile } from '../base/secret-file.ts';
+import { CLOUD_EVENT_TYPE } from '../core/cloud-event.ts';
+import { type DrainNews, details, headline, newsAsCloudEvent } from './drain-news.ts';
+
+export type WebhookTemplate = 'cloudevents' | 'slack' | 'teams';
+
+/** Tells one receiver; rejects with an EvictdError, at the latest when the signal aborts. */
+export type Teller = (news: DrainNews, signal: AbortSignal) => Promise<void>;
+
+/** The file is read each time: the URL may be replaced. Rejects `bad-credential`, `http-refused`, `http-failed`. */
+export function createWebhook(
+  options: { readonly urlFile: string; readonly template: WebhookTemplate },
+  dependencies: { readonly clock: Clock; readonly random: () => number },
+): Teller {
+  const { urlFile, template } = options;
+  return async (news, signal) => {
+    const url = URL.parse(await readSecretFile(urlFile));
+    if (url === null || !/^https?:$/.test(url.protocol)) {
+      throw new EvictdError('bad-credential', `${urlFile} holds no http or https URL`, {
+        remedy: 'write the URL of the webhook there, on one line',
+      });
+    }
+    const contentType = template === 'cloudevents' ? CLOUD_EVENT_TYPE : 'application/json; charset=utf-8';
+    const message = {
+      url: url.href,
+      method: 'POST',
+      headers: { 'content-type': contentType },
+      body: JSON.stringify(webhookBody(template, news)),
+      where: `the webhook of ${urlFile}`,
+    } as const;
+    await sendUntilTaken(message, dependencies, signal);
+  };
+}
+
+export function webhookBody(template: WebhookTemplate, news: DrainNews): unknown {
+  switch (template) {
+    case 'cloudevents':
+      return newsAsCloudEvent(news);
+    case 'slack':
+      return { text: slackText([`*${headline(news)}*`, ...details(news)].join('\n')) };
+    case 'teams':
+      return adaptiveCard(news);
+  }
+}
+
+/** Source: docs.slack.dev, "Formatting message text": these three are all that has to be escaped. */
+function slackText(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+}
+
+/** Source: learn.microsoft.com, "Create incoming webhooks with Workflows for Microsoft Teams". */
+function adaptiveCard(news: DrainNews) {
+  const failed = news.outcome === 'failure';
+  const text = (words: string, look: Readonly<Record<string, string>>) => ({
+    type: 'TextBlock',
+    text: words,
+    wrap: true,
+    ...look,
+  });
+  return {
+    type: 'message',
+    attachments: [
+      {
+        contentType: 'application/vnd.microsoft.card.adaptive',
+        content: {
+          $schema: 'http://adaptivecards.io/schemas/adaptive-card.json',
+          type: 'AdaptiveCard',
+          version: '1.4',
+          body: [
+            text(headline(news), {
+              weight: 'Bolder',
+              size: 'Medium',
+              color: failed ? 'Attention' : 'Default',
+            }),
+            ...details(news).map((line) => text(line, { spacing: 'Small' })),
+          ],
+        },
+      },
+    ],
+  };
+}
