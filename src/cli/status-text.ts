@@ -94,7 +94,7 @@ function describeSet(
 ): string {
   const run = drain?.sets.find((set) => set.name === name);
   const attempt = run !== undefined && run.attempt > 1 ? ` (attempt ${run.attempt})` : '';
-  const now = run === undefined ? '' : `${run.state}${attempt}; `;
+  const now = run === undefined ? '' : `${run.state}${run.late ? ' late' : ''}${attempt}; `;
   const committed =
     committedAgoMs === undefined
       ? 'no checkpoint yet'

@@ -2,7 +2,9 @@ import type { MonotonicMs } from '../base/clock.ts';
 import { unreachable } from '../base/assert.ts';
 import { checkpointSoftEndAt, isRunningInWindow, shorterHooksEndAt, workEndAt } from './budget.ts';
 import {
+  advanceLateSets,
   advanceSets,
+  lateWakeTimes,
   setWakeTimes,
   setsAreFinal,
   setsSucceeded,
@@ -35,6 +37,7 @@ export function startDrain(context: Context, event: ScheduledEvent, deadlineAt: 
       priority,
       attempt: 0,
       firstStartedAt: undefined,
+      late: false,
       run: { kind: 'pending' },
     })),
     report: { kind: 'pending' },
@@ -86,7 +89,7 @@ export function mergeEvent(
     ...drain,
     hooks: [...drain.hooks, ...added],
     // Also those under way: they may have read their files before the added hooks have run.
-    sets: drain.sets.map((set) => ({ ...set, run: { kind: 'pending' } })),
+    sets: drain.sets.map((set) => ({ ...set, late: false, run: { kind: 'pending' } })),
     report: { kind: 'pending' },
     outcome: undefined,
   };
@@ -156,7 +159,7 @@ function advancePhase(context: Context, drain: Drain, acksFinal: boolean): Step<
       if (!acksFinal && at < drain.deadlineAt) return step(drain);
       return andThen(enter(context, drain, 'waiting'), (next) => step(next, endNote(next, outOfTime)));
     case 'waiting':
-      return step(drain);
+      return advanceLateSets(context, drain);
     case 'withdrawn':
       return advanceWithdrawn(context, drain);
     case 'resuming':
@@ -254,7 +257,7 @@ function softEndAt(context: Context, drain: Drain): MonotonicMs {
 
 /** When the drain wants to be looked at again, whatever else happens. */
 export function drainWakeTimes(context: Context, drain: Drain): MonotonicMs[] {
-  if (drain.phase === 'waiting') return [];
+  if (drain.phase === 'waiting') return lateWakeTimes(drain);
   return [
     ...hookWakeTimes(context, drain),
     ...setWakeTimes(context, drain),

@@ -66,7 +66,7 @@ export const DRAIN_PHASES = [
 ] as const;
 
 /**
- * `waiting`: nothing left to do but wait for the end (or for the event to be withdrawn).
+ * `waiting`: for the end, or for the event to be withdrawn; meanwhile sets that failed are committed late.
  * `withdrawn`: the event is gone; what runs is let finish.
  * `resuming`: `on-resume` hooks.
  */
@@ -121,12 +121,15 @@ export interface SetRun {
   readonly attempt: number;
   /** Start of the first attempt; undefined before it. */
   readonly firstStartedAt: MonotonicMs | undefined;
+  /** The window ended without it, and it was tried again after that (`advanceLateSets`). */
+  readonly late: boolean;
   readonly run: SetRunState;
 }
 
 export type SetRunState =
   | { readonly kind: 'pending' }
-  | { readonly kind: 'committing'; readonly startedAt: MonotonicMs }
+  /** `endsAt`: of a late one, which no window bounds. */
+  | { readonly kind: 'committing'; readonly startedAt: MonotonicMs; readonly endsAt: MonotonicMs | undefined }
   | {
       readonly kind: 'retrying';
       readonly retryAt: MonotonicMs;
@@ -141,7 +144,13 @@ export type SetRunState =
       readonly bytes: number;
       readonly bytesSent: number;
     }
-  | { readonly kind: 'failed'; readonly code: string; readonly detail: string };
+  | {
+      readonly kind: 'failed';
+      readonly code: string;
+      readonly detail: string;
+      /** It may well succeed with more time. */
+      readonly retryable: boolean;
+    };
 
 export const INITIAL_STATE: State = {
   vmName: undefined,

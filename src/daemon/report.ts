@@ -53,10 +53,10 @@ export function reportOf(drain: Drain, context: ReportContext): DrainReport {
       ...(run.kind === 'ended' ? { startedMs: since(run.startedAt), ...describeResult(run.result) } : {}),
       ...(run.kind === 'skipped' ? { why: run.why } : {}),
     })),
-    sets: drain.sets.map(({ name, attempt, run }) => {
+    sets: drain.sets.map(({ name, attempt, late, run }) => {
       const { kind, ...rest } = run;
       const atMs = run.kind === 'committed' ? { atMs: since(run.at) } : {};
-      return { name, attempt, state: kind, ...omitTimes(rest), ...atMs };
+      return { name, attempt, state: kind, ...(late && { late }), ...omitInner(rest), ...atMs };
     }),
     acks: context.state.watched.map(({ event, ack }) => ({ eventId: event.id, ack: ack.kind })),
     log: context.logLines,
@@ -71,9 +71,11 @@ function describeResult(result: {
   return { result: kind, durationMs: Math.round(durationMs), ...rest };
 }
 
-/** Monotonic times mean nothing outside this boot. */
-function omitTimes(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
+/** Monotonic times mean nothing outside this boot, and whether it is tried again nothing in a report. */
+function omitInner(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(
-    Object.entries(fields).filter(([key]) => !['at', 'retryAt', 'startedAt'].includes(key)),
+    Object.entries(fields).filter(
+      ([key]) => !['at', 'retryAt', 'startedAt', 'endsAt', 'retryable'].includes(key),
+    ),
   );
 }

@@ -47,7 +47,13 @@ export interface Status {
           /** The same for people. */
           readonly detail: string | undefined;
         }[];
-        readonly sets: readonly { readonly name: string; readonly state: string; readonly attempt: number }[];
+        readonly sets: readonly {
+          readonly name: string;
+          readonly state: string;
+          readonly attempt: number;
+          /** The window ended without it, and it was tried again after that. */
+          readonly late: boolean;
+        }[];
       }
     | undefined;
   readonly sets: readonly (SetProgress & { readonly committedAgoMs: number | undefined })[];
@@ -110,7 +116,12 @@ export function statusOf(sources: StatusSources): Status {
             leftMs: round(windowLeftMs(state, now)),
             outcome: drain.outcome,
             hooks: inRunningOrder(drain.hooks).map((hook) => describeHook(hook, now)),
-            sets: drain.sets.map(({ name, run, attempt }) => ({ name, state: run.kind, attempt })),
+            sets: drain.sets.map(({ name, run, attempt, late }) => ({
+              name,
+              state: run.kind,
+              attempt,
+              late,
+            })),
           },
     sets: sources.progress.map((set) => ({
       ...set,

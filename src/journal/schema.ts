@@ -68,9 +68,15 @@ const SetRun = z.strictObject({
   priority: z.number(),
   attempt: z.int(),
   firstStartedAt: optional(z.number()),
+  // Not in journals of earlier versions.
+  late: z.boolean().default(false),
   run: z.discriminatedUnion('kind', [
     z.strictObject({ kind: z.literal('pending') }),
-    z.strictObject({ kind: z.literal('committing'), startedAt: z.number() }),
+    z.strictObject({
+      kind: z.literal('committing'),
+      startedAt: z.number(),
+      endsAt: optional(z.number()),
+    }),
     z.strictObject({
       kind: z.literal('retrying'),
       retryAt: z.number(),
@@ -85,7 +91,12 @@ const SetRun = z.strictObject({
       bytes: z.number(),
       bytesSent: z.number(),
     }),
-    z.strictObject({ kind: z.literal('failed'), code: z.string(), detail: z.string() }),
+    z.strictObject({
+      kind: z.literal('failed'),
+      code: z.string(),
+      detail: z.string(),
+      retryable: z.boolean().default(false),
+    }),
   ]),
 });
 

@@ -145,6 +145,19 @@ describe('whatever happens', () => {
     });
   });
 
+  it('nothing is committed past the end of work but late, bounded, and while the drain waits', () => {
+    expectAlways((history, one) => {
+      for (const { at, effect, state } of history.performed) {
+        if (effect.kind !== 'commit-set' || state.drain === undefined) continue;
+        const run = state.drain.sets.find(({ name }) => name === effect.set);
+        if (run?.late === true) {
+          expect(state.drain.phase).toBe('waiting');
+          expect(effect.endsAt).toBeLessThanOrEqual(at + 30_000);
+        } else expect(effect.endsAt).toBeLessThanOrEqual(workEndAt(one.policy, state.drain) + 0.001);
+      }
+    });
+  });
+
   it('every drain ends by its deadline', () => {
     expectAlways((history) => {
       for (const { at, state } of history.states) {

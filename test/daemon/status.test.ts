@@ -124,8 +124,8 @@ a notice now would have to move 1.0 GiB, about 4.5 s of 30.0 s
 describe('the status of a drain', () => {
   it('says how far each set is', () => {
     const drain = sources([]);
-    const set = { name: 'job', priority: 1, firstStartedAt: 0 };
-    const run = { kind: 'committing', startedAt: 0 } as const;
+    const set = { name: 'job', priority: 1, firstStartedAt: 0, late: false };
+    const run = { kind: 'committing', startedAt: 0, endsAt: undefined } as const;
     const state = {
       ...drain.state,
       drain: drain.state.drain && { ...drain.state.drain, sets: [{ ...set, attempt: 2, run }] },
