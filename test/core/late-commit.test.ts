@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 
 import { wakeAt } from '../../src/core/decide.ts';
 import type { Effect } from '../../src/core/effect.ts';
-import { event, hook, Life, noticed, policyWith } from './support.ts';
+import { event, hook, type Life, noticed, policyWith } from './support.ts';
 
 /** A life whose window (30 s, 2 s of it reserved) ended without a commit. */
 function outOfTime(policy = policyWith({ hooks: [] })): Life {
