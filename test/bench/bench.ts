@@ -15,6 +15,7 @@ import {
 import { DELTA_HEADER, deltaRow, measureDeltas } from './deltas.ts';
 import { MANY_FILES_HEADER, manyFilesRow, measureManyFiles } from './many-files.ts';
 import { type NoticeToHook, measureNoticeToHook } from './notice-to-hook.ts';
+import { compareRestores, restoreTable } from './restores.ts';
 import { type Summary, table } from './statistics.ts';
 import { measureThrottled, THROTTLED_HEADER, type ThrottledResult, throttledRow } from './throttled.ts';
 import { compareUploads, UPLOAD_HEADER, type UploadComparison, uploadRows } from './uploads.ts';
@@ -55,6 +56,11 @@ async function main(args: readonly string[]): Promise<void> {
       console.log(`\n${table(MANY_FILES_HEADER, [manyFilesRow(row)])}`);
       results.push(row);
     }
+  }
+  for await (const comparison of compareRestores(upload, only)) {
+    const { title, header, rows } = restoreTable(comparison);
+    console.log(`\n${title}\n\n${table(header, rows)}`);
+    results.push(comparison);
   }
   if (values.json === undefined) return;
   await writeFile(values.json, `${JSON.stringify({ version: 1, machine, benchmarks: results }, null, 2)}\n`);

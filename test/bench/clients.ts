@@ -131,7 +131,7 @@ async function azcopy(sink: Sink, folder: string, notes: string[]): Promise<Clie
 }
 
 /** Runs a program by time(1), which counts its children in. Rejects with what it said when it fails. */
-async function timed(
+export async function timed(
   program: string,
   args: readonly string[],
   env: Readonly<Record<string, string>>,
