@@ -17,12 +17,14 @@ import { blobNameProblem } from './azure-name.ts';
 import {
   type BlobAnswer,
   type BlobRequest,
+  type FetchInto,
   type ReceivedBlob,
   type ReceiveLimits,
   createBlobRequester,
 } from './azure-request.ts';
 import type { StoreTarget } from './azure-url.ts';
 import type { StoreCredential } from './credentials.ts';
+import type { ReadResult } from './read-job.ts';
 import { withRetries, type Attempt, type RetryLimits } from './store-retry.ts';
 import type { TokenSource } from './token.ts';
 
@@ -59,6 +61,8 @@ export interface AzureClient {
   send(request: BlobRequest, signal: AbortSignal): Promise<BlobAnswer>;
   /** The same for a GET whose answer has a body. */
   receive(request: BlobRequest, limits: ReceiveLimits, signal: AbortSignal): Promise<ReceivedBlob>;
+  /** The same by a reading thread, into a file. */
+  fetch(request: BlobRequest, into: FetchInto, signal: AbortSignal): Promise<ReadResult>;
   /** Closes all connections; requests under way fail. */
   close(): void;
 }
@@ -108,6 +112,10 @@ export function createAzureClient(
     async receive(request, limits, signal) {
       checkName(request.name);
       return requester.receive(request, limits, signal);
+    },
+    async fetch(request, into, signal) {
+      checkName(request.name);
+      return requester.fetch(request, into, signal);
     },
     call(attempt, signal) {
       const run: typeof attempt.run = async (trySignal, number) => {

@@ -4,14 +4,13 @@ import type { BlockBlobClient } from '@azure/storage-blob';
 import { EvictdError } from '../base/errors.ts';
 import type { AzureClient } from './azure-client.ts';
 import { azureCodeOf } from './azure-errors.ts';
-import { headerOf } from './azure-request.ts';
+import { headerOf, REQUEST_ID } from './azure-request.ts';
+import type { BlobRequest } from './azure-request.ts';
 import type { BlobHead, BlobItem, BlobStore, BlockList, ReadOptions, StoredBlock } from './store.ts';
 
 /** Metadata that names the call which wrote the blob; set and looked at by the store only. */
 export const WRITE_ID = 'evictd_write';
 
-// In every answer of the service: what comes without it, a portal's page with status 200, is somebody else's.
-export const REQUEST_ID = 'x-ms-request-id';
 const PAGE_SIZE = 5000;
 // A try gets this much more time for each byte that it moves: one MiB/s is slow for any VM.
 const MS_PER_BYTE = 1000 / 1024 ** 2;
@@ -124,12 +123,16 @@ async function read(
 ): Promise<Uint8Array> {
   // No range can say "nothing".
   if (range?.count === 0) return new Uint8Array(0);
+  const answer = await client.receive(getOf(name, snapshot, range), limits, signal);
+  headerOf(answer.headers, REQUEST_ID);
+  return answer.content;
+}
+
+export function getOf(name: string, snapshot: string | undefined, range: ReadOptions['range']): BlobRequest {
   const query = snapshot === undefined ? '' : `snapshot=${encodeURIComponent(snapshot)}`;
   const last = range === undefined ? undefined : range.offset + range.count - 1;
   const headers = range === undefined ? {} : { 'x-ms-range': `bytes=${range.offset}-${last}` };
-  const answer = await client.receive({ method: 'GET', name, query, headers }, limits, signal);
-  headerOf(answer.headers, REQUEST_ID);
-  return answer.content;
+  return { method: 'GET', name, query, headers };
 }
 
 async function blocks(blob: BlockBlobClient, signal: AbortSignal): Promise<BlockList> {

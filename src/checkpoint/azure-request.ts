@@ -10,7 +10,8 @@ import { buildInfo } from '../base/version.ts';
 import { EvictdError, errnoOf } from '../base/errors.ts';
 import { createSigner, type SignedHeaders } from './azure-sign.ts';
 import type { StoreCredential } from './credentials.ts';
-import type { ReadOptions } from './store.ts';
+import type { FetchJob, PlaceOrder, ReadResult } from './read-job.ts';
+import type { Reader } from './reader.ts';
 import { createRequestWindow } from './request-window.ts';
 import type { TokenSource } from './token.ts';
 
@@ -29,7 +30,9 @@ export interface BlobRequest {
 /** The headers of a 2xx answer, by lower-case name. */
 export type BlobAnswer = ReadonlyMap<string, string>;
 
-export type ReceiveLimits = Pick<ReadOptions, 'bytesMax' | 'into'>;
+export interface ReceiveLimits {
+  readonly bytesMax: number;
+}
 
 export interface ReceivedBlob {
   readonly headers: BlobAnswer;
@@ -41,7 +44,13 @@ export interface BlobRequester {
   send(request: BlobRequest, signal: AbortSignal): Promise<BlobAnswer>;
   /** The same for a GET whose answer has a body. Rejects `too-large` above `bytesMax`. */
   receive(request: BlobRequest, limits: ReceiveLimits, signal: AbortSignal): Promise<ReceivedBlob>;
+  /** The same by a reading thread, into a file; settles when that is done with the file. Rejects `reader-failed`. */
+  fetch(request: BlobRequest, into: FetchInto, signal: AbortSignal): Promise<ReadResult>;
   close(): void;
+}
+
+export interface FetchInto extends PlaceOrder {
+  readonly reader: Pick<Reader, 'run'>;
 }
 
 export interface BlobRequesterOptions {
@@ -60,6 +69,8 @@ export interface BlobRequesterDependencies {
   readonly lookup: LookupFunction | undefined;
 }
 
+/** In every answer of the service: what comes without it, a portal's page with status 200, is somebody else's. */
+export const REQUEST_ID = 'x-ms-request-id';
 // Has all that is written here, and is known to emulators and to the clouds that get new versions late.
 const SERVICE_VERSION = '2024-11-04';
 const CONNECT_MS = 5000;
@@ -80,7 +91,8 @@ export function createBlobRequester(
   options: BlobRequesterOptions,
   dependencies: BlobRequesterDependencies,
 ): BlobRequester {
-  const { origin, pathname } = new URL(options.containerUrl);
+  const { origin, pathname, host } = new URL(options.containerUrl);
+  const server = serverOf(options);
   const { lookup } = dependencies;
   const sign = createSigner(dependencies);
   const agent = `evictd/${buildInfo().version}`;
@@ -101,10 +113,7 @@ export function createBlobRequester(
     },
   });
   const window = createRequestWindow({ roomMax: options.connectionsMax }, dependencies);
-  const signed = async (
-    request: BlobRequest,
-    signal: AbortSignal,
-  ): Promise<Parameters<Pool['request']>[0]> => {
+  const signed = async (request: BlobRequest) => {
     const { method, name, query, headers, body } = request;
     const bytes = body?.byteLength ?? 0;
     const all: SignedHeaders = {
@@ -121,30 +130,59 @@ export function createBlobRequester(
       query,
       headers: all,
     });
-    return {
-      method,
-      path: `${path}${signedQuery}`,
-      headers: authorization === undefined ? all : { ...all, authorization },
-      body: body ?? null,
-      signal,
-    };
+    const signedHeaders: SignedHeaders = authorization === undefined ? all : { ...all, authorization };
+    return { method, path: `${path}${signedQuery}`, headers: signedHeaders, body: body ?? null };
   };
   return {
     async send(request, signal) {
-      const ready = await signed(request, signal);
-      const answer = await window.run(signal, () => exchange(pool, ready, undefined), isRefused);
+      const ready = await signed(request);
+      const answer = await window.run(
+        signal,
+        () => exchange(pool, { ...ready, signal }, undefined),
+        isRefused,
+      );
       if (isGood(answer)) return answer.headers;
       throw badStatus(answer);
     },
     async receive(request, limits, signal) {
-      const ready = await signed(request, signal);
-      const answer = await window.run(signal, () => exchange(pool, ready, limits), isRefused);
+      const ready = await signed(request);
+      const answer = await window.run(signal, () => exchange(pool, { ...ready, signal }, limits), isRefused);
       if (!isGood(answer)) throw badStatus(answer);
       const { headers, content } = answer;
       return { headers, content };
     },
+    async fetch(request, { reader, ...place }, signal) {
+      const { path, headers } = await signed(request);
+      const job: FetchJob = { kind: 'fetch', ...server, request: headOfGet(host, path, headers), ...place };
+      const isBusy = (result: ReadResult) => result.kind === 'refused' && isRefused(result);
+      return window.run(signal, () => reader.run(job, signal), isBusy);
+    },
     close: () => void pool.destroy(),
   };
+}
+
+/** For the threads, which take no options of Node's own. */
+function serverOf({
+  containerUrl,
+  ca,
+}: BlobRequesterOptions): Pick<FetchJob, 'host' | 'port' | 'tls' | 'wantsHeader'> {
+  const { protocol, hostname, port } = new URL(containerUrl);
+  const isSecure = protocol === 'https:';
+  return {
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: port === '' ? (isSecure ? 443 : 80) : Number(port),
+    ...(isSecure && { tls: { ciphers: CIPHERS, ...(ca !== undefined && { ca }) } }),
+    wantsHeader: REQUEST_ID,
+  };
+}
+
+/** Throws `refused` for what would end a line of it. */
+function headOfGet(host: string, path: string, headers: SignedHeaders): string {
+  const lines = Object.entries({ host, ...headers }).map(([name, value]) => `${name}: ${value}`);
+  const text = [`GET ${path} HTTP/1.1`, ...lines];
+  if (text.some((line) => /[^\x20-\x7e]/.test(line)))
+    throw new EvictdError('refused', 'a header or the credential holds a character that no request may have');
+  return `${text.join('\r\n')}\r\n\r\n`;
 }
 
 /** As the SDK does: slashes divide the name, all else that isn't plain is escaped. */
@@ -164,7 +202,7 @@ function isGood({ status }: Answer): boolean {
 }
 
 /** 503 ServerBusy, and 429 of what stands before it. */
-function isRefused({ status }: Answer): boolean {
+function isRefused({ status }: Pick<Answer, 'status'>): boolean {
   return status === 503 || status === 429;
 }
 
@@ -189,11 +227,7 @@ async function exchange(
 }
 
 /** An answer that says no length, or another one than it has, isn't the service's, or was cut off. */
-async function contentOf(
-  { headers }: Answer,
-  body: Readable,
-  { bytesMax, into }: ReceiveLimits,
-): Promise<Buffer> {
+async function contentOf({ headers }: Answer, body: Readable, { bytesMax }: ReceiveLimits): Promise<Buffer> {
   const bytes = Number(headers.get('content-length') ?? Number.NaN);
   if (!(bytes <= bytesMax)) {
     // Its own report of that comes as an event.
@@ -202,8 +236,7 @@ async function contentOf(
       ? new EvictdError('bad-answer', 'the answer has no length')
       : new EvictdError('too-large', `the answer has ${bytes} bytes, more than the ${bytesMax} expected`);
   }
-  const fits = into !== undefined && into.byteLength >= bytes;
-  const content = fits ? Buffer.from(into, 0, bytes) : Buffer.allocUnsafeSlow(bytes);
+  const content = Buffer.allocUnsafeSlow(bytes);
   let filled = 0;
   for await (const chunk of body) {
     // The stream has no encoding set, so its chunks are buffers.
@@ -228,7 +261,7 @@ function systemError(error: unknown): unknown {
 }
 
 /** What the SDK would have thrown, so that one place explains the service's errors. */
-function badStatus({ status, headers }: Answer): Error {
+export function badStatus({ status, headers }: Pick<Answer, 'status' | 'headers'>): Error {
   // The SDK's error wants a request; it is never shown, since URLs can hold a signature.
   const request = createPipelineRequest({ url: 'https://blob.invalid' });
   const found = createHttpHeaders(Object.fromEntries(headers));

@@ -3,6 +3,7 @@ import type { LookupFunction } from 'node:net';
 import { systemClock, type Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { createAzureClient, type AzureClient } from './azure-client.ts';
+import { downloadBlocks } from './azure-download.ts';
 import { explainAzureError } from './azure-errors.ts';
 import { createManagedIdentityFetcher } from './azure-identity.ts';
 import { createReader } from './azure-read.ts';
@@ -83,6 +84,7 @@ export async function createAzureBlobStore(
     describe: `container ${target.container} of account ${target.account}`,
     target,
     ...createReader(client),
+    download: (name, options, signal) => downloadBlocks(client, name, options, signal),
     ...createWriter(client, isConflict),
     start: () => tokens?.start(),
     stop() {

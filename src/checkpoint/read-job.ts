@@ -32,7 +32,7 @@ export type ReadJob =
       readonly changedBeforeMs: number;
     }
   | { readonly kind: 'compress'; readonly content: Uint8Array }
-  | PlaceJob
+  | FetchJob
   | PlaceFrameJob
   | VerifyJob
   | ListJob
@@ -74,10 +74,10 @@ export interface ReadFailure {
   readonly path?: string;
 }
 
-/** Fetched blocks that follow each other, to be written to an open file if they are what they should be. */
-export interface PlaceJob {
-  readonly kind: 'place';
-  readonly content: Uint8Array<ArrayBuffer>;
+/** Where content goes that comes in one stream, and what it should be: blocks that follow each other. */
+export interface PlaceOrder {
+  readonly bytes: number;
+  /** The blocks' ids. */
   readonly blocks: readonly string[];
   readonly lengths: readonly number[];
   readonly fd: number;
@@ -95,12 +95,32 @@ export interface PlaceFrameJob {
   readonly position: number;
 }
 
-/** `wrong` is the first block that is not what it should be; then nothing was written. */
-export interface PlaceResult {
-  readonly kind: 'placed';
-  readonly wrong: number | undefined;
-  readonly memory: ArrayBuffer;
+/** A part of a blob, fetched into an open file as it comes. Only a job of this kind can be broken off. */
+export interface FetchJob extends PlaceOrder {
+  readonly kind: 'fetch';
+  readonly host: string;
+  readonly port: number;
+  /** Absent: not encrypted. */
+  readonly tls?: { readonly ciphers: string; readonly ca?: string };
+  /** Of a GET, the head of the request as it goes out. */
+  readonly request: string;
+  /** An answer without it isn't the service's. */
+  readonly wantsHeader: string;
 }
+
+export type FetchResult =
+  /** `wrong` is the first block that is not what it should be; what was written is of no use then. */
+  | { readonly kind: 'fetched'; readonly wrong: number | undefined }
+  /** Another answer than all of the range; nothing was written. */
+  | {
+      readonly kind: 'refused';
+      readonly status: number;
+      /** By lower-case name. */
+      readonly headers: readonly (readonly [name: string, value: string])[];
+    }
+  /** No answer, or half of one. */
+  | { readonly kind: 'broken'; readonly errno: string }
+  | ReadFailure;
 
 /** Is a block of an open file what it should be? `zeroId` is the id of as many zeros; it is copied to `copyTo`. */
 export interface VerifyJob {
@@ -130,7 +150,7 @@ export type ReadResult =
   | { readonly kind: 'compared'; readonly same: readonly boolean[] }
   /** One zstd frame. */
   | { readonly kind: 'compressed'; readonly content: Uint8Array }
-  | PlaceResult
+  | FetchResult
   | { readonly kind: 'frame-placed'; readonly isRight: boolean }
   | VerifyResult
   | { readonly kind: 'file'; readonly stat: FileStat; readonly id: string; readonly content: Uint8Array }
@@ -142,3 +162,7 @@ export type ReadResult =
 
 export type ReadAnswers = readonly (readonly [number: number, result: ReadResult])[];
 export type ReadOrders = readonly (readonly [number: number, job: ReadJob])[];
+export type ReadMessage =
+  | { readonly kind: 'orders'; readonly orders: ReadOrders }
+  /** Of a fetch. */
+  | { readonly kind: 'cancel'; readonly order: number };

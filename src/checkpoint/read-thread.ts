@@ -8,8 +8,9 @@ import { parentPort } from 'node:worker_threads';
 
 import { createFingerprinter } from './fingerprint.ts';
 import type { Fingerprinter } from './fingerprint.ts';
-import type { ReadAnswers, ReadJob, ReadOrders, ReadResult } from './read-job.ts';
-import { placeBlocks, placeFrame, verifyBlock } from './restore-thread.ts';
+import { createFetcher } from './fetch-thread.ts';
+import type { FetchJob, ReadAnswers, ReadJob, ReadMessage, ReadResult } from './read-job.ts';
+import { placeFrame, verifyBlock } from './restore-thread.ts';
 import { listFolders, lookAt } from './scan-thread.ts';
 import type { FileStat } from './file-stat.ts';
 import { compressFrame } from './zstd-frame.ts';
@@ -30,13 +31,27 @@ const ZERO_MARKS_MAX = 100;
 
 const scratch = Buffer.allocUnsafeSlow(PIECE_BYTES);
 
-parentPort?.on('message', (orders: ReadOrders) => {
-  const answers: ReadAnswers = orders.map(([number, job]) => [number, perform(job)]);
-  const moved = answers.flatMap(([, result]) => memoryOf(result));
-  parentPort?.postMessage(answers, moved);
+const fetcher = createFetcher();
+
+parentPort?.on('message', (message: ReadMessage) => {
+  if (message.kind === 'cancel') fetcher.cancel(message.order);
+  else answer(message.orders.flatMap(([number, job]) => take(number, job)));
 });
 
-function perform(job: ReadJob): ReadResult {
+function answer(answers: ReadAnswers): void {
+  if (answers.length === 0) return;
+  const moved = answers.flatMap(([, result]) => memoryOf(result));
+  parentPort?.postMessage(answers, moved);
+}
+
+/** Answers what can be answered at once. */
+function take(number: number, job: ReadJob): ReadAnswers {
+  if (job.kind !== 'fetch') return [[number, perform(job)]];
+  fetcher.start(number, job, (result) => answer([[number, result]]));
+  return [];
+}
+
+function perform(job: Exclude<ReadJob, FetchJob>): ReadResult {
   try {
     switch (job.kind) {
       case 'block':
@@ -47,8 +62,6 @@ function perform(job: ReadJob): ReadResult {
         return readFile(job);
       case 'compress':
         return { kind: 'compressed', content: compressFrame(job.content) };
-      case 'place':
-        return placeBlocks(job);
       case 'place-frame':
         return { kind: 'frame-placed', isRight: placeFrame(job) };
       case 'verify':
@@ -66,7 +79,7 @@ function perform(job: ReadJob): ReadResult {
 }
 
 function memoryOf(result: ReadResult): ArrayBuffer[] {
-  if (result.kind === 'block' || result.kind === 'short' || result.kind === 'placed') {
+  if (result.kind === 'block' || result.kind === 'short') {
     return result.memory instanceof ArrayBuffer ? [result.memory] : [];
   }
   if (result.kind === 'looked') return [result.stats.buffer];

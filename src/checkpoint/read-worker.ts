@@ -1,15 +1,21 @@
 import { Worker } from 'node:worker_threads';
 
 import { EvictdError, messageOf } from '../base/errors.ts';
-import type { ReadAnswers, ReadJob, ReadResult } from './read-job.ts';
+import type { ReadAnswers, ReadJob, ReadMessage, ReadResult } from './read-job.ts';
 
 // The build puts the thread's whole program here; run from source it is a file.
 declare const EVICTD_READ_THREAD: string | undefined;
 
 export interface ReadOrder {
   readonly job: ReadJob;
+  /** Breaks a fetch off; it is answered all the same. */
+  readonly signal?: AbortSignal | undefined;
   resolve: (result: ReadResult) => void;
   reject: (error: Error) => void;
+}
+
+interface GivenOrder extends ReadOrder {
+  cancel(this: void): void;
 }
 
 /** One reading thread. It keeps the process alive only while it has orders. */
@@ -30,13 +36,16 @@ export interface ReadWorkerListener {
 
 export function startReadWorker(listener: ReadWorkerListener): ReadWorker {
   const worker = startThread();
-  const orders = new Map<number, ReadOrder>();
+  const orders = new Map<number, GivenOrder>();
   let serial = 0;
+  const post = (message: ReadMessage, moved: ArrayBuffer[] = []) => worker.postMessage(message, moved);
   worker.unref();
   worker.on('message', (answers: ReadAnswers) => {
     for (const [number, result] of answers) {
-      orders.get(number)?.resolve(result);
+      const order = orders.get(number);
       orders.delete(number);
+      order?.signal?.removeEventListener('abort', order.cancel);
+      order?.resolve(result);
     }
     if (orders.size > 0) return;
     worker.unref();
@@ -45,6 +54,7 @@ export function startReadWorker(listener: ReadWorkerListener): ReadWorker {
   const end = (reason: string) => {
     listener.onEnd();
     for (const order of orders.values()) {
+      order.signal?.removeEventListener('abort', order.cancel);
       order.reject(new EvictdError('reader-failed', `the thread that reads files ${reason}`));
     }
     orders.clear();
@@ -59,19 +69,26 @@ export function startReadWorker(listener: ReadWorkerListener): ReadWorker {
     give(more) {
       worker.ref();
       const numbered = more.map((order) => {
-        orders.set(++serial, order);
-        return [serial, order.job] as const;
+        const number = ++serial;
+        const cancel = () => post({ kind: 'cancel', order: number });
+        orders.set(number, { ...order, cancel });
+        order.signal?.addEventListener('abort', cancel, { once: true });
+        return [number, order.job] as const;
       });
       const moved = more.flatMap(({ job }) => memoryOf(job));
-      worker.postMessage(numbered, moved);
+      post({ kind: 'orders', orders: numbered }, moved);
+      // What was aborted before has no event of that any more.
+      for (const [number] of numbered) {
+        const given = orders.get(number);
+        if (given?.signal?.aborted === true) given.cancel();
+      }
     },
     end: () => end('was ended'),
   };
 }
 
 function memoryOf(job: ReadJob): ArrayBuffer[] {
-  if (job.kind === 'block') return job.memory instanceof ArrayBuffer ? [job.memory] : [];
-  return job.kind === 'place' ? [job.content.buffer] : [];
+  return job.kind === 'block' && job.memory instanceof ArrayBuffer ? [job.memory] : [];
 }
 
 function startThread(): Worker {

@@ -9,9 +9,10 @@ import type { ReadOrder, ReadWorker } from './read-worker.ts';
 export interface Reader {
   /**
    * Rejects `reader-failed` when its thread died. An open file must stay open until the answer is there.
-   * The memory of a `block` moves to the thread and comes back with its answer.
+   * The memory of a `block` moves to the thread and comes back with its answer. The signal breaks a `fetch` off,
+   * which is answered all the same.
    */
-  run(job: ReadJob): Promise<ReadResult>;
+  run(job: ReadJob, signal?: AbortSignal): Promise<ReadResult>;
   /** Ends the threads; what is under way is rejected. The next job would start them anew. */
   close(): void;
 }
@@ -65,9 +66,9 @@ export function createReader(dependencies: { readonly clock: Clock }): Reader {
   };
 
   return {
-    run: (job) =>
+    run: (job, signal) =>
       new Promise((resolve, reject) => {
-        if (waiting.push({ job, resolve, reject }) === 1) queueMicrotask(giveAway);
+        if (waiting.push({ job, signal, resolve, reject }) === 1) queueMicrotask(giveAway);
       }),
     close,
   };

@@ -1,11 +1,9 @@
-import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
 
 import { forEachLimit } from '../base/concurrency.ts';
 import type { Gate } from '../base/concurrency.ts';
 import { AssertionFailed } from '../base/assert.ts';
 import { EvictdError } from '../base/errors.ts';
-import { blockIdOf } from './block-id.ts';
 import { blockLength } from './block-size.ts';
 import { quotePath } from './path-name.ts';
 import type { ReadResult } from './read-job.ts';
@@ -22,15 +20,13 @@ export interface BlockContext {
   readonly gate: Gate;
   readonly zeroIds: ZeroIds;
   readonly reader: Reader;
-  /** Memory of PIECE_BYTES_MAX each, to be used again; as many as are in the gate at once. */
-  readonly spare: ArrayBuffer[];
   readonly onBytes: (bytes: number, from: 'store' | 'disk') => void;
 }
 
-/** At most this much of a file is in one request and in memory at once; larger blocks are moved in pieces of it. */
-export const PIECE_BYTES_MAX = 8 * 1024 ** 2;
-/** Below this handing it to a thread costs more than it saves. */
-const THREAD_BYTES_MIN = 256 * 1024;
+/** One request fetches no more than this, but always a whole block. */
+const RUN_BYTES_MAX = 8 * 1024 ** 2;
+/** A thread holds no more of what it fetches. */
+const PIECE_BYTES = 256 * 1024;
 export const RUNS_IN_FLIGHT = 8;
 const LOCAL_BLOCKS_IN_FLIGHT = 4;
 
@@ -42,8 +38,8 @@ interface Run {
 }
 
 /**
- * Fetches the blocks `missing` of a file (in order) and writes each to its place after checking it against its hash;
- * a block larger than a piece is checked after that. Blocks of zeros have to be left out by the caller.
+ * Fetches the blocks `missing` of a file (in order) and writes each to its place and checks it against its
+ * hash: what was written is of no use when this rejects. Blocks of zeros have to be left out by the caller.
  * Rejects `corrupt-block`, `checkpoint-gone`, the system's error of a write, or what the store rejects with.
  */
 export async function fetchBlocks(
@@ -53,20 +49,29 @@ export async function fetchBlocks(
   handle: FileHandle,
   signal: AbortSignal,
 ): Promise<void> {
-  await forEachLimit(runsOf(file, missing), RUNS_IN_FLIGHT, signal, async (run, inner) => {
-    if (run.bytes > PIECE_BYTES_MAX) {
-      await fetchInPieces(context, file, run, handle, inner);
-      return;
-    }
-    using _place = await context.gate.enter(run.bytes, inner);
-    const offset = run.first * file.blockSize;
-    const into =
-      run.bytes < THREAD_BYTES_MIN ? undefined : (context.spare.pop() ?? new ArrayBuffer(PIECE_BYTES_MAX));
-    const content = await readStored(context, file, { offset, count: run.bytes }, into, inner);
-    const wrong = await place(context, file, run, content, handle);
-    if (wrong !== undefined) throw corrupt(context, file, wrong);
-    context.onBytes(run.bytes, 'store');
-  });
+  await forEachLimit(
+    runsOf(file, missing),
+    RUNS_IN_FLIGHT,
+    signal,
+    async ({ first, count, bytes }, inner) => {
+      using _place = await context.gate.enter(Math.min(bytes, PIECE_BYTES), inner);
+      const indexes = Array.from({ length: count }, (_, at) => first + at);
+      const { snapshot } = file;
+      const download = {
+        snapshot,
+        offset: first * file.blockSize,
+        fd: handle.fd,
+        blocks: indexes.map((index) => file.blocks[index] ?? ''),
+        lengths: indexes.map((index) => blockLength(file.size, file.blockSize, index)),
+        reader: context.reader,
+      };
+      const wrong = await unlessGone(context, file, () =>
+        context.store.download(context.prefix + file.blob, download, inner),
+      );
+      if (wrong !== undefined) throw corrupt(context, file, first + wrong);
+      context.onBytes(bytes, 'store');
+    },
+  );
 }
 
 /**
@@ -123,44 +128,6 @@ export function zeroBlocksOf({ zeroIds }: BlockContext, file: ManifestFile): Rea
   return zero;
 }
 
-/** Checks and writes what was fetched; answers the first block that is wrong. The content may be gone then. */
-async function place(
-  { reader, spare }: BlockContext,
-  file: ManifestFile,
-  run: Run,
-  content: Uint8Array,
-  handle: FileHandle,
-): Promise<number | undefined> {
-  const indexes = Array.from({ length: run.count }, (_, at) => run.first + at);
-  const blocks = indexes.map((index) => file.blocks[index] ?? '');
-  const lengths = indexes.map((index) => blockLength(file.size, file.blockSize, index));
-  const position = run.first * file.blockSize;
-  const { buffer } = content;
-  // A part of memory that others use too can't move to a thread.
-  const isOwn = buffer instanceof ArrayBuffer && buffer.byteLength >= THREAD_BYTES_MIN;
-  if (!isOwn || content.byteOffset !== 0) {
-    let start = 0;
-    for (const [at, id] of blocks.entries()) {
-      const block = content.subarray(start, (start += lengths[at] ?? 0));
-      if (block.length !== lengths[at] || blockIdOf(block) !== id) return run.first + at;
-    }
-    await writeFully(handle, content, position);
-    return undefined;
-  }
-  const moved = new Uint8Array(buffer, 0, content.length);
-  const result = await reader.run({
-    kind: 'place',
-    content: moved,
-    blocks,
-    lengths,
-    fd: handle.fd,
-    position,
-  });
-  if (result.kind !== 'placed') throw errorOf(result);
-  if (result.memory.byteLength === PIECE_BYTES_MAX) spare.push(result.memory);
-  return result.wrong === undefined ? undefined : run.first + result.wrong;
-}
-
 /** Whether a block on disk is the manifest's; it is copied to `copyTo`, which may then hold what is wrong. */
 async function isLocally(
   { reader, zeroIds }: BlockContext,
@@ -188,32 +155,11 @@ export function errorOf(result: ReadResult): Error {
   return Object.assign(new Error(result.message), { code: result.errno });
 }
 
-async function fetchInPieces(
-  context: BlockContext,
-  file: ManifestFile,
-  { first, bytes }: Run,
-  handle: FileHandle,
-  signal: AbortSignal,
-): Promise<void> {
-  const hash = createHash('sha256');
-  const start = first * file.blockSize;
-  for (let at = 0; at < bytes; at += PIECE_BYTES_MAX) {
-    const length = Math.min(PIECE_BYTES_MAX, bytes - at);
-    using _place = await context.gate.enter(length, signal);
-    const piece = await readStored(context, file, { offset: start + at, count: length }, undefined, signal);
-    if (piece.length !== length) throw corrupt(context, file, first);
-    hash.update(piece);
-    await writeFully(handle, piece, start + at);
-    context.onBytes(length, 'store');
-  }
-  if (hash.digest('base64') !== file.blocks[first]) throw corrupt(context, file, first);
-}
-
 function* runsOf(file: ManifestFile, missing: readonly number[]): Generator<Run> {
   let run: Run | undefined;
   for (const index of missing) {
     const bytes = blockLength(file.size, file.blockSize, index);
-    if (run !== undefined && run.first + run.count === index && run.bytes + bytes <= PIECE_BYTES_MAX) {
+    if (run !== undefined && run.first + run.count === index && run.bytes + bytes <= RUN_BYTES_MAX) {
       run = { first: run.first, count: run.count + 1, bytes: run.bytes + bytes };
       continue;
     }
@@ -223,34 +169,21 @@ function* runsOf(file: ManifestFile, missing: readonly number[]): Generator<Run>
   if (run !== undefined) yield run;
 }
 
-export async function readStored(
+/** Rejects `checkpoint-gone` where `read` finds nothing. */
+export async function unlessGone<T>(
   context: BlockContext,
   file: ManifestFile,
-  range: { readonly offset: number; readonly count: number },
-  into: ArrayBuffer | undefined,
-  signal: AbortSignal,
-): Promise<Uint8Array> {
-  const { snapshot } = file;
+  read: () => Promise<T>,
+): Promise<T> {
   try {
-    return await context.store.read(
-      context.prefix + file.blob,
-      { snapshot, range, bytesMax: range.count, ...(into !== undefined && { into }) },
-      signal,
-    );
+    return await read();
   } catch (error) {
     if (!(error instanceof EvictdError) || error.code !== 'not-found') throw error;
     throw new EvictdError(
       'checkpoint-gone',
-      `${quotePath(file.path)} is not in the store any more (${context.prefix}${file.blob}, snapshot ${snapshot})`,
+      `${quotePath(file.path)} is not in the store any more (${context.prefix}${file.blob}, snapshot ${file.snapshot})`,
       { remedy: 'it was pruned meanwhile: restore again, or another checkpoint with --at', cause: error },
     );
-  }
-}
-
-async function writeFully(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, position + at);
-    at += bytesWritten;
   }
 }
 

@@ -2,7 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 
 import { forEachLimit } from '../base/concurrency.ts';
 import { blockLength } from './block-size.ts';
-import { corrupt, errorOf, fetchBlocks, readStored, RUNS_IN_FLIGHT } from './restore-blocks.ts';
+import { corrupt, errorOf, fetchBlocks, RUNS_IN_FLIGHT, unlessGone } from './restore-blocks.ts';
 import type { BlockContext } from './restore-blocks.ts';
 import type { ManifestFile } from './schema.ts';
 
@@ -38,7 +38,10 @@ async function fetchFrames(
     const length = blockLength(file.size, file.blockSize, index);
     const range = { offset: offsets[index] ?? 0, count: frameBytes[index] ?? 0 };
     using _place = await context.gate.enter(length + range.count, inner);
-    const frame = await readStored(context, file, range, undefined, inner);
+    const read = { snapshot: file.snapshot, range, bytesMax: range.count };
+    const frame = await unlessGone(context, file, () =>
+      context.store.read(context.prefix + file.blob, read, inner),
+    );
     const position = index * file.blockSize;
     const id = file.blocks[index] ?? '';
     const result = await context.reader.run({

@@ -2,7 +2,7 @@
 import { createHash, hash } from 'node:crypto';
 import { readSync, writeSync } from 'node:fs';
 
-import type { PlaceFrameJob, PlaceJob, PlaceResult, VerifyJob, VerifyResult } from './read-job.ts';
+import type { PlaceFrameJob, PlaceOrder, VerifyJob, VerifyResult } from './read-job.ts';
 import { decompressFrame } from './zstd-frame.ts';
 
 /** What is read stays in the processor's cache until it is hashed. */
@@ -11,18 +11,52 @@ const PIECE_BYTES = 256 * 1024;
 const ZEROS = Buffer.alloc(PIECE_BYTES);
 const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
 
-/** Writes content to its place, if all of its blocks are what they should be. Throws the system's error. */
-export function placeBlocks({ content, blocks, lengths, fd, position }: PlaceJob): PlaceResult {
-  const memory = content.buffer;
-  let start = 0;
-  for (const [index, id] of blocks.entries()) {
-    const end = start + (lengths[index] ?? 0);
-    if (content.length < end || hash('sha256', content.subarray(start, end), 'base64') !== id)
-      return { kind: 'placed', wrong: index, memory };
-    start = end;
-  }
-  writeFully(fd, content.subarray(0, start), position);
-  return { kind: 'placed', wrong: undefined, memory };
+/** Takes in content as it comes, writes it to its place, and checks it block by block. */
+export interface Placer {
+  /** Bytes that are still to come. */
+  readonly left: number;
+  /** The first block that was not what it should be; it is written all the same. */
+  readonly wrong: number | undefined;
+  /** Where the next bytes go: as many as fit, none when nothing is left. */
+  space(): Uint8Array;
+  /** So many bytes have been put there. Throws the system's error of the write. */
+  placed(bytes: number): void;
+}
+
+export function createPlacer({ blocks, lengths, bytes, fd, position }: PlaceOrder): Placer {
+  const memory = Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, bytes));
+  let left = bytes;
+  let wrong: number | undefined;
+  let index = 0;
+  let blockLeft = lengths[0] ?? 0;
+  let sum = createHash('sha256');
+  let filled = 0;
+  const flush = () => {
+    const part = memory.subarray(0, filled);
+    sum.update(part);
+    writeFully(fd, part, position + bytes - left - filled);
+    filled = 0;
+  };
+  return {
+    get left() {
+      return left;
+    },
+    get wrong() {
+      return wrong;
+    },
+    space: () => memory.subarray(filled, Math.min(memory.length, filled + blockLeft)),
+    placed(count) {
+      filled += count;
+      blockLeft -= count;
+      left -= count;
+      if (filled === memory.length || blockLeft === 0) flush();
+      if (blockLeft > 0) return;
+      if (sum.digest('base64') !== blocks[index]) wrong ??= index;
+      index++;
+      blockLeft = lengths[index] ?? 0;
+      sum = createHash('sha256');
+    },
+  };
 }
 
 /** Writes a frame's content to its place, if that is what it should be. Throws the system's error. */

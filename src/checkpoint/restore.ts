@@ -123,7 +123,6 @@ export async function restoreManifest(
     gate: createGate({ placesMax: limits.requestsMax, weightMax: limits.bytesMax }),
     zeroIds: createZeroIds(),
     reader,
-    spare: [],
     onBytes: (more, from) => counts.addBytes(more, from),
     hardLinksTo: (path) => hardLinks.get(path)?.length ?? 0,
   };

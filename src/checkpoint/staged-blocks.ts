@@ -39,6 +39,7 @@ export function watchStagedBlocks(store: BlobStore, { clock }: { readonly clock:
       ...(store.zstd !== undefined && { zstd: store.zstd }),
       list: (prefix, signal, options) => store.list(prefix, signal, options),
       read: (name, options, signal) => store.read(name, options, signal),
+      download: (name, options, signal) => store.download(name, options, signal),
       head: (name, signal) => store.head(name, signal),
       snapshot: (name, etag, signal) => store.snapshot(name, etag, signal),
       async blocks(name, signal) {

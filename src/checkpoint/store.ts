@@ -1,3 +1,5 @@
+import type { Reader } from './reader.ts';
+
 /**
  * What the checkpoint engine needs of a blob service. Contract for every implementation:
  * each call is bounded by its signal and by a time of its own, retries what is worth retrying inside the signal,
@@ -16,6 +18,12 @@ export interface BlobStore {
   ): AsyncIterable<BlobItem>;
   /** The whole blob or snapshot, or `range` of it, at most `bytesMax` bytes. Rejects `not-found`. */
   read(name: string, options: ReadOptions, signal: AbortSignal): Promise<Uint8Array>;
+  /**
+   * Writes a part of a blob or snapshot into an open file and checks it. Answers the first of its blocks that is not
+   * what it should be; what was written then is of no use. Once this settles, the file isn't touched any more.
+   * Rejects `not-found`, or the system's error of a write.
+   */
+  download(name: string, options: DownloadOptions, signal: AbortSignal): Promise<number | undefined>;
   /** Committed and uncommitted blocks; undefined when there is neither. */
   blocks(name: string, signal: AbortSignal): Promise<BlockList | undefined>;
   /** Put Block. `id` is base64; the same id may be sent again and means the same content. */
@@ -53,8 +61,18 @@ export interface ReadOptions {
   readonly range?: { readonly offset: number; readonly count: number };
   /** Larger answers are refused (`too-large`). */
   readonly bytesMax: number;
-  /** Memory for the content, where an implementation can use it and it is large enough. */
-  readonly into?: ArrayBuffer;
+}
+
+export interface DownloadOptions {
+  readonly snapshot: string;
+  /** In the blob as in the file. */
+  readonly offset: number;
+  readonly fd: number;
+  /** Of the blocks that follow each other from there: what they should be, and their bytes. */
+  readonly blocks: readonly string[];
+  readonly lengths: readonly number[];
+  /** Who does it. */
+  readonly reader: Pick<Reader, 'run'>;
 }
 
 export interface BlockList {

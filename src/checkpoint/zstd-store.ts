@@ -40,6 +40,7 @@ export function createZstdStore(
     zstd: true,
     list: (below, signal, options) => store.list(below, signal, options),
     read: (name, options, signal) => store.read(name, options, signal),
+    download: (name, options, signal) => store.download(name, options, signal),
     snapshot: (name, etag, signal) => store.snapshot(name, etag, signal),
     remove: (name, options, signal) => store.remove(name, options, signal),
     async head(name, signal) {

@@ -34,7 +34,7 @@ export interface RestoreOf {
 
 interface Restorer {
   readonly name: string;
-  restore(target: string): Promise<Run>;
+  restore(this: void, target: string): Promise<Run>;
   /** Into what it restored before. */
   readonly isAgain?: true;
 }

@@ -53,6 +53,10 @@ function counting(store: BlobStore) {
       note('read', name);
       return store.read(name, options, signal);
     },
+    download(name, options, signal) {
+      note('download', name);
+      return store.download(name, options, signal);
+    },
     blocks(name, signal) {
       note('blocks', name);
       return store.blocks(name, signal);

@@ -79,7 +79,7 @@ test('a restore that breaks off leaves the folder marked as half, and that is ne
   await rm(join(to.path, 'a'));
   const broken = service.connect({
     before(call) {
-      if (call.operation === 'read' && call.name.endsWith('/files/a'))
+      if (call.operation === 'download' && call.name.endsWith('/files/a'))
         throw storeError('unavailable', 'gone');
     },
   });

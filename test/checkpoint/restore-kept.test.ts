@@ -28,7 +28,7 @@ async function restored(tree: Parameters<typeof writeTree>[1]) {
 }
 
 function contentReads(store: MemoryClient): number {
-  return countCalls(store, 'read', '/files/');
+  return countCalls(store, 'download', '/files/');
 }
 
 test('an unchanged target is left as it is, to the last inode and time, and nothing is fetched', async () => {

@@ -37,7 +37,7 @@ test('a sparse file of 40 GiB is staged and restored at the cost of what is in i
   expect(countCalls(saving, 'stageBlock')).toBe(4);
   const store = service.connect();
   expect(await restoreJob(store, to.path)).toMatchObject({ bytes: size, bytesFetched: 3 * 4 * MIB });
-  expect(countCalls(store, 'read', '/files/')).toBe(3);
+  expect(countCalls(store, 'download', '/files/')).toBe(3);
   const file = `${to.path}/disk.img`;
   const { size: sizeNow, blocks } = await stat(file);
   expect(sizeNow).toBe(size);

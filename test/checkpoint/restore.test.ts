@@ -129,7 +129,7 @@ test('a link put into the target while a file is fetched does not lead it outsid
   await using to = await testFolder();
   const store = service.connect({
     async before(call) {
-      if (call.operation !== 'read' || !call.name.endsWith('/dir/file')) return;
+      if (call.operation !== 'download' || !call.name.endsWith('/dir/file')) return;
       await rename(`${to.path}/dir`, `${to.path}/moved`);
       await symlink(outside.path, `${to.path}/dir`);
     },
@@ -149,7 +149,7 @@ test('a store that fails in the middle leaves no temporary files', async () => {
   let reads = 0;
   const store = service.connect({
     before(call) {
-      if (call.operation === 'read' && ++reads > 3) throw storeError('unavailable', 'no more');
+      if (call.operation === 'download' && ++reads > 1) throw storeError('unavailable', 'no more');
     },
   });
   await expect(restoreJob(store, to.path)).rejects.toMatchObject({ code: 'unavailable' });
@@ -162,7 +162,7 @@ test('an abort ends the restore with its reason', async () => {
   const abort = new AbortController();
   const store = service.connect({
     before(call) {
-      if (call.operation === 'read' && call.name.endsWith('/a')) abort.abort(storeError('aborted', 'stop'));
+      if (call.operation === 'download' && call.name.endsWith('/a')) abort.abort(storeError('aborted', 'stop'));
     },
   });
   const work = restore({ ...PLACE, target: to.path }, { store, clock: laterClock }, abort.signal);
