@@ -111,6 +111,7 @@ function overLink(store: BlobStore, megabits: number): BlobStore {
     describe: store.describe,
     list: (...call) => store.list(...call),
     read: (...call) => store.read(...call),
+    download: (...call) => store.download(...call),
     blocks: (...call) => store.blocks(...call),
     commitBlocks: (...call) => store.commitBlocks(...call),
     snapshot: (...call) => store.snapshot(...call),
