@@ -27,6 +27,7 @@ export async function downloadBlocks(
   const attempt = {
     what: `read ${name}`,
     extraMs: transferMs(bytes),
+    isAlone: true,
     async run(trySignal: AbortSignal) {
       await busy;
       const fetching = client.fetch(request, into, trySignal);

@@ -24,7 +24,6 @@ export function createReader(client: AzureClient): Pick<BlobStore, 'list' | 'rea
         {
           what: `read ${name}`,
           extraMs: transferMs(options.range?.count ?? options.bytesMax),
-          isAlone: options.into !== undefined,
           run: (trySignal) => read(client, name, options, trySignal),
         },
         signal,

@@ -162,7 +162,8 @@ test('an abort ends the restore with its reason', async () => {
   const abort = new AbortController();
   const store = service.connect({
     before(call) {
-      if (call.operation === 'download' && call.name.endsWith('/a')) abort.abort(storeError('aborted', 'stop'));
+      if (call.operation === 'download' && call.name.endsWith('/a'))
+        abort.abort(storeError('aborted', 'stop'));
     },
   });
   const work = restore({ ...PLACE, target: to.path }, { store, clock: laterClock }, abort.signal);
