@@ -1,6 +1,7 @@
 import { AssertionFailed } from '../base/assert.ts';
 import { EvictdError } from '../base/errors.ts';
 import type { AzureClient } from './azure-client.ts';
+import { REQUEST_ID } from './azure-get.ts';
 import { getOf, transferMs } from './azure-read.ts';
 import { badStatus, headerOf } from './azure-request.ts';
 import type { FetchInto } from './azure-request.ts';
@@ -66,7 +67,7 @@ function ofRefused(
   const isBeyond = status === 416 && headers.get('x-ms-error-code') === 'InvalidRange';
   if (isBeyond) return { kind: 'fetched', wrong: 0 };
   if (status < 200 || status >= 300) throw badStatus({ status, headers });
-  headerOf(headers, 'x-ms-request-id');
+  headerOf(headers, REQUEST_ID);
   const length = Number(headerOf(headers, 'content-length'));
   if (length < bytes) return { kind: 'fetched', wrong: 0 };
   throw new EvictdError('bad-answer', `the answer has ${length} bytes, not the ${bytes} that were asked for`);

@@ -4,7 +4,8 @@ import type { BlockBlobClient } from '@azure/storage-blob';
 import { EvictdError } from '../base/errors.ts';
 import type { AzureClient } from './azure-client.ts';
 import { azureCodeOf } from './azure-errors.ts';
-import { headerOf, REQUEST_ID } from './azure-request.ts';
+import { REQUEST_ID } from './azure-get.ts';
+import { headerOf } from './azure-request.ts';
 import type { BlobRequest } from './azure-request.ts';
 import type { BlobHead, BlobItem, BlobStore, BlockList, ReadOptions, StoredBlock } from './store.ts';
 

@@ -1,6 +1,5 @@
 import type { LookupFunction } from 'node:net';
 import type { Readable } from 'node:stream';
-import { DEFAULT_CIPHERS } from 'node:tls';
 
 import { createHttpHeaders, createPipelineRequest, RestError } from '@azure/core-rest-pipeline';
 import { Pool } from 'undici';
@@ -8,6 +7,7 @@ import { Pool } from 'undici';
 import type { Clock } from '../base/clock.ts';
 import { buildInfo } from '../base/version.ts';
 import { EvictdError, errnoOf } from '../base/errors.ts';
+import { CIPHERS, headOfGet, serverOf } from './azure-get.ts';
 import { createSigner, type SignedHeaders } from './azure-sign.ts';
 import type { StoreCredential } from './credentials.ts';
 import type { FetchJob, PlaceOrder, ReadResult } from './read-job.ts';
@@ -69,16 +69,9 @@ export interface BlobRequesterDependencies {
   readonly lookup: LookupFunction | undefined;
 }
 
-/** In every answer of the service: what comes without it, a portal's page with status 200, is somebody else's. */
-export const REQUEST_ID = 'x-ms-request-id';
 // Has all that is written here, and is known to emulators and to the clouds that get new versions late.
 const SERVICE_VERSION = '2024-11-04';
 const CONNECT_MS = 5000;
-/**
- * Half the key, two thirds of the work of AES-256, and not known to be any weaker; the service has the last word.
- * All else as Node has it.
- */
-const CIPHERS = `TLS_AES_128_GCM_SHA256:${DEFAULT_CIPHERS}`;
 /** An answer to a write has no body, an error's is a short text that nobody reads: its code is in a header. */
 const ANSWER_BYTES_MAX = 64 * 1024;
 
@@ -93,25 +86,9 @@ export function createBlobRequester(
 ): BlobRequester {
   const { origin, pathname, host } = new URL(options.containerUrl);
   const server = serverOf(options);
-  const { lookup } = dependencies;
   const sign = createSigner(dependencies);
   const agent = `evictd/${buildInfo().version}`;
-  // A pool of one's own goes through no proxy and follows no redirect, whatever the environment says.
-  const pool = new Pool(origin, {
-    connections: options.connectionsMax,
-    pipelining: 1,
-    keepAliveTimeout: options.idleMs,
-    keepAliveMaxTimeout: options.idleMs,
-    // Every try has a time limit of its own as its signal; these would only race with it.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    connect: {
-      timeout: CONNECT_MS,
-      ciphers: CIPHERS,
-      ...(options.ca !== undefined && { ca: options.ca }),
-      ...(lookup !== undefined && { lookup }),
-    },
-  });
+  const pool = createPool(origin, options, dependencies.lookup);
   const window = createRequestWindow({ roomMax: options.connectionsMax }, dependencies);
   const signed = async (request: BlobRequest) => {
     const { method, name, query, headers, body } = request;
@@ -161,28 +138,23 @@ export function createBlobRequester(
   };
 }
 
-/** For the threads, which take no options of Node's own. */
-function serverOf({
-  containerUrl,
-  ca,
-}: BlobRequesterOptions): Pick<FetchJob, 'host' | 'port' | 'tls' | 'wantsHeader'> {
-  const { protocol, hostname, port } = new URL(containerUrl);
-  const isSecure = protocol === 'https:';
-  return {
-    host: hostname.replace(/^\[|\]$/g, ''),
-    port: port === '' ? (isSecure ? 443 : 80) : Number(port),
-    ...(isSecure && { tls: { ciphers: CIPHERS, ...(ca !== undefined && { ca }) } }),
-    wantsHeader: REQUEST_ID,
-  };
-}
-
-/** Throws `refused` for what would end a line of it. */
-function headOfGet(host: string, path: string, headers: SignedHeaders): string {
-  const lines = Object.entries({ host, ...headers }).map(([name, value]) => `${name}: ${value}`);
-  const text = [`GET ${path} HTTP/1.1`, ...lines];
-  if (text.some((line) => /[^\x20-\x7e]/.test(line)))
-    throw new EvictdError('refused', 'a header or the credential holds a character that no request may have');
-  return `${text.join('\r\n')}\r\n\r\n`;
+function createPool(origin: string, options: BlobRequesterOptions, lookup: LookupFunction | undefined): Pool {
+  // A pool of one's own goes through no proxy and follows no redirect, whatever the environment says.
+  return new Pool(origin, {
+    connections: options.connectionsMax,
+    pipelining: 1,
+    keepAliveTimeout: options.idleMs,
+    keepAliveMaxTimeout: options.idleMs,
+    // Every try has a time limit of its own as its signal; these would only race with it.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    connect: {
+      timeout: CONNECT_MS,
+      ciphers: CIPHERS,
+      ...(options.ca !== undefined && { ca: options.ca }),
+      ...(lookup !== undefined && { lookup }),
+    },
+  });
 }
 
 /** As the SDK does: slashes divide the name, all else that isn't plain is escaped. */

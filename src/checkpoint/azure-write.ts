@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto';
 import { EvictdError } from '../base/errors.ts';
 import type { AzureClient } from './azure-client.ts';
 import { head, transferMs, WRITE_ID } from './azure-read.ts';
-import { type BlobRequest, headerOf, REQUEST_ID } from './azure-request.ts';
+import { REQUEST_ID } from './azure-get.ts';
+import { type BlobRequest, headerOf } from './azure-request.ts';
 import type { BlobStore, WriteOptions, Written } from './store.ts';
 
 type Writer = Pick<BlobStore, 'stageBlock' | 'commitBlocks' | 'put' | 'snapshot' | 'remove'>;

@@ -1,6 +1,3 @@
-import { hash } from 'node:crypto';
-import { writeSync } from 'node:fs';
-
 import { EvictdError } from '../../src/base/errors.ts';
 import type {
   BlobHead,
@@ -13,6 +10,7 @@ import type {
   WriteOptions,
   Written,
 } from '../../src/checkpoint/store.ts';
+import { placeBlocks } from './place-blocks.ts';
 
 /** A container held in memory, with the rules of the real service that matter here. Several clients may use it. */
 export interface MemoryService {
@@ -231,17 +229,10 @@ function createClient(service: Service, hooks: ClientHooks): MemoryClient {
     read: (name, options, signal) => plain('read', name, signal, () => service.read(name, options)),
     download: (name, options, signal) =>
       plain('download', name, signal, () => {
-        const { snapshot, offset, fd, blocks, lengths } = options;
+        const { snapshot, offset, lengths } = options;
         const count = lengths.reduce((sum, length) => sum + length, 0);
-        const content = service.read(name, { snapshot, range: { offset, count }, bytesMax: count });
-        if (writeSync(fd, content, 0, content.length, offset) < content.length)
-          throw Object.assign(new Error('no space left'), { code: 'ENOSPC' });
-        let end = 0;
-        const wrong = blocks.findIndex((id, index) => {
-          const block = content.subarray(end, (end += lengths[index] ?? 0));
-          return block.length !== lengths[index] || hash('sha256', block, 'base64') !== id;
-        });
-        return wrong === -1 ? undefined : wrong;
+        const range = { offset, count };
+        return placeBlocks(service.read(name, { snapshot, range, bytesMax: count }), options);
       }),
     blocks: (name, signal) => plain('blocks', name, signal, () => service.blocks(name)),
     stageBlock: (name, id, body, signal) =>
