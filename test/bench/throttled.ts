@@ -78,7 +78,7 @@ const QUEUE_MS_MAX = 1000;
 const LIMIT_MS = 600_000;
 const PEAK_MS = 100;
 
-async function simulate({ name, clients, blocks, account }: Case): Promise<ThrottledResult> {
+export async function simulate({ name, clients, blocks, account }: Case): Promise<ThrottledResult> {
   const world = createWorld();
   const random = createRandom(1);
   const server = createAccount(account, world, random);
