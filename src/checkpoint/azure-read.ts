@@ -76,19 +76,9 @@ async function* list(
   includeSnapshots: boolean,
   signal: AbortSignal,
 ): AsyncGenerator<BlobItem> {
-  let continuationToken: string | undefined;
-  do {
-    const settings = {
-      maxPageSize: PAGE_SIZE,
-      ...(continuationToken !== undefined && { continuationToken }),
-    };
-    const page = await client.call(
-      {
-        what: `list blobs below ${prefix}`,
-        run: (trySignal) => firstPage(client, { prefix, includeSnapshots, abortSignal: trySignal }, settings),
-      },
-      signal,
-    );
+  const open = (abortSignal: AbortSignal) =>
+    client.container.listBlobsFlat({ prefix, includeSnapshots, abortSignal });
+  for await (const page of pages(client, `list blobs below ${prefix}`, open, signal)) {
     for (const item of page.segment.blobItems ?? []) {
       yield {
         name: item.name,
@@ -99,16 +89,56 @@ async function* list(
         modifiedAt: item.properties.lastModified.getTime(),
       };
     }
+  }
+}
+
+/** Names right below `prefix` that end in a slash. */
+export async function* folders(
+  client: AzureClient,
+  prefix: string,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
+  const open = (abortSignal: AbortSignal) =>
+    client.container.listBlobsByHierarchy('/', { prefix, abortSignal });
+  for await (const page of pages(client, `list folders below ${prefix}`, open, signal)) {
+    for (const { name } of page.segment.blobPrefixes ?? []) yield name;
+  }
+}
+
+interface Page {
+  readonly requestId?: string;
+  readonly continuationToken?: string;
+}
+
+interface PageSettings {
+  readonly maxPageSize: number;
+  readonly continuationToken?: string;
+}
+
+/** Page by page, each a call of its own with its own tries. */
+async function* pages<P extends Page>(
+  client: AzureClient,
+  what: string,
+  open: (abortSignal: AbortSignal) => { byPage(settings: PageSettings): AsyncIterable<P> },
+  signal: AbortSignal,
+): AsyncGenerator<P> {
+  let continuationToken: string | undefined;
+  do {
+    const settings = {
+      maxPageSize: PAGE_SIZE,
+      ...(continuationToken !== undefined && { continuationToken }),
+    };
+    const page = await client.call(
+      { what, run: (trySignal) => first(open(trySignal).byPage(settings)) },
+      signal,
+    );
+    yield page;
     continuationToken = page.continuationToken;
   } while (continuationToken !== undefined && continuationToken !== '');
 }
 
-async function firstPage(
-  client: AzureClient,
-  options: { prefix: string; includeSnapshots: boolean; abortSignal: AbortSignal },
-  settings: { maxPageSize: number; continuationToken?: string },
-) {
-  for await (const page of client.container.listBlobsFlat(options).byPage(settings)) {
+async function first<P extends Page>(answer: AsyncIterable<P>): Promise<P> {
+  for await (const page of answer) {
     required(page.requestId, REQUEST_ID);
     return page;
   }

@@ -6,12 +6,12 @@ import { createAzureClient, type AzureClient } from './azure-client.ts';
 import { downloadBlocks } from './azure-download.ts';
 import { explainAzureError } from './azure-errors.ts';
 import { createManagedIdentityFetcher } from './azure-identity.ts';
-import { createReader } from './azure-read.ts';
+import { createReader, folders } from './azure-read.ts';
 import { parseStoreUrl, type StoreTarget } from './azure-url.ts';
 import { createWriter } from './azure-write.ts';
 import { openCredential, type StoreAuth } from './credentials.ts';
 import { RETRY_DEFAULTS, type RetryLimits } from './store-retry.ts';
-import type { BlobStore } from './store.ts';
+import type { FolderStore } from './reports.ts';
 import { createTokenSource, TOKEN_DEFAULTS, type TokenSource } from './token.ts';
 
 export interface AzureStoreOptions {
@@ -33,7 +33,7 @@ export interface AzureStoreDependencies {
   readonly lookup?: LookupFunction;
 }
 
-export interface AzureBlobStore extends BlobStore {
+export interface AzureBlobStore extends FolderStore {
   readonly target: StoreTarget;
   /** Begins to fetch and renew the token in the background. Without it the first request fetches one. */
   start(): void;
@@ -86,6 +86,7 @@ export async function createAzureBlobStore(
     ...createReader(client),
     download: (name, options, signal) => downloadBlocks(client, name, options, signal),
     ...createWriter(client, isConflict),
+    folders: (prefix, signal) => folders(client, prefix, signal),
     start: () => tokens?.start(),
     stop() {
       tokens?.stop();

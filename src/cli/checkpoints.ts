@@ -4,6 +4,7 @@ import type { ListedCheckpoint } from '../checkpoint/list.ts';
 import { type Command, EXIT } from './command.ts';
 import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
 import { KEY_OPTION, openStoredPlace } from './stored-place.ts';
+import { tableText } from './text-table.ts';
 
 export const checkpointsCommand: Command = {
   name: 'checkpoints',
@@ -50,16 +51,5 @@ function checkpointTable(checkpoints: readonly ListedCheckpoint[]): string {
           one.vmName,
         ],
   );
-  // An unusable one's explanation runs over the columns and must not widen them.
-  const whole = [header, ...rows.filter(({ length }) => length === header.length)];
-  const widths = header.map((_, column) => Math.max(...whole.map((row) => row[column]?.length ?? 0)));
-  return [header, ...rows]
-    .map(
-      (row) =>
-        `${row
-          .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-          .join('  ')
-          .trimEnd()}\n`,
-    )
-    .join('');
+  return tableText(header, rows);
 }

@@ -8,6 +8,8 @@ import { configSchemaCommand } from './config-schema.ts';
 import { configShowCommand } from './config-show.ts';
 import { hookCommand } from './hook.ts';
 import { mockImdsCommand } from './mock-imds.ts';
+import { reportsCommand } from './reports.ts';
+import { reportsShowCommand } from './reports-show.ts';
 import { restoreCommand } from './restore.ts';
 import { runCommand } from './run.ts';
 import { statusCommand } from './status.ts';
@@ -24,6 +26,8 @@ export const COMMANDS: readonly Command[] = [
   checkpointsCommand,
   checkpointsPruneCommand,
   restoreCommand,
+  reportsCommand,
+  reportsShowCommand,
   mockImdsCommand,
   configCheckCommand,
   configShowCommand,

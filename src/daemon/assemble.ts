@@ -97,7 +97,13 @@ export async function assemble(
     policy: () => hooks.policy(),
     checkpoints,
     acknowledge: dryRun ? dryAcknowledge(log) : (eventId, signal) => client.acknowledge(eventId, signal),
-    reportContext: () => ({ state: loop.state(), evictdVersion: buildInfo().version, logLines: logLines() }),
+    reportContext: () => ({
+      now: clock.monotonicMs(),
+      state: loop.state(),
+      evictdVersion: buildInfo().version,
+      progress: checkpoints?.progress() ?? [],
+      logLines: logLines(),
+    }),
     onNote: (note) => {
       teller.tell(() => loop.state());
       systemd.follow(loop.state());

@@ -1,12 +1,13 @@
 import { abandonOn, boundedSignal, sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
+import type { ReportFile } from '../checkpoint/reports.ts';
 import type { CheckpointPort, SetProgress } from '../core/ports.ts';
 
 /** What becomes of the config's checkpoint section once the VM is known and the store is open. */
 export interface OpenCheckpoints {
   readonly port: CheckpointPort;
-  writeReport(eventId: string, body: Uint8Array, signal: AbortSignal): Promise<void>;
+  writeReport(eventId: string, files: readonly ReportFile[], signal: AbortSignal): Promise<void>;
   /** What goes wrong at the moment, although it could be opened. */
   problem(): EvictdError | undefined;
   /** Resolves when nothing is under way any more. */
@@ -15,7 +16,7 @@ export interface OpenCheckpoints {
 
 /** Checkpoints from the first moment on: what is asked for before the store is open waits for it. */
 export interface CheckpointHost extends CheckpointPort {
-  writeReport(eventId: string, body: Uint8Array, signal: AbortSignal): Promise<void>;
+  writeReport(eventId: string, files: readonly ReportFile[], signal: AbortSignal): Promise<void>;
   status(): { readonly ready: boolean; readonly error: string | undefined };
   stop(): Promise<void>;
 }
@@ -59,8 +60,8 @@ export function startCheckpointHost(
         return { kind: 'failed', code, detail, retryable: true };
       }
     },
-    async writeReport(eventId, body, signal) {
-      await (await opening.ready(signal)).writeReport(eventId, body, signal);
+    async writeReport(eventId, files, signal) {
+      await (await opening.ready(signal)).writeReport(eventId, files, signal);
     },
     estimate: () =>
       opened()?.port.estimate() ?? {

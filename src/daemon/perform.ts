@@ -7,6 +7,7 @@ import { type Policy, hookApplies } from '../core/policy.ts';
 import type { AckResult, CheckpointReason, CommitResult, HookRunner } from '../core/ports.ts';
 import type { Drain, Watched } from '../core/state.ts';
 import type { Log } from '../observe/log.ts';
+import { reportPage } from '../observe/report-page.ts';
 import type { CheckpointHost } from './checkpoint-host.ts';
 import type { Loop } from './loop.ts';
 import { NOTE_MESSAGES } from './notes.ts';
@@ -177,8 +178,17 @@ async function writeReport(dependencies: PerformDependencies, drain: Drain, ends
   const { clock, log, loop } = dependencies;
   using bound = boundedSignal(clock, endsAt - clock.monotonicMs());
   try {
-    const report = JSON.stringify(reportOf(drain, dependencies.reportContext()), null, 2);
-    await dependencies.checkpoints?.writeReport(drain.event.id, Buffer.from(report), bound.signal);
+    const report = reportOf(drain, dependencies.reportContext());
+    const json = Buffer.from(JSON.stringify(report, null, 2));
+    const html = Buffer.from(reportPage(report));
+    await dependencies.checkpoints?.writeReport(
+      drain.event.id,
+      [
+        { extension: 'json', contentType: 'application/json', body: json },
+        { extension: 'html', contentType: 'text/html; charset=utf-8', body: html },
+      ],
+      bound.signal,
+    );
   } catch (error) {
     log.warn('report of the drain not stored, continuing', { detail: messageOf(error) });
   }

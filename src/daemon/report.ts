@@ -1,29 +1,13 @@
-import type { Drain, State } from '../core/state.ts';
-
-/** What happened in a drain, for the store: it outlives the VM. A stable contract; times are RFC 3339 or ms. */
-export interface DrainReport {
-  readonly version: 1;
-  readonly eventId: string;
-  readonly eventType: string;
-  readonly eventStatus: string;
-  readonly resources: readonly string[];
-  readonly vmName: string | undefined;
-  readonly evictdVersion: string;
-  /** Guest clock. */
-  readonly noticedAt: string;
-  readonly windowMs: number;
-  readonly outcome: string;
-  readonly timeline: readonly { readonly phase: string; readonly atMs: number }[];
-  readonly hooks: readonly Readonly<Record<string, unknown>>[];
-  readonly sets: readonly Readonly<Record<string, unknown>>[];
-  readonly acks: readonly { readonly eventId: string; readonly ack: string }[];
-  /** The last lines of the daemon's own log, as logged. */
-  readonly log: readonly string[];
-}
+import type { SetProgress } from '../core/ports.ts';
+import type { Drain, HookRun, SetRun, State } from '../core/state.ts';
+import type { DrainReport, SetReport } from '../observe/drain-report.ts';
 
 export interface ReportContext {
+  /** Monotonic, of this moment. */
+  readonly now: number;
   readonly state: State;
   readonly evictdVersion: string;
+  readonly progress: readonly SetProgress[];
   readonly logLines: readonly string[];
 }
 
@@ -34,48 +18,77 @@ export function reportOf(drain: Drain, context: ReportContext): DrainReport {
     eventId: drain.event.id,
     eventType: drain.event.type,
     eventStatus: drain.event.status,
-    resources: drain.event.resources,
+    resources: [...drain.event.resources],
     vmName: context.state.vmName,
     evictdVersion: context.evictdVersion,
     noticedAt: new Date(drain.startedWall).toISOString(),
     windowMs: since(drain.deadlineAt),
+    writtenMs: Math.max(0, since(context.now)),
     outcome: drain.outcome ?? 'unfinished',
     // After a reboot the clock began anew: what came then has no time on this line.
     timeline: drain.timeline
       .filter(({ at }) => at >= drain.startedAt)
       .map(({ phase, at }) => ({ phase, atMs: since(at) })),
-    hooks: drain.hooks.map(({ name, stage, required, attempt, run }) => ({
-      name,
-      stage,
-      required,
-      attempt,
-      state: run.kind,
-      ...(run.kind === 'ended' ? { startedMs: since(run.startedAt), ...describeResult(run.result) } : {}),
-      ...(run.kind === 'skipped' ? { why: run.why } : {}),
-    })),
-    sets: drain.sets.map(({ name, attempt, late, run }) => {
-      const { kind, ...rest } = run;
-      const atMs = run.kind === 'committed' ? { atMs: since(run.at) } : {};
-      return { name, attempt, state: kind, ...(late && { late }), ...omitInner(rest), ...atMs };
-    }),
+    hooks: drain.hooks.map((hook) => hookReport(hook, since)),
+    sets: drain.sets.map((set) =>
+      setReport(
+        set,
+        context.progress.find(({ name }) => name === set.name),
+        since,
+      ),
+    ),
     acks: context.state.watched.map(({ event, ack }) => ({ eventId: event.id, ack: ack.kind })),
-    log: context.logLines,
+    log: [...context.logLines],
   };
 }
 
-function describeResult(result: {
-  readonly kind: string;
-  readonly durationMs: number;
-}): Record<string, unknown> {
-  const { kind, durationMs, ...rest } = result;
-  return { result: kind, durationMs: Math.round(durationMs), ...rest };
+type Since = (at: number) => number;
+
+function hookReport(
+  { name, stage, required, attempt, run }: HookRun,
+  since: Since,
+): DrainReport['hooks'][number] {
+  const hook = { name, stage, required, attempt };
+  if (run.kind === 'skipped') return { ...hook, state: run.kind, reason: run.why };
+  if (run.kind !== 'ended') return { ...hook, state: run.kind };
+  const { kind, durationMs, ...failure } = run.result;
+  return {
+    ...hook,
+    state: kind,
+    startedMs: since(run.startedAt),
+    durationMs: Math.round(durationMs),
+    ...failure,
+  };
 }
 
-/** Monotonic times mean nothing outside this boot, and whether it is tried again nothing in a report. */
-function omitInner(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(fields).filter(
-      ([key]) => !['at', 'retryAt', 'startedAt', 'endsAt', 'retryable'].includes(key),
-    ),
-  );
+/** Without monotonic times, which mean nothing outside this boot. */
+function setReport(
+  { name, attempt, late, firstStartedAt, run }: SetRun,
+  progress: SetProgress | undefined,
+  since: Since,
+): SetReport {
+  const { committedAt, checkpointId } = progress ?? {};
+  const { files = 0, bytes = 0 } = run.kind === 'committed' ? run : (progress ?? {});
+  return {
+    name,
+    attempt,
+    state: run.kind,
+    ...(late && { late }),
+    ...(firstStartedAt === undefined ? {} : { startedMs: since(firstStartedAt) }),
+    ...(run.kind === 'committed' ? { committedMs: since(run.at), id: run.id, bytesSent: run.bytesSent } : {}),
+    ...(run.kind === 'failed' || run.kind === 'retrying' ? { code: run.code, detail: run.detail } : {}),
+    files,
+    bytes,
+    bytesNotStored: bytesNotStored(run, progress),
+    ...(committedAt === undefined || checkpointId === undefined
+      ? {}
+      : { lastCheckpoint: { id: checkpointId, at: new Date(committedAt).toISOString() } }),
+  };
+}
+
+function bytesNotStored(run: SetRun['run'], progress: SetProgress | undefined): number | undefined {
+  if (run.kind === 'committed') return 0;
+  // A set whose files were never looked at: nobody knows.
+  if (progress === undefined || progress.files === 0) return undefined;
+  return Math.max(0, progress.bytes - progress.bytesStored);
 }

@@ -1,9 +1,9 @@
 import type { Clock } from '../base/clock.ts';
-import { EvictdError } from '../base/errors.ts';
+import type { EvictdError } from '../base/errors.ts';
 import { type Checkpointer, createCheckpointer } from '../checkpoint/checkpointer.ts';
 import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
 import { pruneSet } from '../checkpoint/prune.ts';
-import type { BlobStore } from '../checkpoint/store.ts';
+import { writeReport } from '../checkpoint/reports.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
 import type { CommitRequest, CommitResult } from '../core/ports.ts';
 import type { Instance } from '../imds/instance.ts';
@@ -143,7 +143,7 @@ function withBackground(
         return result;
       },
     },
-    writeReport: (eventId, body, bound) => writeReport(store, place, eventId, body, bound),
+    writeReport: (eventId, files, bound) => writeReport(store, place, eventId, files, bound),
     problem: () => warmth.problem() ?? work.problem(),
     async close() {
       warmth[Symbol.dispose]();
@@ -190,30 +190,4 @@ export async function openCheckpoints(
     store.stop();
     throw error;
   }
-}
-
-/** `PREFIX/KEY/reports/EVENT-ID.json`; the newest of an event stands. */
-async function writeReport(
-  store: BlobStore,
-  { prefix, key }: Place,
-  eventId: string,
-  body: Uint8Array,
-  signal: AbortSignal,
-): Promise<void> {
-  const parts = [...(prefix === '' ? [] : [prefix]), key, 'reports', `${safeName(eventId)}.json`];
-  const name = parts.join('/');
-  const write = { metadata: {}, contentType: 'application/json' };
-  try {
-    await store.put(name, body, { ...write, condition: { ifNone: true } }, signal);
-  } catch (error) {
-    if (!(error instanceof EvictdError && error.code === 'conflict')) throw error;
-    const head = await store.head(name, signal);
-    if (head === undefined) throw error;
-    await store.put(name, body, { ...write, condition: { ifEtag: head.etag } }, signal);
-  }
-}
-
-/** Event ids are GUIDs; what claims to be one and isn't must not choose a path in the store. */
-function safeName(eventId: string): string {
-  return eventId.replaceAll(/[^A-Za-z0-9-]/g, '_').slice(0, 100);
 }

@@ -1,0 +1,73 @@
+import { formatDuration, formatSize } from '../base/units.ts';
+import type { DrainReport } from './drain-report.ts';
+import { escapeHtml } from './escape-html.ts';
+import { lossOf } from './report-loss.ts';
+import { timelinePicture } from './report-timeline.ts';
+
+const STYLE = `
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #1c2024; background: #fff }
+h1 { font-size: 1.4rem; margin-bottom: .2rem } h2 { font-size: 1.05rem; margin: 1.8rem 0 .4rem }
+.good { color: #18794e } .bad { color: #c62a2f } .dim { color: #60646c }
+table { border-collapse: collapse; width: 100% } th, td { text-align: left; padding: .25rem .8rem .25rem 0; vertical-align: top }
+th { font-weight: 600; border-bottom: 1px solid #d9d9e0 } td { overflow-wrap: anywhere }
+pre { font: 12px/1.4 ui-monospace, monospace; background: #f6f6f8; padding: .8rem; overflow-x: auto }
+svg { width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: #1c2024 }
+`;
+
+/**
+ * The report of a drain as one page that needs nothing else: no script, no font, no picture from elsewhere.
+ * Everything in it is text, whatever it looks like.
+ */
+export function reportPage(report: DrainReport): string {
+  const { eventType, eventId, vmName, noticedAt, outcome, windowMs, writtenMs, log } = report;
+  const title = `${eventType} of ${vmName ?? 'an unknown VM'}: ${outcome}`;
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width">
+<title>${escapeHtml(title)}</title><style>${STYLE}</style></head><body>
+<h1>${escapeHtml(`${eventType} of ${vmName ?? 'an unknown VM'}`)}: <span class="${tone(outcome === 'success')}">${escapeHtml(outcome)}</span></h1>
+<p class="dim">Event ${escapeHtml(eventId)}, noticed ${escapeHtml(noticedAt)}; ${escapeHtml(formatDuration(writtenMs))} of ${escapeHtml(formatDuration(windowMs))} used when this was written, before the acknowledgement; evictd ${escapeHtml(report.evictdVersion)}</p>
+<p>${escapeHtml(lossOf(report))}</p>
+${timelinePicture(report)}
+<h2>Hooks</h2>${table(
+    ['Hook', 'Stage', 'Result', 'Time', 'Why'],
+    report.hooks.map(({ name, stage, state, attempt, required, durationMs, detail }) => [
+      name + (required ? '' : ' (optional)'),
+      stage,
+      state + (attempt > 1 ? `, attempt ${attempt}` : ''),
+      durationMs === undefined ? '' : formatDuration(durationMs),
+      detail ?? '',
+    ]),
+  )}
+<h2>Checkpoints</h2>${table(
+    ['Set', 'Result', 'Files', 'Size', 'Sent', 'Newest checkpoint', 'Why'],
+    report.sets.map((set) => [
+      set.name,
+      set.state + (set.attempt > 1 ? `, attempt ${set.attempt}` : ''),
+      String(set.files),
+      formatSize(set.bytes),
+      set.bytesSent === undefined ? '' : formatSize(set.bytesSent),
+      set.lastCheckpoint === undefined ? 'none' : `${set.lastCheckpoint.id}, ${set.lastCheckpoint.at}`,
+      set.detail ?? '',
+    ]),
+  )}
+<h2>Events</h2>${table(
+    ['Event', 'Acknowledgement when this was written'],
+    report.acks.map(({ eventId: id, ack }) => [id, ack]),
+  )}
+<h2>Last lines of the log</h2><pre>${log.map((line) => escapeHtml(line)).join('\n')}</pre>
+</body></html>
+`;
+}
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  if (rows.length === 0) return '<p class="dim">none</p>';
+  const cells = (row: readonly string[], tag: 'th' | 'td') =>
+    `<tr>${row.map((cell) => `<${tag}>${escapeHtml(cell)}</${tag}>`).join('')}</tr>`;
+  return `<table>${cells(head, 'th')}${rows.map((row) => cells(row, 'td')).join('')}</table>`;
+}
+
+function tone(isGood: boolean): string {
+  return isGood ? 'good' : 'bad';
+}
