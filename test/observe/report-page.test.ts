@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { DrainReport, parseReport } from '../../src/observe/drain-report.ts';
+import { type DrainReport, parseReport } from '../../src/observe/drain-report.ts';
 import { reportPage } from '../../src/observe/report-page.ts';
 
 const PAGE_TAGS =
