@@ -10,4 +10,7 @@ export const DEBIAN_PACKAGES: readonly string[] = [
   'mmdebstrap',
   // promtool, which judges metrics and alert rules.
   'prometheus',
+  // The examples of programs that take part over the control socket.
+  'curl',
+  'python3',
 ];
