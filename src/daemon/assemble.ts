@@ -1,6 +1,5 @@
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
-import { buildInfo } from '../base/version.ts';
 import type { Config } from '../config/schema.ts';
 import type { CommitRequest, CommitResult } from '../core/ports.ts';
 import type { State } from '../core/state.ts';
@@ -97,13 +96,7 @@ export async function assemble(
     policy: () => hooks.policy(),
     checkpoints,
     acknowledge: dryRun ? dryAcknowledge(log) : (eventId, signal) => client.acknowledge(eventId, signal),
-    reportContext: () => ({
-      now: clock.monotonicMs(),
-      state: loop.state(),
-      evictdVersion: buildInfo().version,
-      progress: checkpoints?.progress() ?? [],
-      logLines: logLines(),
-    }),
+    reportContext: () => ({ now: clock.monotonicMs(), state: loop.state(), checkpoints, log: logLines() }),
     onNote: (note) => {
       teller.tell(() => loop.state());
       systemd.follow(loop.state());

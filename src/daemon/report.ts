@@ -1,4 +1,5 @@
-import type { SetProgress } from '../core/ports.ts';
+import { buildInfo } from '../base/version.ts';
+import type { CheckpointPort, SetProgress } from '../core/ports.ts';
 import type { Drain, HookRun, SetRun, State } from '../core/state.ts';
 import type { DrainReport, SetReport } from '../observe/drain-report.ts';
 
@@ -6,13 +7,14 @@ export interface ReportContext {
   /** Monotonic, of this moment. */
   readonly now: number;
   readonly state: State;
-  readonly evictdVersion: string;
-  readonly progress: readonly SetProgress[];
-  readonly logLines: readonly string[];
+  /** Undefined without a `checkpoint` section. */
+  readonly checkpoints: Pick<CheckpointPort, 'progress'> | undefined;
+  readonly log: readonly string[];
 }
 
 export function reportOf(drain: Drain, context: ReportContext): DrainReport {
   const since = (at: number) => Math.round(at - drain.startedAt);
+  const progressOf = (set: string) => context.checkpoints?.progress().find(({ name }) => name === set);
   return {
     version: 1,
     eventId: drain.event.id,
@@ -20,7 +22,7 @@ export function reportOf(drain: Drain, context: ReportContext): DrainReport {
     eventStatus: drain.event.status,
     resources: [...drain.event.resources],
     vmName: context.state.vmName,
-    evictdVersion: context.evictdVersion,
+    evictdVersion: buildInfo().version,
     noticedAt: new Date(drain.startedWall).toISOString(),
     windowMs: since(drain.deadlineAt),
     writtenMs: Math.max(0, since(context.now)),
@@ -30,15 +32,9 @@ export function reportOf(drain: Drain, context: ReportContext): DrainReport {
       .filter(({ at }) => at >= drain.startedAt)
       .map(({ phase, at }) => ({ phase, atMs: since(at) })),
     hooks: drain.hooks.map((hook) => hookReport(hook, since)),
-    sets: drain.sets.map((set) =>
-      setReport(
-        set,
-        context.progress.find(({ name }) => name === set.name),
-        since,
-      ),
-    ),
+    sets: drain.sets.map((set) => setReport(set, progressOf(set.name), since)),
     acks: context.state.watched.map(({ event, ack }) => ({ eventId: event.id, ack: ack.kind })),
-    log: [...context.logLines],
+    log: [...context.log],
   };
 }
 
