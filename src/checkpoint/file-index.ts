@@ -40,6 +40,7 @@ export interface FileIndex {
   prints(path: string, blockSize: number): BlockPrints | undefined;
   readonly fingerprintKey: string;
   set(path: string, entry: IndexEntry): void;
+  readonly size: number;
   /** Forgets files that are gone. */
   keepOnly(paths: ReadonlySet<string>): Promise<void>;
   /** Writes it if anything changed: to a temporary file, synced, renamed. Calls must not overlap. */
@@ -119,6 +120,9 @@ function createIndex({ entries, fingerprintKey }: Found, place: IndexFile): File
       return { blocks: entry.blocks, fingerprints: entry.fingerprints };
     },
     fingerprintKey,
+    get size() {
+      return entries.size;
+    },
     set(path, entry) {
       entries.set(path, entry);
       changed = true;

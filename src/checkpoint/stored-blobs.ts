@@ -49,6 +49,7 @@ export interface StoredSet {
   blob(name: string): StoredBlob;
   /** All that are known. */
   blobs(): Iterable<StoredBlob>;
+  readonly size: number;
 }
 
 export interface LoadOptions {
@@ -114,6 +115,9 @@ export async function loadStoredSet(
       const known = blobs.get(name) ?? unknownBlob(name);
       blobs.set(name, known);
       return known;
+    },
+    get size() {
+      return blobs.size;
     },
   };
 }

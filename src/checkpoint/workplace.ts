@@ -11,6 +11,7 @@ import type { Reader } from './reader.ts';
 import type { SetOptions } from './scan.ts';
 import type { SendContext } from './send-file.ts';
 import type { SetWork } from './set-work.ts';
+import type { StoredBlob, StoredSet } from './stored-blobs.ts';
 import { watchStagedBlocks } from './staged-blocks.ts';
 import type { StagedBlocks } from './staged-blocks.ts';
 import type { BlobStore } from './store.ts';
@@ -47,6 +48,12 @@ export interface Workplace {
   saveIndex(this: void): Promise<void>;
 }
 
+/** Of what the store had when it was last asked. */
+interface BlobsByPath {
+  readonly stored: StoredSet | undefined;
+  readonly blobs: Map<string, StoredBlob>;
+}
+
 export function createWorkplace(
   options: CheckpointSetOptions,
   dependencies: CheckpointSetDependencies,
@@ -68,6 +75,15 @@ export function createWorkplace(
   const note = (error: EvictdError) => dependencies.onNote(set.name, error);
   const base = createBase({ place, writer }, { store, clock, onUnusable: note });
   let index: FileIndex | undefined;
+  let byPath: BlobsByPath = { stored: undefined, blobs: new Map() };
+  // Making a blob's name takes longer than anything else that is done for a file which nobody has touched.
+  const blobOf = (stored: StoredSet, path: string): StoredBlob => {
+    const known = byPath.blobs.get(path);
+    if (known !== undefined) return known;
+    const blob = stored.blob(blobNameOf(path, prefix.length));
+    byPath.blobs.set(path, blob);
+    return blob;
+  };
   return {
     tracker,
     activity,
@@ -76,13 +92,15 @@ export function createWorkplace(
       const file = indexDirectory === undefined ? undefined : indexFileName(indexDirectory, set.name);
       const known = (index ??= await openFileIndex({ file, root: set.path }, note));
       const stored = await base.load(thorough, signal);
+      const isOutgrown = byPath.blobs.size > 2 * tracker.files + 1000;
+      if (byPath.stored !== stored || isOutgrown) byPath = { stored, blobs: new Map() };
       const send: SendContext = {
         root: set.path,
         prefix,
         ...dependencies,
         store,
         index: known,
-        blobOf: (path) => stored.blob(blobNameOf(path, prefix.length)),
+        blobOf: (path) => blobOf(stored, path),
         onStored: (path, bytes) => tracker.store(path, bytes),
         onFileRead: () => activity.filesRead++,
         onRead: (bytes) => (activity.bytesRead += bytes),
