@@ -31,7 +31,12 @@ export type ReadJob =
       /** Changed later than this, epoch ms by the guest's clock, it isn't read yet. */
       readonly changedBeforeMs: number;
     }
-  | { readonly kind: 'compress'; readonly content: Uint8Array }
+  /** As one zstd frame; into `memory`, where there is some: it is large enough. */
+  | {
+      readonly kind: 'compress';
+      readonly content: Uint8Array;
+      readonly memory: SharedArrayBuffer | undefined;
+    }
   | FetchJob
   | PlaceFrameJob
   | VerifyJob

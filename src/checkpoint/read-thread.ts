@@ -61,7 +61,7 @@ function perform(job: Exclude<ReadJob, FetchJob>): ReadResult {
       case 'file':
         return readFile(job);
       case 'compress':
-        return { kind: 'compressed', content: compressFrame(job.content) };
+        return { kind: 'compressed', content: compressFrame(job.content, job.memory) };
       case 'place-frame':
         return { kind: 'frame-placed', isRight: placeFrame(job) };
       case 'verify':
@@ -83,8 +83,9 @@ function memoryOf(result: ReadResult): ArrayBuffer[] {
     return result.memory instanceof ArrayBuffer ? [result.memory] : [];
   }
   if (result.kind === 'looked') return [result.stats.buffer];
-  // Allocated below, of plain memory.
-  return result.kind === 'file' || result.kind === 'compressed' ? [result.content.buffer as ArrayBuffer] : [];
+  if (result.kind !== 'file' && result.kind !== 'compressed') return [];
+  const { buffer } = result.content;
+  return buffer instanceof ArrayBuffer ? [buffer] : [];
 }
 
 function readBlock({ fd, position, length, key, memory }: ReadJob & { kind: 'block' }): ReadResult {

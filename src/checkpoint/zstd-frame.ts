@@ -7,14 +7,18 @@ const LEVEL = 1;
 /** Level 1 looks back no further than 512 KiB; a frame that wants more memory than this isn't ours. */
 const WINDOW_LOG_MAX = 23;
 
-/** One zstd frame in memory of its own. What doesn't get smaller is stored in it as it is, 0.01 % larger. */
-export function compressFrame(content: Uint8Array): Uint8Array<ArrayBuffer> {
+/**
+ * One zstd frame, in `memory` or else in memory of its own. What doesn't get smaller is stored in it as it is, 0.01 %
+ * larger; see frameBytesMax.
+ */
+export function compressFrame(content: Uint8Array, memory?: SharedArrayBuffer): Uint8Array {
   const frame = zstdCompressSync(content, {
     // All of it in one piece.
     chunkSize: Math.max(1024, frameBytesMax(content.length)),
     params: { [constants.ZSTD_c_compressionLevel]: LEVEL },
   });
-  const own = Buffer.allocUnsafeSlow(frame.length);
+  const own =
+    memory === undefined ? Buffer.allocUnsafeSlow(frame.length) : Buffer.from(memory, 0, frame.length);
   frame.copy(own);
   return own;
 }

@@ -2,8 +2,10 @@ import { hash } from 'node:crypto';
 
 import { AssertionFailed } from '../base/assert.ts';
 import { EvictdError } from '../base/errors.ts';
+import { BLOCK_BYTES_DEFAULT } from './block-size.ts';
 import type { Reader } from './reader.ts';
 import type { BlobStore, BlockList, WriteOptions, Written } from './store.ts';
+import { frameBytesMax } from './zstd-frame.ts';
 
 export interface ZstdStoreOptions {
   /** Only blobs below it are compressed. */
@@ -17,6 +19,10 @@ export interface ZstdStoreDependencies {
   readonly onSaved: (bytes: number) => void;
 }
 
+/** Memory for the frames of common blocks is used again; the garbage collector would leave too much of it lying about. */
+const SPARE_BYTES = frameBytesMax(BLOCK_BYTES_DEFAULT);
+const SPARE_BYTES_MIN = BLOCK_BYTES_DEFAULT / 2;
+
 /**
  * `store` with compressed blocks: each is a zstd frame of its own, and frames one after the other are what `zstd -d`
  * reads, so the blob keeps its name and says `Content-Encoding: zstd`.
@@ -29,8 +35,9 @@ export function createZstdStore(
   { prefix }: ZstdStoreOptions,
   { store, reader, onSaved }: ZstdStoreDependencies,
 ): BlobStore {
-  const compress = async (content: Uint8Array): Promise<Uint8Array> => {
-    const result = await reader.run({ kind: 'compress', content });
+  const spare: SharedArrayBuffer[] = [];
+  const compress = async (content: Uint8Array, memory?: SharedArrayBuffer): Promise<Uint8Array> => {
+    const result = await reader.run({ kind: 'compress', content, memory });
     if (result.kind !== 'compressed') throw new AssertionFailed(`content was compressed to ${result.kind}`);
     onSaved(content.length - result.content.length);
     return result.content;
@@ -53,7 +60,11 @@ export function createZstdStore(
       return list === undefined ? undefined : unmasked(list);
     },
     async stageBlock(name, id, body, signal) {
-      await store.stageBlock(name, maskId(id), await compress(body), signal);
+      const isCommonSize = body.length > SPARE_BYTES_MIN && body.length <= BLOCK_BYTES_DEFAULT;
+      const memory = isCommonSize ? (spare.pop() ?? new SharedArrayBuffer(SPARE_BYTES)) : undefined;
+      await store.stageBlock(name, maskId(id), await compress(body, memory), signal);
+      // Not that of a failed request, which may go on for a moment.
+      if (memory !== undefined) spare.push(memory);
     },
     async commitBlocks(name, ids, write, signal) {
       const written = await store.commitBlocks(name, ids.map(maskId), compressed(write), signal);
