@@ -1,4 +1,6 @@
-import { type Command, EXIT } from './command.ts';
+import { EvictdError } from '../base/errors.ts';
+import { redact } from '../base/redact.ts';
+import { type Command, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { loadConfigFor } from './load-config.ts';
 import { CONFIG_OPTION, IMDS_OPTION } from './options.ts';
 
@@ -17,26 +19,41 @@ export const runCommand: Command = {
     },
     IMDS_OPTION,
   ],
-  async run({ options, env, signal }) {
-    const { config, files, warnings } = await loadConfigFor({ options, env });
-    const { createLog } = await import('../observe/log.ts');
-    const { isJournal, stdoutSink } = await import('../observe/log-sink.ts');
-    const { tailing } = await import('../daemon/log-tail.ts');
-    const { runDaemon } = await import('../daemon/daemon.ts');
-    const { systemClock } = await import('../base/clock.ts');
-    const tail = tailing(stdoutSink());
-    const { level } = config.log;
-    const journald = isJournal(env['JOURNAL_STREAM']);
-    const dryRun = options['dry-run'] === true;
-    const plainLog = createLog({ level, journald, destination: tail }, { clock: systemClock });
-    const log = dryRun ? plainLog.child({ dryRun }) : plainLog;
-    log.info('configuration read', { files });
-    for (const warning of warnings) log.warn('configuration', { detail: warning });
-    await runDaemon(
-      { config, dryRun, env },
-      { clock: systemClock, log, logLines: () => tail.lines() },
-      signal,
-    );
-    return EXIT.done;
+  async run(invocation) {
+    try {
+      return await run(invocation);
+    } catch (error) {
+      await tellService(invocation.env, error);
+      throw error;
+    }
   },
 };
+
+async function run({ options, env, signal }: Invocation): Promise<ExitCode> {
+  const { config, files, warnings } = await loadConfigFor({ options, env });
+  const { createLog } = await import('../observe/log.ts');
+  const { isJournal, stdoutSink } = await import('../observe/log-sink.ts');
+  const { tailing } = await import('../daemon/log-tail.ts');
+  const { runDaemon } = await import('../daemon/daemon.ts');
+  const { systemClock } = await import('../base/clock.ts');
+  const tail = tailing(stdoutSink());
+  const { level } = config.log;
+  const journald = isJournal(env['JOURNAL_STREAM']);
+  const dryRun = options['dry-run'] === true;
+  const plainLog = createLog({ level, journald, destination: tail }, { clock: systemClock });
+  const log = dryRun ? plainLog.child({ dryRun }) : plainLog;
+  log.info('configuration read', { files });
+  for (const warning of warnings) log.warn('configuration', { detail: warning });
+  await runDaemon({ config, dryRun, env }, { clock: systemClock, log, logLines: () => tail.lines() }, signal);
+  return EXIT.done;
+}
+
+/** Why it could not start, where `systemctl status` shows it. */
+async function tellService(env: Invocation['env'], error: unknown): Promise<void> {
+  if (env['NOTIFY_SOCKET'] === undefined || !(error instanceof EvictdError)) return;
+  const { createServiceNotifier } = await import('../observe/systemd.ts');
+  const { message, remedy } = error;
+  // What can't be told to systemd is still told on standard error.
+  const notifier = createServiceNotifier({ env }, { onFailure: () => undefined });
+  await notifier.status(redact(remedy === undefined ? message : `${message} (${remedy})`));
+}

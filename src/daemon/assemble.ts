@@ -17,7 +17,8 @@ import { createExecutors, perform } from './perform.ts';
 import { configuredVmName } from './policy.ts';
 import { type PollLog, createIdentityLog, createPollLog } from './poll-log.ts';
 import { recall } from './recall.ts';
-import type { StatusTeller } from './status-line.ts';
+import { createStateLog } from './state-log.ts';
+import { type StatusTeller, statusLine } from './status-line.ts';
 import type { SystemdDrain } from './systemd-drain.ts';
 import { wireCheckpoints } from './wire-checkpoints.ts';
 import { type Clients, withRegistered } from './wire-control.ts';
@@ -55,6 +56,10 @@ export interface Assembly {
   readonly identity: Identity;
   readonly operations: Operations;
   readonly pollLog: PollLog;
+  /** What `systemctl status` shows. */
+  readonly statusLine: () => string;
+  /** Shows it, if it has changed. */
+  readonly tellStatus: () => void;
   /** Resolves when the core says that it is time to go; rejects on a bug. */
   readonly exited: Promise<void>;
 }
@@ -76,17 +81,16 @@ export async function assemble(
   );
   const pollLog = createPollLog(log, clock);
   const operations = createOperations(clock, exit.reject);
-  const { endpoint, apiVersion } = config.imds;
-  const client = createScheduledEventsClient({ endpoint, apiVersion }, { clock });
+  const client = createScheduledEventsClient(config.imds, { clock });
   const identity = identify({ config, stateDir, bootId }, { clock, log }, (name) =>
     loop.send({ kind: 'identified', vmName: name }),
   );
-  const checkpoints = wireCheckpoints(config, dryRun, bootId, identity, {
-    clock,
-    log,
-    isDraining: () => loop.state().drain !== undefined,
-    onCommit,
-  });
+  const isDraining = () => loop.state().drain !== undefined;
+  const checkpoints = wireCheckpoints(config, dryRun, bootId, identity, { clock, log, isDraining, onCommit });
+  const stateLog = createStateLog(config.state.dir, log);
+  const line = () =>
+    statusLine(loop.state(), [pollLog.lastError(), checkpoints?.problem(), stateLog.problem()]);
+  const tellStatus = () => teller.tell(line);
   const executors = createExecutors({
     clock,
     log,
@@ -98,7 +102,7 @@ export async function assemble(
     acknowledge: dryRun ? dryAcknowledge(log) : (eventId, signal) => client.acknowledge(eventId, signal),
     reportContext: () => ({ now: clock.monotonicMs(), state: loop.state(), checkpoints, log: logLines() }),
     onNote: (note) => {
-      teller.tell(() => loop.state());
+      tellStatus();
       systemd.follow(loop.state());
       announce(note, loop.state(), clock, (event, data) => clients.hub.broadcast(event, data));
     },
@@ -107,9 +111,8 @@ export async function assemble(
   const loop: Loop = startLoop(recalled.state, {
     clock,
     policy: () => hooks.policy(),
+    ...stateLog,
     persist: async (state) => journal?.write(state),
-    onPersistFailed: (error) => log.error('state not kept, continuing', { detail: messageOf(error) }),
-    onPersistWorks: () => log.info('state is kept again'),
     perform: (effect) => perform(executors, effect),
     upload: () => checkpoints?.estimate(),
     onDecided,
@@ -125,6 +128,8 @@ export async function assemble(
     identity,
     operations,
     pollLog,
+    statusLine: line,
+    tellStatus,
     exited: exit.promise,
   };
 }

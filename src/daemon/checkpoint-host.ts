@@ -18,6 +18,8 @@ export interface OpenCheckpoints {
 export interface CheckpointHost extends CheckpointPort {
   writeReport(eventId: string, files: readonly ReportFile[], signal: AbortSignal): Promise<void>;
   status(): { readonly ready: boolean; readonly error: string | undefined };
+  /** Why nothing can be stored at the moment. */
+  problem(): EvictdError | undefined;
   stop(): Promise<void>;
 }
 
@@ -44,6 +46,7 @@ export function startCheckpointHost(
 ): CheckpointHost {
   const opening = startOpening(dependencies);
   const opened = () => opening.opened();
+  const problem = () => opening.problem() ?? opened()?.problem();
   return {
     async stage(set, signal) {
       await (await opening.ready(signal)).port.stage(set, signal);
@@ -72,8 +75,9 @@ export function startCheckpointHost(
     progress: () => opened()?.port.progress() ?? options.sets.map(emptyProgress),
     status: () => ({
       ready: opened() !== undefined,
-      error: (opening.problem() ?? opened()?.problem())?.message,
+      error: problem()?.message,
     }),
+    problem,
     async stop() {
       opening.stop();
       await opened()?.close();

@@ -10,13 +10,13 @@ import { type ServiceNotifier, createServiceNotifier } from '../observe/systemd.
 import { type Assembly, type DaemonDependencies, type DaemonOptions, assemble } from './assemble.ts';
 import { loadMetrics, startEndpoints } from './endpoints.ts';
 import { createStopping } from './stopping.ts';
-import { createStatusTeller, statusLine } from './status-line.ts';
+import { createStatusTeller } from './status-line.ts';
 import { phaseOf, statusOf, windowLeftMs } from './status.ts';
 import { NO_SYSTEMD_DRAIN, type SystemdDrain, createSystemdDrain } from './systemd-drain.ts';
 import { type Clients, controlHandlers, createClients } from './wire-control.ts';
 import { wireNotify } from './wire-notify.ts';
 
-const HOOKS_REFRESH_MS = 5000;
+const REFRESH_MS = 5000;
 /** How much later than planned a poll may go out before the schedule counts as standing still. */
 const SILENT_MS = 15_000;
 const STOP_MS = 5000;
@@ -105,14 +105,14 @@ async function live(
     hooks: parts.hooks.policy().hooks.map(({ name }) => name),
     sets: parts.hooks.policy().sets.map(({ name }) => name),
   });
-  void notifier.ready(statusLine(parts.loop.state()));
+  void notifier.ready(parts.statusLine());
   const { pollInterval, requestTimeout } = config.imds;
   const silentMs = pollInterval + requestTimeout + SILENT_MS;
   notifier.startWatchdog({ isHealthy: () => isHealthy(clock, parts, poller, silentMs) });
   if (signal.aborted) onSignal();
   else signal.addEventListener('abort', onSignal, { once: true });
   try {
-    await Promise.race([parts.exited, keepHooksFresh(clock, parts, over.signal)]);
+    await Promise.race([parts.exited, keepFresh(clock, parts, over.signal)]);
   } finally {
     signal.removeEventListener('abort', onSignal);
     over.abort();
@@ -165,7 +165,7 @@ function openControl(
       evictdVersion: buildInfo().version,
       dryRun,
       poll: poller.health(),
-      lastError: parts.pollLog.lastError(),
+      lastError: parts.pollLog.lastError()?.message,
       policy: parts.hooks.policy(),
       progress: parts.checkpoints?.progress() ?? [],
       upload: parts.checkpoints?.estimate(),
@@ -217,10 +217,18 @@ function isHealthy(clock: Clock, { loop }: Assembly, poller: Poller, silentMs: n
   return loop.isTurning() && lastSentAt !== undefined && clock.monotonicMs() - lastSentAt < silentMs;
 }
 
-/** Hooks may be dropped into hooksDir while the daemon runs; a drain keeps those it began with. Never resolves. */
-async function keepHooksFresh(clock: Clock, { hooks, loop }: Assembly, signal: AbortSignal): Promise<void> {
+/**
+ * Hooks may be dropped into hooksDir while the daemon runs; a drain keeps those it began with. And troubles come and
+ * go without a change of the state. Never resolves.
+ */
+async function keepFresh(
+  clock: Clock,
+  { hooks, loop, tellStatus }: Assembly,
+  signal: AbortSignal,
+): Promise<void> {
   while (!signal.aborted) {
-    await sleep(clock, HOOKS_REFRESH_MS, signal).catch(() => undefined);
+    await sleep(clock, REFRESH_MS, signal).catch(() => undefined);
+    tellStatus();
     const isBusy = () => loop.state().drain !== undefined || signal.aborted;
     if (!isBusy()) await hooks.refresh(isBusy);
   }

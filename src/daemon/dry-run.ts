@@ -36,6 +36,7 @@ export function createDryCheckpoints(
     estimate: () => ({ bytesLeft: 0, bytesPerSecond: undefined }),
     progress: () => sets.map(({ name }) => emptyProgress(name)),
     status: () => ({ ready: true, error: undefined }),
+    problem: () => undefined,
     async stop() {},
   };
 }

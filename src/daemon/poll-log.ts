@@ -11,7 +11,7 @@ export interface PollLog {
   /** `dropped`: entries of the document that were broken. */
   onGood(dropped: readonly { readonly index: number; readonly reason: string }[]): void;
   /** The newest failure since the last good answer. */
-  lastError(): string | undefined;
+  lastError(): EvictdError | undefined;
 }
 
 const REPEAT_MS = 60_000;
@@ -44,7 +44,7 @@ export function createPollLog(log: Log, clock: Clock): PollLog {
         log.warn('an entry of the events document is broken, ignoring it', { index, reason });
       }
     },
-    lastError: () => last?.message,
+    lastError: () => last,
   };
 }
 

@@ -1,10 +1,20 @@
 import type { Clock } from '../base/clock.ts';
+import type { EvictdError } from '../base/errors.ts';
 import type { State } from '../core/state.ts';
 
-/** One line for `systemctl status`. */
-export function statusLine(state: State): string {
+/**
+ * One line for `systemctl status`. Troubles are for the quiet times, when somebody can do something about them, each
+ * with its remedy.
+ */
+export function statusLine(state: State, troubles: readonly (EvictdError | undefined)[]): string {
   const { drain, vmName } = state;
-  if (drain === undefined) return vmName === undefined ? 'Waiting for the own name' : `Watching as ${vmName}`;
+  if (drain === undefined) {
+    const said = troubles
+      .filter((trouble) => trouble !== undefined)
+      .map(({ message, remedy }) => (remedy === undefined ? message : `${message} (${remedy})`));
+    const doing = vmName === undefined ? 'Waiting for the own name' : `Watching as ${vmName}`;
+    return [doing, ...said].join('; ');
+  }
   const hooks = drain.hooks.filter(({ run }) => run.kind === 'running').map(({ name }) => name);
   const sets = drain.sets.filter(({ run }) => run.kind === 'committed').length;
   return [
@@ -16,8 +26,8 @@ export function statusLine(state: State): string {
 
 /** Shows the state in `systemctl status`; disposing it forgets what was not shown yet. */
 export interface StatusTeller extends Disposable {
-  /** Asks for the state when the time has come, so that it is the newest. */
-  tell(state: () => State): void;
+  /** Asks for the line when the time has come, so that it is the newest; one that is shown already needs no telling. */
+  tell(line: () => string): void;
 }
 
 /** Telling systemd starts a program, which takes as long as starting a hook: a notice's first moments are the hooks'. */
@@ -28,11 +38,14 @@ export function createStatusTeller(dependencies: {
   readonly show: (line: string) => void;
 }): StatusTeller {
   let timer: Disposable | undefined;
+  let shown: string | undefined;
   return {
-    tell(state) {
+    tell(line) {
       timer ??= dependencies.clock.timer(TELL_AFTER_MS, () => {
         timer = undefined;
-        dependencies.show(statusLine(state()));
+        const now = line();
+        if (now !== shown) dependencies.show(now);
+        shown = now;
       });
     },
     [Symbol.dispose]: () => timer?.[Symbol.dispose](),

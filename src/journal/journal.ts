@@ -135,15 +135,20 @@ async function prepareFolder(dir: string): Promise<void> {
     await (await open(probe, 'w', 0o600)).close();
     await rm(probe);
   } catch (error) {
-    throw new EvictdError(
-      'state-unwritable',
-      `state.dir: ${dir} can't be written: ${errnoOf(error) ?? messageOf(error)}`,
-      {
-        remedy: `make it a folder that the daemon's user may write, or set state.dir`,
-        cause: error,
-      },
-    );
+    throw unwritable(dir, error);
   }
+}
+
+/** What a failed write into the folder means for whoever has to repair it. */
+export function unwritable(dir: string, error: unknown): EvictdError {
+  const remedy = isErrno(error, 'EROFS')
+    ? `if it is the service that may not write there: ReadWritePaths=${dir} (systemctl edit evictd)`
+    : "make it a folder that the daemon's user may write, or set state.dir";
+  const why = errnoOf(error) ?? messageOf(error);
+  return new EvictdError('state-unwritable', `state.dir: ${dir} can't be written: ${why}`, {
+    remedy,
+    cause: error,
+  });
 }
 
 /** The kernel's id of this boot. */

@@ -48,7 +48,7 @@ describe('trouble with polls', () => {
     const polls = createPollLog(log, clock);
     for (let second = 0; second < 50; second++) {
       polls.onFailure(timeout);
-      expect(polls.lastError()).toBe(timeout.message);
+      expect(polls.lastError()).toBe(timeout);
       polls.onGood([]);
       expect(polls.lastError()).toBeUndefined();
       await clock.advance(1000);

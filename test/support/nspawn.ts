@@ -35,6 +35,7 @@ export interface JournalEntry {
 export interface Bind {
   readonly host: string;
   readonly inside: string;
+  readonly isWritable?: boolean;
 }
 
 const BOOT_MS_MAX = 30_000;
@@ -42,7 +43,7 @@ const OUTPUT_MAX = 8 * 1024 * 1024;
 const NAMESPACES = ['-m', '-u', '-i', '-n', '-p', '-C', '-r', '-w'];
 let machines = 0;
 
-/** Boots a machine in about a second; `binds` are read-only. What it writes is gone when it stops. */
+/** Boots a machine in about a second; `binds` are read-only unless they say otherwise. What it writes is gone when it stops. */
 export async function bootMachine(binds: readonly Bind[]): Promise<Machine> {
   const root = await debianRoot();
   machines += 1;
@@ -93,7 +94,9 @@ function startNspawn(root: string, binds: readonly Bind[], memberFiles: readonly
     '--timezone=off',
     '--volatile=overlay',
     '--system-call-filter=bpf',
-    ...binds.map(({ host, inside }) => `--bind-ro=${host}:${inside}`),
+    ...binds.map(
+      ({ host, inside, isWritable }) => `--bind${isWritable === true ? '' : '-ro'}=${host}:${inside}`,
+    ),
   ];
   const join_ = memberFiles.map((file) => `echo $$ > ${file}`).join(' && ');
   // Also when the test runner is killed, the machine goes with it: the death signal ends unshare, unshare's child is

@@ -162,4 +162,47 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
     expect(await rig.lines('/run/ends')).toContain('stopped');
     expect(await rig.acks('stopped')).toBe(1);
   }, 60_000);
+
+  describe('what the operator has to repair', () => {
+    const run = ['/usr/bin/node', '/usr/lib/evictd/evictd.js', 'run'];
+    /** Starts the daemon by its unit with other lines and another config. */
+    async function start(service: string, config: string): Promise<void> {
+      await rig.machine.output(['tee', '/run/broken.yaml'], { stdin: config });
+      await rig.machine.output(['install', '-d', '/run/systemd/system/evictd.service.d']);
+      const stdin = `[Service]\nExecStart=\nExecStart=${run.join(' ')} --config /run/broken.yaml\n${service}`;
+      await rig.machine.output(['tee', '/run/systemd/system/evictd.service.d/broken.conf'], { stdin });
+      await rig.machine.output(['systemctl', 'daemon-reload']);
+      await rig.machine.inside(['systemctl', 'restart', UNIT], { timeoutMs: 20_000 });
+    }
+    const statusText = (pattern: RegExp) =>
+      until(`the status ${pattern.source}`, 20_000, async () =>
+        pattern.test(await rig.property(UNIT, 'StatusText')),
+      );
+
+    test('in the config stands in the status of the failed unit, and at the end of the journal', async () => {
+      await start('', 'imds: { pollIntervall: 1s }\n');
+      expect(await rig.property(UNIT, 'ActiveState')).toBe('failed');
+      await statusText(/broken\.yaml:1:\d+.*pollIntervall.*pollInterval/);
+      const own = (await rig.machine.journal(UNIT)).filter(
+        ({ SYSLOG_IDENTIFIER }) => SYSLOG_IDENTIFIER === 'evictd',
+      );
+      expect(own.at(-1)?.MESSAGE).toMatch(/→ .*config/);
+    }, 40_000);
+
+    test('about the store, IMDS and the folder of the state stands in the status of the running one', async () => {
+      const config = `
+imds: { endpoint: "http://169.254.169.253" }
+state: { dir: /srv/state }
+checkpoint:
+  store: { url: "https://account.blob.core.windows.net/c" }
+  key: fixed
+  sets: [{ name: job, path: /srv }]
+`;
+      await start('', config);
+      expect(await rig.property(UNIT, 'ActiveState')).toBe('active');
+      await statusText(/169\.254\.169\.253.*identity.*\/srv\/state.*ReadWritePaths=\/srv\/state/i);
+      for (const message of ['poll failed, continuing', 'checkpoints can not be stored, trying again'])
+        expect(await rig.logged(message)).toHaveProperty('remedy');
+    }, 60_000);
+  });
 });

@@ -40,6 +40,9 @@ export interface RigOptions {
   readonly binds?: readonly Bind[];
 }
 
+/** A service of the test's own that lives until the very end of a shutdown, as what is outside of a VM does. */
+export const OUTSIDE_SERVICE = ['systemd-run', '--quiet', '--property=DefaultDependencies=no'];
+
 /** Boots it, with the mock up and the daemon not yet started. */
 export async function bootRig(options: RigOptions): Promise<Rig> {
   const folder = await mkdtemp(join(tmpdir(), 'evictd-rig-'));
@@ -82,9 +85,8 @@ async function writeFiles(folder: string, { config, scripts = {}, units = {}, bi
 async function startMock(machine: Machine): Promise<void> {
   await machine.output(['ip', 'address', 'add', '169.254.169.254/32', 'dev', 'lo']);
   const program = ['node', '/usr/lib/evictd/evictd.js', 'mock-imds'];
-  // It has to live until the very end of a shutdown, as the real service does.
-  const unit = ['systemd-run', '--quiet', '--unit=mock-imds', '--property=DefaultDependencies=no'];
-  await machine.output([...unit, ...program, '--listen', '169.254.169.254:80', '--vm-name', 'fleet_2']);
+  const address = ['--listen', '169.254.169.254:80', '--vm-name', 'fleet_2'];
+  await machine.output([...OUTSIDE_SERVICE, '--unit=mock-imds', ...program, ...address]);
   const probe = ['node', '-e', 'fetch("http://169.254.169.254/mock/state")'];
   await until('the mock to answer', 10_000, async () => (await machine.inside(probe)).code === 0);
 }

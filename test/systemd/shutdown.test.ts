@@ -1,0 +1,84 @@
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import { until } from '../support/nspawn.ts';
+import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
+import { OUTSIDE_SERVICE, type Rig, bootRig } from './rig.ts';
+
+const UNIT = 'evictd.service';
+const CONFIG = `
+hooks:
+  - { name: drain, run: [/etc/evictd/drain], timeout: 20s }
+checkpoint:
+  store: { url: "http://127.0.0.1:10000/devstoreaccount1/checkpoints", auth: { kind: azurite } }
+  background: false
+  sets: [{ name: job, path: /var/lib/job }]
+`;
+const { missing } = ensureDebianPackages(['systemd-container', 'mmdebstrap']);
+
+describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('a shutdown of the machine', () => {
+  let rig: Rig;
+  let out = '';
+  beforeAll(async () => {
+    out = await mkdtemp(join(tmpdir(), 'evictd-shutdown-'));
+    await mkdir(join(out, 'azurite'));
+    rig = await bootRig({
+      config: CONFIG,
+      scripts: {
+        drain: '#!/bin/sh\nuntil [ -e /run/may-end ]; do sleep 0.05; done\necho ended >> /out/hooks\n',
+      },
+      // The machine's own journal is gone with it.
+      units: {
+        'evictd.service.d/log.conf':
+          '[Service]\nStandardOutput=append:/out/evictd.log\nStandardError=journal\n',
+      },
+      binds: [
+        { host: out, inside: '/out', isWritable: true },
+        { host: new URL('../../node_modules', import.meta.url).pathname, inside: '/srv/node_modules' },
+      ],
+    });
+    const azurite = [
+      'node',
+      '/srv/node_modules/azurite/dist/src/blob/main.js',
+      '--silent',
+      '--skipApiVersionCheck',
+      '--disableTelemetry',
+    ];
+    await rig.machine.output([...OUTSIDE_SERVICE, ...azurite, '--location', '/out/azurite']);
+    // Owned and readable by another user only, as the files of a workload are.
+    await rig.machine.output(['install', '-d', '-o', 'nobody', '-m', '700', '/var/lib/job']);
+    await rig.machine.output(['install', '-o', 'nobody', '-m', '600', '/etc/hostname', '/var/lib/job/state']);
+    await rig.machine.output(['systemctl', 'start', UNIT], { timeoutMs: 20_000 });
+    await until('the store', 20_000, () => logged('checkpoint store is ready'));
+  }, 240_000);
+  afterAll(async () => {
+    await rig?.[Symbol.asyncDispose]();
+    await rm(out, { recursive: true, force: true });
+  });
+
+  async function log(): Promise<Record<string, unknown>[]> {
+    const lines = (await readFile(join(out, 'evictd.log'), 'utf8')).split('\n');
+    // The last one may be half-written; each is an object, or the test fails.
+    return lines.slice(0, -1).map((line) => JSON.parse(line) as Record<string, unknown>);
+  }
+  const logged = async (message: string) => (await log()).findLast(({ msg }) => msg === message);
+
+  test('is not what a restart of the service is', async () => {
+    await rig.machine.output(['systemctl', 'restart', UNIT], { timeoutMs: 20_000 });
+    expect(await logged('evictd stopped')).toBeDefined();
+    expect(await logged('checkpoint taken')).toBeUndefined();
+  }, 40_000);
+
+  test('without a notice ends with a last checkpoint', async () => {
+    await rig.machine.output(['systemctl', 'poweroff', '--no-block']);
+    const taken = await until('the checkpoint', 30_000, () => logged('checkpoint taken'));
+    expect(taken).toMatchObject({ set: 'job', reason: 'shutdown', files: 1 });
+    await until('the end', 20_000, async () => (await log()).at(-1)?.['msg'] === 'evictd stopped');
+    // As Azurite keeps it.
+    const names = await readFile(join(out, 'azurite/__azurite_db_blob__.json'), 'utf8');
+    expect(names).toContain(`fleet_2/job/checkpoints/${String(taken['id'])}.json`);
+  }, 60_000);
+});
