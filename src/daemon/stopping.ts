@@ -29,15 +29,14 @@ export function createStopping(
 ): Stopping {
   let extension: Disposable | undefined;
   const extend = () => {
-    extension = clock.timer(EXTEND_EVERY_MS, () => {
-      if (loop.isTurning()) void notifier.extendTimeout(EXTEND_MS);
-      extend();
-    });
+    if (loop.isTurning()) void notifier.extendTimeout(EXTEND_MS);
+    extension = clock.timer(EXTEND_EVERY_MS, extend);
   };
 
   async function takeLastCheckpoint(): Promise<void> {
     if (checkpoints === undefined || config.checkpoint?.onShutdown !== true) return;
     if (!mayMakeUnits(env) || !(await isShuttingDown(clock))) return;
+    extend();
     log.info('the machine is being shut down, taking a last checkpoint');
     using bound = boundedSignal(clock, LAST_CHECKPOINT_MS);
     await Promise.all(
@@ -57,7 +56,7 @@ export function createStopping(
       const message = isOver ? 'asked to stop' : 'asked to stop, finishing the drain first';
       log.info(message, { phase: drain?.phase });
       void notifier.stopping();
-      extend();
+      if (!isOver) extend();
       const before = drain === undefined ? takeLastCheckpoint() : Promise.resolve();
       before
         .catch((error: unknown) => log.error('no last checkpoint', { detail: messageOf(error) }))

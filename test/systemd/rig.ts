@@ -9,7 +9,10 @@ import { type Bind, type Machine, bootMachine, until } from '../support/nspawn.t
 
 const ROOT = new URL('../..', import.meta.url).pathname;
 const UNITS = ['evictd.service', 'evictd.slice', 'evictd-preempt.target'];
-const MockLog = z.object({ acks: z.array(z.object({ eventId: z.string() })) });
+const MockLog = z.object({
+  requests: z.array(z.unknown()),
+  acks: z.array(z.object({ eventId: z.string() })),
+});
 
 /** A machine with the daemon as its service and the mock metadata service on its real address. */
 export interface Rig extends AsyncDisposable {
@@ -27,6 +30,8 @@ export interface Rig extends AsyncDisposable {
   ): Promise<Record<string, unknown>>;
   /** The lines of a file inside; none when it isn't there. */
   lines(file: string): Promise<string[]>;
+  /** Waits for so many more polls of the daemon, one a second. */
+  polls(count: number): Promise<void>;
   /** Waits until the daemon has gone back to watching so many times. */
   watchesAgain(times: number): Promise<void>;
 }
@@ -100,6 +105,7 @@ function createRig(machine: Machine): Omit<Rig, typeof Symbol.asyncDispose> {
     const argv = ['node', '--input-type=module', '-e', program, method, path, body];
     return JSON.parse((await machine.output(argv)) || 'null');
   }
+  const mockLog = async () => MockLog.parse(await mock('GET', 'log'));
   async function log(): Promise<Record<string, unknown>[]> {
     return (await machine.journal('evictd.service')).flatMap(({ MESSAGE = '', PRIORITY }) =>
       MESSAGE.startsWith('{')
@@ -116,8 +122,7 @@ function createRig(machine: Machine): Omit<Rig, typeof Symbol.asyncDispose> {
     async withdraw(id) {
       await mock('DELETE', `events/${id}`);
     },
-    acks: async (id) =>
-      MockLog.parse(await mock('GET', 'log')).acks.filter(({ eventId }) => eventId === id).length,
+    acks: async (id) => (await mockLog()).acks.filter(({ eventId }) => eventId === id).length,
     property: async (unit, name) =>
       (await machine.output(['systemctl', 'show', '--value', `--property=${name}`, unit])).trim(),
     log,
@@ -126,6 +131,10 @@ function createRig(machine: Machine): Omit<Rig, typeof Symbol.asyncDispose> {
         (await log()).find((line) => line['msg'] === message && fits(line)),
       ),
     lines: async (file) => (await machine.inside(['cat', file])).stdout.split('\n').filter(Boolean),
+    async polls(count) {
+      const before = (await mockLog()).requests.length;
+      await until(`${count} polls`, 20_000, async () => (await mockLog()).requests.length >= before + count);
+    },
     async watchesAgain(times) {
       await until('the drain to be over', 20_000, async () => {
         const messages = (await log()).map(({ msg }) => msg);
