@@ -28,12 +28,11 @@ export async function listen(server: Server, { socket, group }: ListenOptions): 
     });
     await chmod(socket, SOCKET_MODE);
     const gid = await groupId(group);
-    // A folder with the setgid bit has given it already. Otherwise only root may give a file to a group that it isn't
-    // in; without it the owner is the only one to connect.
-    if (gid !== undefined && process.getuid?.() === 0 && (await lstat(socket)).gid !== gid) {
-      await chown(socket, 0, gid);
-    }
+    // Only root may give a file to a group that it isn't in; without it the owner is the only one to connect.
+    if (gid !== undefined && process.getuid?.() === 0) await giveTo(gid, socket);
   } catch (error) {
+    // Otherwise it would keep the process alive.
+    server.close();
     if (error instanceof EvictdError) throw error;
     // EEXIST: mkdir found something else where the folder should be.
     const why = isErrno(error, 'EEXIST', 'ENOTDIR')
@@ -43,6 +42,15 @@ export async function listen(server: Server, { socket, group }: ListenOptions): 
       remedy: 'set control.socket to a path in a folder that the daemon may write',
       cause: error,
     });
+  }
+}
+
+async function giveTo(gid: number, socket: string): Promise<void> {
+  try {
+    await chown(socket, 0, gid);
+  } catch (error) {
+    // A hardened service can't give files away: there the unit does it (ExecStartPost=).
+    if (!isErrno(error, 'EPERM')) throw error;
   }
 }
 

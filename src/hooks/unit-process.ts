@@ -214,26 +214,20 @@ async function lookUntil(
 
 function endOf(state: UnitState | 'none' | 'stuck', ending: Ending): ProcessEnd {
   const cause = ending.cause();
-  const killed = ending.killed();
-  if (state === 'none' || state === 'stuck') {
-    return { cause, code: null, signal: null, killed, stuck: state === 'stuck' };
-  }
-  const end = { cause, code: null, signal: null, killed, stuck: false };
+  const end = { cause, code: null, signal: null, killed: ending.killed(), stuck: state === 'stuck' };
+  if (state === 'none' || state === 'stuck') return end;
+  const killed = end.killed || state.status === constants.signals.SIGKILL;
   switch (state.result) {
     case 'success':
       return { ...end, code: 0 };
     case 'exit-code':
       return { ...end, code: state.status };
     case 'timeout':
-      return {
-        ...end,
-        cause: cause ?? 'timeout',
-        killed: killed || state.status === constants.signals.SIGKILL,
-      };
+      return { ...end, cause: cause ?? 'timeout', killed };
     case 'signal':
     case 'core-dump':
     case 'oom-kill':
-      return { ...end, signal: signalName(state.status) };
+      return { ...end, signal: signalName(state.status), killed };
     default:
       throw new EvictdError('hook-start', `systemd could not run it (${state.result})`, {
         remedy: 'look at the journal of the time; resources can be exhausted',

@@ -84,6 +84,11 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
     rig.lines('/run/starts').then((lines) => lines.filter((line) => line.startsWith(id)));
   const phases = (property: string) => rig.property(UNIT, property);
 
+  test('the control socket is for root and the group evictd', async () => {
+    const stat = ['stat', '--format=%U:%G %a', '/run/evictd/evictd.sock'];
+    expect((await rig.machine.output(stat)).trim()).toBe('root:evictd 660');
+  });
+
   test('run outside of the sandbox, as their user, with all that they are told, and leave nothing', async () => {
     await rig.announce('outside');
     await rig.logged(NOTE_MESSAGES['event-noticed']);

@@ -81,6 +81,7 @@ async function writeFiles(folder: string, { config, scripts = {}, units = {}, bi
     { host: process.execPath, inside: '/usr/bin/node' },
     { host: join(folder, 'etc'), inside: '/etc/evictd' },
     { host: join(ROOT, 'dist/evictd.js'), inside: '/usr/lib/evictd/evictd.js' },
+    { host: join(ROOT, 'systemd/evictd.sysusers'), inside: '/usr/lib/sysusers.d/evictd.conf' },
     ...UNITS.map((name) => ({ host: join(ROOT, 'systemd', name), inside: `${system}/${name}` })),
     ...[...tops].map((name) => ({ host: join(folder, 'units', name), inside: `${system}/${name}` })),
     ...binds,
