@@ -5,6 +5,7 @@ import type { Gate } from '../base/concurrency.ts';
 import { AssertionFailed } from '../base/assert.ts';
 import { EvictdError } from '../base/errors.ts';
 import { blockLength } from './block-size.ts';
+import type { BlockPrints, FileIndex } from './file-index.ts';
 import { quotePath } from './path-name.ts';
 import type { ReadResult } from './read-job.ts';
 import type { Reader } from './reader.ts';
@@ -21,6 +22,8 @@ export interface BlockContext {
   readonly zeroIds: ZeroIds;
   readonly reader: Reader;
   readonly onBytes: (bytes: number, from: 'store' | 'disk') => void;
+  /** What this machine has read from the target before. */
+  readonly index: Pick<FileIndex, 'prints' | 'fingerprintKey'> | undefined;
 }
 
 /** One request fetches no more than this, but always a whole block. */
@@ -77,6 +80,10 @@ export async function fetchBlocks(
 /**
  * Which blocks of `local` are those that the manifest names, wherever they can be the same.
  * Rejects with the system's error of a read.
+ *
+ * All of it is read, whatever its times say: a machine that is taken away keeps times of writes whose content never
+ * reached the disk. But a block whose fingerprint is that of a block read before needs no hash to be known, which takes
+ * a tenth of the time.
  */
 export async function sameBlocksOf(
   context: BlockContext,
@@ -85,13 +92,35 @@ export async function sameBlocksOf(
   signal: AbortSignal,
 ): Promise<ReadonlySet<number>> {
   const same = new Set<number>();
+  const prints = context.index?.prints(file.path, file.blockSize);
   await forEachLimit(file.blocks.keys(), LOCAL_BLOCKS_IN_FLIGHT, signal, async (index, inner) => {
     const length = blockLength(file.size, file.blockSize, index);
     if (index * file.blockSize + length > local.size) return;
     inner.throwIfAborted();
-    if (await isLocally(context, file, index, local.handle)) same.add(index);
+    const isExpected = prints !== undefined && prints.blocks[index] === file.blocks[index];
+    const isKnown = isExpected && (await hasPrint(context, file, index, local.handle, prints));
+    if (isKnown || (await isLocally(context, file, index, local.handle))) same.add(index);
   });
   return same;
+}
+
+async function hasPrint(
+  { reader, index: known }: BlockContext,
+  file: ManifestFile,
+  index: number,
+  { fd }: FileHandle,
+  { fingerprints }: BlockPrints,
+): Promise<boolean> {
+  const result = await reader.run({
+    kind: 'compare',
+    fd,
+    position: index * file.blockSize,
+    lengths: [blockLength(file.size, file.blockSize, index)],
+    fingerprints: [fingerprints[index] ?? ''],
+    key: known?.fingerprintKey ?? '',
+  });
+  if (result.kind !== 'compared') throw errorOf(result);
+  return result.same[0] === true;
 }
 
 /** Copies blocks from `local`; answers those that are not what they were any more. */

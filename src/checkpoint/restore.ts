@@ -6,6 +6,8 @@ import { EvictdError } from '../base/errors.ts';
 import { formatSize } from '../base/units.ts';
 import { setPrefix } from './blob-name.ts';
 import type { SetPlace } from './blob-name.ts';
+import { openFileIndex } from './file-index.ts';
+import type { FileIndex } from './file-index.ts';
 import { isCheckpointId, listCheckpointIds, readManifest } from './manifest.ts';
 import { restoreFile } from './restore-file.ts';
 import type { RestoreFileContext } from './restore-file.ts';
@@ -30,6 +32,8 @@ export interface RestoreOptions extends SetPlace {
   /** Present: the folder says by a file in it that it is half restored, and then that it is complete. */
   readonly mark?: { readonly machine: string };
   readonly limits?: TransferLimits;
+  /** The file index of the set, when the target is its own folder: it makes finding out what is there quicker. */
+  readonly indexFile?: string;
 }
 
 export interface RestoreDependencies {
@@ -38,6 +42,8 @@ export interface RestoreDependencies {
   readonly onProgress?: (progress: RestoreProgress) => void;
   /** Reading threads that are somebody else's to close; without them it has its own. */
   readonly reader?: Reader;
+  /** Something that costs time but loses nothing: an index that can't be used. */
+  readonly onNote?: (error: EvictdError) => void;
 }
 
 export interface RestoreProgress {
@@ -124,6 +130,7 @@ export async function restoreManifest(
     zeroIds: createZeroIds(),
     reader,
     onBytes: (more, from) => counts.addBytes(more, from),
+    index: await openIndex(options, dependencies),
     hardLinksTo: (path) => hardLinks.get(path)?.length ?? 0,
   };
   try {
@@ -150,6 +157,13 @@ export async function restoreManifest(
     filesKept,
     durationMs: Math.round(clock.monotonicMs() - startedAt),
   };
+}
+
+async function openIndex(
+  { indexFile, target }: RestoreOptions,
+  { onNote = () => undefined }: RestoreDependencies,
+): Promise<FileIndex | undefined> {
+  return indexFile === undefined ? undefined : openFileIndex({ file: indexFile, root: target }, onNote);
 }
 
 /** A folder comes after the one that holds it, which is shorter. */

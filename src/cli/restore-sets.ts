@@ -96,14 +96,19 @@ async function restoreOne(
 ): Promise<InPlaceOutcome> {
   const { restore } = await import('../checkpoint/restore.ts');
   const { restoreInPlace } = await import('../checkpoint/restore-in-place.ts');
+  const { indexFileName } = await import('../checkpoint/file-index.ts');
   const { signal, err, env, options: flags } = invocation;
-  const { store, prefix, key } = place;
+  const { store, prefix, key, config } = place;
   const isShown = err.isTerminal && flags['json'] !== true && (env['NO_COLOR'] ?? '') === '';
   using bar = isShown ? createProgressBar(set, err, clock) : undefined;
   const onProgress = (progress: RestoreProgress) => bar?.show(progress);
   const options = { prefix, key, set, target, ...(wanted.at !== undefined && { at: wanted.at }) };
-  const dependencies = { store, clock, onProgress };
-  if (inPlace) return await restoreInPlace({ ...options, force, machine }, dependencies, signal);
+  const onNote = (error: EvictdError) => err.write(`evictd: ${error.message}\n`);
+  const dependencies = { store, clock, onProgress, onNote };
+  if (inPlace) {
+    const indexFile = indexFileName(config.state.dir, set);
+    return await restoreInPlace({ ...options, force, machine, indexFile }, dependencies, signal);
+  }
   // Not waiting for the disk, as with cp: nothing is told from now on that such a folder is complete.
   return { kind: 'restored', result: await restore({ ...options, durable: false }, dependencies, signal) };
 }

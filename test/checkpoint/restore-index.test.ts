@@ -1,0 +1,102 @@
+import { readFile, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { expect, test } from 'vitest';
+
+import { indexFileName } from '../../src/checkpoint/file-index.ts';
+import { restore } from '../../src/checkpoint/restore.ts';
+import { IndexLine } from '../../src/checkpoint/schema.ts';
+import { committed, laterClock, never, PLACE, testCheckpointer } from '../support/checkpoints.ts';
+import { changeFile, pattern, readTree, testFolder } from '../support/file-tree.ts';
+import { countCalls, createMemoryService } from '../support/memory-store.ts';
+
+const MIB = 1024 ** 2;
+const TIME_S = 1_700_000_000;
+
+/** A set that was checkpointed with one block changed and then changed back, and the index that remembers it. */
+async function machine() {
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await testFolder());
+  const state = stack.use(await testFolder());
+  const service = createMemoryService();
+  const file = join(folder.path, 'big');
+  const write = async (seed: number) => {
+    await changeFile(file, Buffer.concat([pattern(4 * MIB, 1), pattern(4 * MIB + 5, seed)]));
+    await utimes(file, TIME_S, TIME_S);
+  };
+  await writeFile(file, '');
+  const commit = async () => {
+    const checkpointer = testCheckpointer(service.connect(), folder.path, { indexDirectory: state.path });
+    await committed(checkpointer);
+    await checkpointer.close();
+  };
+  const indexFile = indexFileName(state.path, PLACE.set);
+  const owned = stack.move();
+  return {
+    service,
+    indexFile,
+    write,
+    commit,
+    async indexed() {
+      const [header = '', line = ''] = (await readFile(indexFile, 'utf8')).split('\n');
+      return { header, ...IndexLine.parse(JSON.parse(line)) };
+    },
+    tree: () => readTree(folder.path),
+    async restore(at?: string) {
+      const notes: string[] = [];
+      const store = service.connect();
+      const result = await restore(
+        { ...PLACE, target: folder.path, indexFile, ...(at !== undefined && { at }) },
+        { store, clock: laterClock, onNote: ({ code }) => notes.push(code) },
+        never(),
+      );
+      return { ...result, notes, downloads: countCalls(store, 'download') };
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+test('on a disk that has what the index remembers nothing is fetched, and of what has changed only the blocks', async () => {
+  await using vm = await machine();
+  await vm.write(2);
+  await vm.commit();
+  const saved = await vm.tree();
+  expect(await vm.restore()).toMatchObject({ filesKept: 1, bytesFetched: 0, notes: [] });
+
+  // The size and the time are what they were: only the content tells.
+  await vm.write(3);
+  expect(await vm.restore()).toMatchObject({ filesKept: 0, bytesFetched: 4 * MIB + 5, downloads: 1 });
+  expect(await vm.tree()).toEqual(saved);
+});
+
+test('a checkpoint older than the index is found block by block', async () => {
+  await using vm = await machine();
+  await vm.write(2);
+  await vm.commit();
+  const saved = await vm.tree();
+  await vm.write(3);
+  await vm.commit();
+  expect(await vm.restore('00000001')).toMatchObject({ filesKept: 0, bytesFetched: 4 * MIB + 5 });
+  expect(await vm.tree()).toEqual(saved);
+});
+
+test('what the index remembers is not hashed again', async () => {
+  await using vm = await machine();
+  await vm.write(2);
+  await vm.commit();
+  const { blocks } = await vm.indexed();
+  await vm.write(3);
+  await vm.commit();
+  // A lie that only reading and hashing would find out: the content of now under the names of then.
+  const { header, ...line } = await vm.indexed();
+  await writeFile(vm.indexFile, `${header}\n${JSON.stringify({ ...line, blocks })}\n`);
+  expect(await vm.restore('00000001')).toMatchObject({ filesKept: 1, bytesFetched: 0 });
+});
+
+test('an index that can not be read costs nothing but time, and is told', async () => {
+  await using vm = await machine();
+  await vm.write(2);
+  await vm.commit();
+  await writeFile(vm.indexFile, 'x');
+  expect(await vm.restore()).toMatchObject({ filesKept: 1, notes: ['index-unusable'] });
+});
