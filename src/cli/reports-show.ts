@@ -7,8 +7,8 @@ import type { DrainReport } from '../observe/drain-report.ts';
 import { lossOf } from '../observe/report-loss.ts';
 import { type Command, EXIT } from './command.ts';
 import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
-import { ALL_KEYS_OPTION, findReports } from './reports.ts';
-import { KEY_OPTION, openStoredPlace } from './stored-place.ts';
+import { WHOSE_OPTIONS, findReports } from './reports.ts';
+import { openStoredPlace } from './stored-place.ts';
 
 export const reportsShowCommand: Command = {
   name: 'reports show',
@@ -21,8 +21,7 @@ export const reportsShowCommand: Command = {
   ],
   options: [
     { name: 'html', value: 'FILE', description: 'write it as one self-contained page with a timeline' },
-    KEY_OPTION,
-    ALL_KEYS_OPTION,
+    ...WHOSE_OPTIONS,
     CONFIG_OPTION,
     IMDS_OPTION,
     JSON_OPTION,

@@ -4,7 +4,7 @@ import { formatDuration, formatSize } from '../base/units.ts';
 import type { StoredReport } from '../checkpoint/reports.ts';
 import type { DrainReport } from '../observe/drain-report.ts';
 import { lostSets } from '../observe/report-loss.ts';
-import { type Command, EXIT } from './command.ts';
+import { type Command, EXIT, type OptionSpec } from './command.ts';
 import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION } from './options.ts';
 import { KEY_OPTION, type StoredPlace, openStoredPlace } from './stored-place.ts';
 import { tableText } from './text-table.ts';
@@ -12,10 +12,14 @@ import { tableText } from './text-table.ts';
 const READS_IN_FLIGHT = 8;
 const LISTED_MAX = 1000;
 
-export const ALL_KEYS_OPTION = {
-  name: 'all-keys',
-  description: 'the reports of all VMs that use this container and prefix',
-};
+/** Whose reports. */
+export const WHOSE_OPTIONS: readonly OptionSpec[] = [
+  {
+    ...KEY_OPTION,
+    description: "whose reports, by its key in the store (default: this VM's, by checkpoint.key)",
+  },
+  { name: 'all-keys', description: 'the reports of all VMs that use this container and prefix' },
+];
 
 type Listed = { readonly key: string } & (
   | { readonly kind: 'usable'; readonly report: DrainReport }
@@ -28,7 +32,7 @@ export const reportsCommand: Command = {
   description:
     'Each drain leaves a report in the store before it acknowledges, so that it outlives the VM. From any machine ' +
     'with access to the store; the newest 1,000, the newest first.\n\nExit code 3 when there is none.',
-  options: [KEY_OPTION, ALL_KEYS_OPTION, CONFIG_OPTION, IMDS_OPTION, JSON_OPTION],
+  options: [...WHOSE_OPTIONS, CONFIG_OPTION, IMDS_OPTION, JSON_OPTION],
   async run(invocation) {
     const { options, out, err, signal } = invocation;
     using place = await openStoredPlace(invocation, systemClock);

@@ -21,6 +21,7 @@ export interface StoredPlace extends Disposable {
   readonly store: AzureBlobStore;
   /** Below the container; may be empty. */
   readonly prefix: string;
+  /** Empty with --all-keys, which needs no metadata service: it may be asked from anywhere. */
   readonly key: string;
 }
 
@@ -44,7 +45,8 @@ export async function openStoredPlace(invocation: Invocation, clock: Clock): Pro
   const wanted = textOption(options, 'key');
   if (wanted !== undefined) checkKey(wanted);
   const notify = (text: string) => err.write(`evictd: ${text}\n`);
-  const key = wanted ?? (await ownKey(config, checkpoint.key, { clock, notify }, signal));
+  const isAllKeys = options['all-keys'] === true;
+  const key = wanted ?? (isAllKeys ? '' : await ownKey(config, checkpoint.key, { clock, notify }, signal));
   const store = await openStore(config, checkpoint, { clock });
   try {
     // The emulator begins without containers; elsewhere a missing one is an error of the command itself.

@@ -30,12 +30,15 @@ function masked(text: string, vm: SpotVm): string {
 }
 
 /** A VM that has been through a whole drain; answers the event's id. */
-async function drained(options: SpotVmOptions, prepare: (vm: SpotVm) => Promise<void>) {
+async function drained(
+  notice: string,
+  options: SpotVmOptions,
+  prepare: (vm: SpotVm) => Promise<void> = async () => undefined,
+) {
   const vm = await createSpotVm({ store: { url: `${url}/fleet`, auth: { kind: 'azurite' } }, ...options });
   await prepare(vm);
   const daemon = await vm.daemon();
-  // A window that a set which can't be saved uses up.
-  const eventId = vm.preempt('5s');
+  const eventId = vm.preempt(notice);
   await daemon.line('phase', { phase: 'waiting' });
   await daemon.stop();
   return { vm, eventId };
@@ -43,25 +46,24 @@ async function drained(options: SpotVmOptions, prepare: (vm: SpotVm) => Promise<
 
 describe('the report of a drain', { timeout: PROCESS_TEST_MS }, () => {
   test('is listed and shown from any machine, and says what was lost', async () => {
-    const saved = await drained({ key: 'europe/saved' }, async ({ job }) => {
+    const saving = drained('30s', { key: 'europe/saved' }, async ({ job }) => {
       await writeFile(join(job, 'state'), 'x'.repeat(2048));
     });
-    await using vm = saved.vm;
-    const lost = await drained(
-      {
-        key: 'lost',
-        hooks: [{ name: 'stop', script: 'echo "<script>alert(1)</script>" >&2; exit 3' }],
-        config: {
-          checkpoint: {
-            store: { url: `${url}/fleet`, auth: { kind: 'azurite' } },
-            key: 'lost',
-            sets: [{ name: 'job', path: '/nowhere/<b>job</b>' }],
-            background: false,
-          },
+    // A set that can't be saved uses up the window.
+    const losing = drained('5s', {
+      key: 'lost',
+      hooks: [{ name: 'stop', script: 'echo "<script>alert(1)</script>" >&2; exit 3' }],
+      config: {
+        checkpoint: {
+          store: { url: `${url}/fleet`, auth: { kind: 'azurite' } },
+          key: 'lost',
+          sets: [{ name: 'job', path: '/nowhere/<b>job</b>' }],
+          background: false,
         },
       },
-      async () => undefined,
-    );
+    });
+    const [saved, lost] = await Promise.all([saving, losing]);
+    await using vm = saved.vm;
     await using other = lost.vm;
 
     // Another VM's eyes.
@@ -70,7 +72,8 @@ describe('the report of a drain', { timeout: PROCESS_TEST_MS }, () => {
     expect(masked(one.output, vm).replace(saved.eventId, 'EVENT')).toBe(`\
 NOTICED  KEY  VM  TYPE  WINDOW  USED  OUTCOME  LOST  EVENT
 TIME  europe/saved  VM  Preempt  N s  N s  success  -  EVENT`);
-    const all = await vm.command('reports', '--all-keys', '--json');
+    // Also where there is no metadata service.
+    const all = await vm.command('reports', '--all-keys', '--json', '--imds', 'http://127.0.0.1:9');
     const listed = (JSON.parse(all.output) as { reports: readonly { key: string }[] }).reports;
     expect(listed.map(({ key }) => key).toSorted()).toEqual(['europe/saved', 'lost']);
 
