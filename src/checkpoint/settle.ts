@@ -83,9 +83,11 @@ export async function settle(begun: SetWork, context: CommitContext, signal: Abo
     put: (blob, id, body, inner) => putWhole(context, blob, [id], body, inner),
   };
   let { scan, due } = first;
-  // One more look for what moved during the first; a folder whose names change all the time is no reason for others.
-  const isUnsettled = (round: number) => due.length > 0 || (round === 0 && scan.namesChanged);
-  for (let round = 0; round < ROUNDS_MAX && isUnsettled(round); round++) {
+  // What moved during a look may be missing in it. A folder whose names change all the time is a reason for one more
+  // look, not for all of them.
+  let looksForMoved = 1;
+  for (let round = 0; round < ROUNDS_MAX; round++) {
+    if (due.length === 0 && !(scan.namesChanged && looksForMoved-- > 0)) break;
     await sendFiles(begun, due, versions, mode, signal);
     ({ scan, due } = await look(begun, versions, signal));
   }

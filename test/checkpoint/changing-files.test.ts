@@ -217,34 +217,38 @@ test('files that nobody has touched are looked at once', async () => {
   expect(checkpointer.activity().get('job')).toMatchObject({ scans: 3, filesRead: 2 });
 });
 
-test('a file that is moved while the folders are looked at is not overlooked', async () => {
-  await using from = await testFolder();
-  await using to = await testFolder();
-  await writeTree(from.path, {
-    'a/f': { kind: 'file', content: 'f' },
-    'b/x': { kind: 'file', content: 'x' },
-  });
-  const store = createMemoryService().connect();
-  let armed = false;
-  const checkpointer = testCheckpointer(store, from.path, {
-    reader: {
-      ...reader,
-      async run(job) {
-        // The names in both folders are known by now; under the new one it won't be looked for.
-        if (armed && job.kind === 'look' && job.paths.includes('b/x')) {
-          armed = false;
-          await rename(`${from.path}/b/x`, `${from.path}/a/x`);
-        }
-        return reader.run(job);
+test.each(['nothing', 'something'])(
+  'a file that is moved while the folders are looked at is not overlooked, with %s to send',
+  async (what) => {
+    await using from = await testFolder();
+    await using to = await testFolder();
+    await writeTree(from.path, {
+      'a/f': { kind: 'file', content: 'f' },
+      'b/x': { kind: 'file', content: 'x' },
+    });
+    const store = createMemoryService().connect();
+    const lastLook = what === 'nothing' ? 1 : 2;
+    let looks = -Infinity;
+    const checkpointer = testCheckpointer(store, from.path, {
+      reader: {
+        ...reader,
+        async run(job) {
+          // The names in both folders are known by now; under the new one it won't be looked for.
+          if (job.kind === 'look' && job.paths.includes('b/x') && ++looks === lastLook) {
+            await rename(`${from.path}/b/x`, `${from.path}/a/x`);
+          }
+          return reader.run(job);
+        },
       },
-    },
-  });
-  await committed(checkpointer);
-  armed = true;
-  expect(await committed(checkpointer)).toMatchObject({ files: 2 });
-  await restoreJob(store, to.path);
-  expect(Object.keys(await readTree(to.path))).toEqual(['a', 'a/f', 'a/x', 'b']);
-});
+    });
+    await committed(checkpointer);
+    if (what === 'something') await changeFile(`${from.path}/a/f`, 'new');
+    looks = 0;
+    expect(await committed(checkpointer)).toMatchObject({ files: 2 });
+    await restoreJob(store, to.path);
+    expect(Object.keys(await readTree(to.path))).toEqual(['a', 'a/f', 'a/x', 'b']);
+  },
+);
 
 test('staging leaves a file that changes meanwhile to the commit', async () => {
   await using from = await testFolder();
