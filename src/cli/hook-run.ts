@@ -16,6 +16,8 @@ export interface ClientHook {
   cancel(runId: string): void;
 }
 
+/** Kept of the time for the answer, so that the daemon hears how the command ended; never more than a tenth. */
+const ANSWER_MS = 250;
 /** From SIGTERM to SIGKILL, and never more than a quarter of the time. */
 const GRACE_MS = 1000;
 
@@ -64,9 +66,9 @@ async function runOnce(
   { clock, env, out, err }: Parameters<typeof createClientHook>[1],
   signal: AbortSignal,
 ): Promise<Done> {
-  const startedAt = clock.monotonicMs();
-  const killAt = startedAt + run.timeoutSeconds * 1000;
-  const graceMs = Math.min(GRACE_MS, (run.timeoutSeconds * 1000) / 4);
+  const timeoutMs = run.timeoutSeconds * 1000;
+  const killAt = clock.monotonicMs() + timeoutMs - Math.min(ANSWER_MS, timeoutMs / 10);
+  const graceMs = Math.min(GRACE_MS, timeoutMs / 4);
   const environment = { ...env, ...run.environment };
   const spec = { file, command: file, argv0: argv[0] ?? file, arguments: argv.slice(1), cwd: process.cwd() };
   try {

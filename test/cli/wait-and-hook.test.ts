@@ -126,6 +126,21 @@ describe.concurrent('evictd hook', { timeout: PROCESS_TEST_MS }, () => {
     await daemon.line('registered hook is gone');
   });
 
+  it('ends a command that takes too long, and says so in time', async () => {
+    await using vm = await createSpotVm();
+    await using daemon = await vm.daemon();
+    await daemon.line('identified');
+    const program = await writeProgram(vm);
+    await using hook = startCommand(vm, 'hook', ['--name', 'trainer', '--timeout', '2s'], [program]);
+    await says(hook, 'registered as registered/trainer');
+    vm.preempt();
+    expect(await daemon.line('hook-ended', { hook: 'registered/trainer' })).toMatchObject({
+      reason: 'exit',
+      detail: `${program} did not end within 2.0 s`,
+    });
+    await daemon.line('ack-withheld');
+  });
+
   it('does not run it again for a daemon that was killed in the middle of it', async () => {
     await using vm = await createSpotVm();
     const killed = await vm.daemon();
