@@ -10,6 +10,8 @@ export interface EngineSetup {
   readonly key: string;
   /** The checkpoint set's. */
   readonly folder: string;
+  /** Where the file index is kept; in memory only without. */
+  readonly indexDirectory?: string;
 }
 
 export type EngineCommand =

@@ -24,6 +24,7 @@ async function main(setup: EngineSetup): Promise<void> {
       ...place,
       sets: [{ name: SET, path: setup.folder, include: ['**'], exclude: [], priority: 50 }],
       writer: { vmName: 'bench', vmId: 'bench', bootId: 'bench' },
+      ...(setup.indexDirectory !== undefined && { indexDirectory: setup.indexDirectory }),
     },
     { store, clock: systemClock },
   );
@@ -59,7 +60,7 @@ async function main(setup: EngineSetup): Promise<void> {
       () => checkpointer.activity().get(SET),
     ).then((answer) => process.send?.(answer));
   });
-  process.on('disconnect', () => process.exit());
+  process.on('disconnect', () => void checkpointer.close().then(() => process.exit()));
   process.send?.('ready');
 }
 

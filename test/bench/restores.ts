@@ -35,8 +35,8 @@ export interface RestoreOf {
 interface Restorer {
   readonly name: string;
   restore(this: void, target: string): Promise<Run>;
-  /** Into what it restored before. */
-  readonly isAgain?: true;
+  /** Over the data itself, which is as it was saved. */
+  readonly isUnchanged?: true;
 }
 
 const BUNDLE = fileURLToPath(new URL('../../dist/evictd.js', import.meta.url));
@@ -71,7 +71,6 @@ export async function* compareRestores(
       const source = join(folder, 'data');
       await writeFiles(source, files, size);
       const restorers = await fillSink(sink, folder, source);
-      await rm(source, { recursive: true });
       await sink.latency(latencyMs);
       const results = await inTurn(restorers, { rounds, sink, folder, bytes: files * size });
       yield { name, bytes: files * size, files, latencyMs, results };
@@ -85,8 +84,10 @@ export async function* compareRestores(
 async function fillSink(sink: Sink, folder: string, source: string): Promise<Restorer[]> {
   const { url, caFile, signatureFile } = sink;
   const key = 'saved';
+  const state = join(folder, 'state');
   {
-    await using engine = await startEngine({ url, caFile, signatureFile, key, folder: source });
+    const place = { url, caFile, signatureFile, key };
+    await using engine = await startEngine({ ...place, folder: source, indexDirectory: state });
     await engine.run({ kind: 'stage' });
     await engine.run({ kind: 'commit' });
   }
@@ -100,16 +101,20 @@ async function fillSink(sink: Sink, folder: string, source: string): Promise<Res
       undefined,
     );
   await rclone(source, `${remote}/by-rclone`);
-  const checkpoint = { store: { url, auth: { kind: 'sas', file: signatureFile } }, key };
+  const checkpoint = {
+    store: { url, auth: { kind: 'sas', file: signatureFile } },
+    key,
+    sets: [{ name: SET, path: source }],
+  };
   const config = join(folder, 'evictd.json');
-  await writeFile(config, JSON.stringify({ checkpoint }), { mode: 0o600 });
-  const args = [BUNDLE, 'restore', '--config', config, '--set', SET, '--to'];
-  const evictd = (target: string) =>
-    timed(process.execPath, [...args, target], { NODE_EXTRA_CA_CERTS: caFile }, folder);
+  await writeFile(config, JSON.stringify({ checkpoint, state: { dir: state } }), { mode: 0o600 });
+  const args = [BUNDLE, 'restore', '--config', config, '--set', SET];
+  const evictd = (...more: readonly string[]) =>
+    timed(process.execPath, [...args, ...more], { NODE_EXTRA_CA_CERTS: caFile }, folder);
   const tuned = ['--transfers', '64', '--checkers', '64', '--ignore-checksum'];
   return [
-    { name: 'evictd', restore: evictd },
-    { name: 'evictd, unchanged target', restore: evictd, isAgain: true },
+    { name: 'evictd', restore: (to) => evictd('--to', to) },
+    { name: 'evictd, unchanged target', restore: () => evictd('--force'), isUnchanged: true },
     { name: 'rclone, unverified', restore: (to) => rclone(`${remote}/${key}/${SET}/files`, to) },
     {
       name: 'rclone, unverified, tuned',
@@ -133,8 +138,8 @@ async function inTurn(
   const all = restorers.map(({ name }) => ({ client: name, runs: [] as Run[], sinkCpuMs: [] as number[] }));
   const target = join(folder, 'target');
   for (let round = 0; round < rounds; round++) {
-    for (const [at, { restore, isAgain }] of restorers.entries()) {
-      if (isAgain !== true) await rm(target, { recursive: true, force: true });
+    for (const [at, { restore, isUnchanged }] of restorers.entries()) {
+      if (isUnchanged !== true) await rm(target, { recursive: true, force: true });
       const before = await sink.stats();
       all[at]?.runs.push(await restore(target));
       all[at]?.sinkCpuMs.push((await sink.stats()).cpuMs - before.cpuMs);
