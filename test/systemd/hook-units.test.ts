@@ -15,21 +15,24 @@ case $EVICTD_EVENT_ID in
     { grep -o evictd.slice.* /proc/self/cgroup; grep NoNewPrivs /proc/self/status; printf '%s\\n' "$@"; cat; } > /run/seen
     echo 'a line of the hook'; echo 'a line to stderr' >&2
     setsid sleep 4001 & ;;
-  stubborn)
-    trap '' TERM
-    setsid sh -c 'trap "" TERM; sleep 4002' &
-    sleep 4002 ;;
+  stubborn) ;;
   *)
     until [ -e "/run/$EVICTD_EVENT_ID.may-end" ]; do sleep 0.05; done ;;
 esac
 echo "$EVICTD_EVENT_ID" >> /run/ends
 `;
+const STUBBORN = `#!/bin/sh
+trap '' TERM
+setsid sh -c 'trap "" TERM; sleep 4002' &
+sleep 4002
+`;
 const CONFIG = `
 hooks:
   - name: drain
     run: [/etc/evictd/drain, 'a "b" $HOME $$ %n \\x41', '']
-    timeout: 4s
+    timeout: 25s
     order: 10
+  - { name: stubborn, on: [Terminate], run: [/etc/evictd/stubborn], timeout: 2s }
   - name: as-nobody
     run: [/bin/sh, -c, 'id -un > /run/open/whoami; echo $HOME >> /run/open/whoami']
     user: nobody
@@ -42,7 +45,7 @@ const UNITS = {
   'told.service': `[Service]
 ExecStart=/bin/sh -c 'trap ": > /run/told" USR1; while :; do sleep 0.2; done'
 `,
-  'evictd.service.d/stop.conf': '[Service]\nTimeoutStopSec=2s\n',
+  'evictd.service.d/stop.conf': '[Service]\nTimeoutStopSec=4s\n',
   'part.service': '[Service]\nType=oneshot\nExecStart=/bin/sh -c "echo >> /run/took-part"\n',
   // The test's own way to write WantedBy=, which needs a link.
   'evictd-preempt.target.d/part.conf': '[Unit]\nWants=part.service\n',
@@ -53,7 +56,7 @@ const { missing } = ensureDebianPackages(['systemd-container', 'mmdebstrap']);
 describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units of a real systemd', () => {
   let rig: Rig;
   beforeAll(async () => {
-    rig = await bootRig({ config: CONFIG, scripts: { drain: DRAIN }, units: UNITS });
+    rig = await bootRig({ config: CONFIG, scripts: { drain: DRAIN, stubborn: STUBBORN }, units: UNITS });
     await rig.machine.output(['install', '-d', '-o', 'nobody', '/run/open']);
     await rig.machine.output(['systemctl', 'start', 'worker.service', 'told.service']);
     await rig.machine.output(['systemctl', 'start', UNIT], { timeoutMs: 20_000 });
@@ -122,9 +125,9 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
   }, 60_000);
 
   test('are gone at the timeout with all they started, which is a failure', async () => {
-    await rig.announce('stubborn');
+    await rig.announce('stubborn', 'Terminate');
     const ended = await rig.logged(NOTE_MESSAGES['hook-ended'], ({ reason }) => reason === 'timeout');
-    expect(ended).toMatchObject({ hook: 'drain', result: 'failed' });
+    expect(ended).toMatchObject({ hook: 'stubborn', result: 'failed' });
     expect(await sleepers(4002)).toEqual([]);
     expect(await rig.acks('stubborn')).toBe(0);
     await rig.withdraw('stubborn');
@@ -163,7 +166,7 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
     await rig.machine.output(['systemctl', 'stop', '--no-block', UNIT]);
     await rig.logged('asked to stop, finishing the drain first');
     // It takes longer than its unit allows.
-    await rig.polls(3);
+    await rig.polls(5);
     await rig.machine.output(['touch', '/run/stopped.may-end']);
     await until('the end of the service', 20_000, async () => (await phases('ActiveState')) === 'inactive');
     expect(await phases('Result')).toBe('success');
@@ -202,7 +205,7 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
 imds: { endpoint: "http://169.254.169.253" }
 state: { dir: /srv/state }
 checkpoint:
-  store: { url: "https://account.blob.core.windows.net/c" }
+  store: { url: "https://account.blob.core.windows.net/container" }
   key: fixed
   sets: [{ name: job, path: /srv }]
 `;

@@ -13,7 +13,6 @@ import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
 
 const ROOT = new URL('../..', import.meta.url).pathname;
 
-// The second attempt of a hook is only told from the first by what it was told itself.
 const HOOK = `#!/bin/sh
 echo "$EVICTD_EVENT_ID $EVICTD_ATTEMPT" >> /run/hook.calls
 until [ -e /run/hook.may-end ]; do sleep 0.05; done

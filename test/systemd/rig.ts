@@ -17,7 +17,7 @@ const MockLog = z.object({
 /** A machine with the daemon as its service and the mock metadata service on its real address. */
 export interface Rig extends AsyncDisposable {
   readonly machine: Machine;
-  announce(id: string): Promise<void>;
+  announce(id: string, type?: string): Promise<void>;
   withdraw(id: string): Promise<void>;
   acks(id: string): Promise<number>;
   property(unit: string, name: string): Promise<string>;
@@ -117,8 +117,8 @@ function createRig(machine: Machine): Omit<Rig, typeof Symbol.asyncDispose> {
   }
   return {
     machine,
-    async announce(id) {
-      await mock('POST', 'events', JSON.stringify({ id, notBefore: '30s', startedFor: '1s' }));
+    async announce(id, type = 'Preempt') {
+      await mock('POST', 'events', JSON.stringify({ id, type, notBefore: '30s', startedFor: '1s' }));
     },
     async withdraw(id) {
       await mock('DELETE', `events/${id}`);
