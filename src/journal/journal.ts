@@ -141,8 +141,8 @@ async function prepareFolder(dir: string): Promise<void> {
 
 /** What a failed write into the folder means for whoever has to repair it. */
 export function unwritable(dir: string, error: unknown): EvictdError {
-  const remedy = isErrno(error, 'EROFS')
-    ? `if it is the service that may not write there: ReadWritePaths=${dir} (systemctl edit evictd)`
+  const remedy = isErrno(error, 'EROFS', 'ENOENT')
+    ? `make the folder, and let the service write there: ReadWritePaths=${dir} (systemctl edit evictd)`
     : "make it a folder that the daemon's user may write, or set state.dir";
   const why = errnoOf(error) ?? messageOf(error);
   return new EvictdError('state-unwritable', `state.dir: ${dir} can't be written: ${why}`, {

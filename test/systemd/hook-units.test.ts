@@ -203,6 +203,7 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
     test('about the store, IMDS and the folder of the state stands in the status of the running one', async () => {
       const config = `
 imds: { endpoint: "http://169.254.169.253" }
+vm: { name: fleet_2 }
 state: { dir: /srv/state }
 checkpoint:
   store: { url: "https://account.blob.core.windows.net/container" }
@@ -211,7 +212,7 @@ checkpoint:
 `;
       await start('', config);
       expect(await rig.property(UNIT, 'ActiveState')).toBe('active');
-      await statusText(/169\.254\.169\.253.*identity.*\/srv\/state.*ReadWritePaths=\/srv\/state/i);
+      await statusText(/169\.254\.169\.253.*account\.blob.*ReadWritePaths=\/srv\/state/);
       for (const message of ['poll failed, continuing', 'checkpoints can not be stored, trying again'])
         expect(await rig.logged(message)).toHaveProperty('remedy');
     }, 60_000);
