@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 
 import type { Clock, MonotonicMs } from '../base/clock.ts';
-import { EvictdError } from '../base/errors.ts';
+import { EvictdError, messageOf } from '../base/errors.ts';
 import { DAEMON_ENDS } from '../core/ports.ts';
 import { askManager, complaintOf } from './manager.ts';
 import type { OutputLine } from './output.ts';
@@ -65,8 +65,12 @@ export async function runUnit(
   }
   const end = endOf(state, ending);
   if (end.cause === undefined && state !== 'none' && state !== 'stuck' && state.controlGroup !== '') {
-    await endLeftovers(task.unit, clock);
-    onOutput({ stream: 'stderr', text: 'evictd: what the hook left in its control group was ended' });
+    // A program that succeeded has succeeded, whatever becomes of what it left.
+    const outcome = await endLeftovers(task.unit, clock).then(
+      () => 'was ended',
+      (error: unknown) => `may still run: ${messageOf(error)}`,
+    );
+    onOutput({ stream: 'stderr', text: `evictd: what the hook left in its control group ${outcome}` });
   }
   // Not waited for: the result is known, and the drain can go on.
   void emitOutput(task.unit, limits.output, clock, onOutput);
