@@ -43,7 +43,7 @@ export interface NotifierDependencies {
 
 /** One call of the program takes about 10 ms; it waits for the manager's answer for 5 s at most. */
 export const NOTIFY_MS_MAX = 6000;
-const STATUS_MAX = 500;
+const STATUS_MAX = 1000;
 
 /**
  * READY and STATUS go through the npm package `systemd-notify`, which reads NOTIFY_SOCKET from the environment of

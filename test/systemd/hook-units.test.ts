@@ -212,7 +212,7 @@ checkpoint:
 `;
       await start('', config);
       expect(await rig.property(UNIT, 'ActiveState')).toBe('active');
-      await statusText(/169\.254\.169\.253.*account\.blob.*ReadWritePaths=\/srv\/state/);
+      await statusText(/169\.254\.169\.253.*identity.*ReadWritePaths=\/srv\/state/);
       for (const message of ['poll failed, continuing', 'checkpoints can not be stored, trying again'])
         expect(await rig.logged(message)).toHaveProperty('remedy');
     }, 60_000);
