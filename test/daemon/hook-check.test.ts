@@ -73,27 +73,6 @@ describe.concurrent('hooks that can not work', () => {
   });
 });
 
-describe.concurrent('a hook of a kind that this version does not run', () => {
-  it.each([['http', '{ url: "http://127.0.0.1:9/drain" }']])(
-    '%s: fails in words that say so, and keeps the event from being acknowledged',
-    async (kind, value) => {
-      await using imds = await startTestImds();
-      await using machine = await createMachine();
-      const config = `hooks: [{ name: later, ${kind}: ${value} }]`;
-      await using daemon = await machine.start({ imds: imds.url, config });
-      imds.addEvent();
-      expect(await daemon.waitForLog(isNote('hook-ended'))).toMatchObject({
-        hook: 'later',
-        result: 'failed',
-        reason: 'refused',
-        detail: expect.stringContaining(`of the kind ${kind}, which evictd development does not do yet`),
-      });
-      await daemon.waitForLog(isNote('ack-withheld'));
-      expect(imds.acks()).toEqual([]);
-    },
-  );
-});
-
 describe.concurrent('a hook of a unit that does not exist', () => {
   it('is warned of at the start, and fails with what systemctl says', async () => {
     await using imds = await startTestImds();
