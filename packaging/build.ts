@@ -52,7 +52,8 @@ export async function buildBundle(): Promise<Bundle> {
     define: {
       EVICTD_VERSION: JSON.stringify(version),
       EVICTD_COMMIT: JSON.stringify(commit()),
-      EVICTD_READ_THREAD: JSON.stringify(await buildReadThread()),
+      EVICTD_READ_THREAD: JSON.stringify(await buildThread('read-thread.ts')),
+      EVICTD_HTTP_THREAD: JSON.stringify(await buildThread('http-thread.ts')),
     },
     banner: {
       // Packages in CommonJS form call require() for Node's own modules, which an ES module doesn't have.
@@ -85,11 +86,11 @@ function packagesOf(inputs: Readonly<Record<string, { bytesInOutput: number }>>)
   return [...new Set(folders)].toSorted();
 }
 
-/** The program of the reading threads as a text: so they start in no time, and the bundle stays one file. */
-async function buildReadThread(): Promise<string> {
+/** The program of a thread as a text: so it starts in no time, and the bundle stays one file. */
+async function buildThread(entry: string): Promise<string> {
   const { outputFiles } = await build({
     absWorkingDir: ROOT,
-    entryPoints: ['src/checkpoint/read-thread.ts'],
+    entryPoints: [`src/checkpoint/${entry}`],
     bundle: true,
     platform: 'node',
     // What a worker evaluates is a script, not a module.

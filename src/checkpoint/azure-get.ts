@@ -33,9 +33,9 @@ export function serverOf({
 }
 
 /** Throws `refused` for what would end a line of it. */
-export function headOfGet(host: string, path: string, headers: SignedHeaders): string {
+export function headOf(method: string, host: string, path: string, headers: SignedHeaders): string {
   const lines = Object.entries({ host, ...headers }).map(([name, value]) => `${name}: ${value}`);
-  const text = [`GET ${path} HTTP/1.1`, ...lines];
+  const text = [`${method} ${path} HTTP/1.1`, ...lines];
   if (text.some((line) => /[^\x20-\x7e]/.test(line)))
     throw new EvictdError('refused', 'a header or the credential holds a character that no request may have');
   return `${text.join('\r\n')}\r\n\r\n`;

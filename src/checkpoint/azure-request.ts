@@ -7,9 +7,11 @@ import { Pool } from 'undici';
 import type { Clock } from '../base/clock.ts';
 import { buildInfo } from '../base/version.ts';
 import { EvictdError, errnoOf } from '../base/errors.ts';
-import { CIPHERS, headOfGet, serverOf } from './azure-get.ts';
+import { CIPHERS, headOf, serverOf } from './azure-get.ts';
 import { createSigner, type SignedHeaders } from './azure-sign.ts';
 import type { StoreCredential } from './credentials.ts';
+import type { HttpAnswer } from './http-order.ts';
+import { createHttpSender } from './http-sender.ts';
 import type { FetchJob, PlaceOrder, ReadResult } from './read-job.ts';
 import type { Reader } from './reader.ts';
 import { createRequestWindow } from './request-window.ts';
@@ -74,6 +76,8 @@ const SERVICE_VERSION = '2024-11-04';
 const CONNECT_MS = 5000;
 /** An answer to a write has no body, an error's is a short text that nobody reads: its code is in a header. */
 const ANSWER_BYTES_MAX = 64 * 1024;
+/** Less content is no reason to start the sending thread; once that is there, all writes go by it. */
+const SENDER_BYTES_MIN = 16 * 1024;
 
 /**
  * The requests that a checkpoint makes by the thousand, without the SDK's layers around them: those cost 1 ms of CPU
@@ -84,13 +88,68 @@ export function createBlobRequester(
   options: BlobRequesterOptions,
   dependencies: BlobRequesterDependencies,
 ): BlobRequester {
-  const { origin, pathname, host } = new URL(options.containerUrl);
+  const { origin, host } = new URL(options.containerUrl);
   const server = serverOf(options);
+  const pool = createPool(origin, options, dependencies.lookup);
+  // A look-up of one's own can't be handed to a thread.
+  const sender =
+    dependencies.lookup === undefined
+      ? createHttpSender({ ...server, connectMs: CONNECT_MS, idleMs: options.idleMs }, dependencies)
+      : undefined;
+  const window = createRequestWindow({ roomMax: options.connectionsMax }, dependencies);
+  const write = (request: Ready, signal: AbortSignal): Promise<HttpAnswer> => {
+    const { method, path, headers, body } = request;
+    return sender !== undefined && (sender.isStarted || (body?.byteLength ?? 0) >= SENDER_BYTES_MIN)
+      ? sender.send({ head: headOf(method, host, path, headers), body: body ?? undefined }, signal)
+      : exchange(pool, { ...request, signal }, undefined);
+  };
+  const signed = createReadyMaker(options, dependencies);
+  return {
+    async send(request, signal) {
+      const ready = await signed(request);
+      const answer = await window.run(
+        signal,
+        () =>
+          request.method === 'PUT' ? write(ready, signal) : exchange(pool, { ...ready, signal }, undefined),
+        isRefused,
+      );
+      if (isGood(answer)) return answer.headers;
+      throw badStatus(answer);
+    },
+    async receive(request, limits, signal) {
+      const ready = await signed(request);
+      const answer = await window.run(signal, () => exchange(pool, { ...ready, signal }, limits), isRefused);
+      if (!isGood(answer)) throw badStatus(answer);
+      const { headers, content } = answer;
+      return { headers, content };
+    },
+    async fetch(request, { reader, ...place }, signal) {
+      const { path, headers } = await signed(request);
+      const job: FetchJob = {
+        kind: 'fetch',
+        ...server,
+        request: headOf('GET', host, path, headers),
+        ...place,
+      };
+      const isBusy = (result: ReadResult) => result.kind === 'refused' && isRefused(result);
+      return window.run(signal, () => reader.run(job, signal), isBusy);
+    },
+    close() {
+      sender?.close();
+      void pool.destroy();
+    },
+  };
+}
+
+/** Makes a request of ours one that can go out: named, dated and signed. Rejects `no-token`. */
+function createReadyMaker(
+  { containerUrl }: BlobRequesterOptions,
+  dependencies: BlobRequesterDependencies,
+): (request: BlobRequest) => Promise<Ready> {
+  const { origin, pathname } = new URL(containerUrl);
   const sign = createSigner(dependencies);
   const agent = `evictd/${buildInfo().version}`;
-  const pool = createPool(origin, options, dependencies.lookup);
-  const window = createRequestWindow({ roomMax: options.connectionsMax }, dependencies);
-  const signed = async (request: BlobRequest) => {
+  return async (request) => {
     const { method, name, query, headers, body } = request;
     const bytes = body?.byteLength ?? 0;
     const all: SignedHeaders = {
@@ -110,32 +169,14 @@ export function createBlobRequester(
     const signedHeaders: SignedHeaders = authorization === undefined ? all : { ...all, authorization };
     return { method, path: `${path}${signedQuery}`, headers: signedHeaders, body: body ?? null };
   };
-  return {
-    async send(request, signal) {
-      const ready = await signed(request);
-      const answer = await window.run(
-        signal,
-        () => exchange(pool, { ...ready, signal }, undefined),
-        isRefused,
-      );
-      if (isGood(answer)) return answer.headers;
-      throw badStatus(answer);
-    },
-    async receive(request, limits, signal) {
-      const ready = await signed(request);
-      const answer = await window.run(signal, () => exchange(pool, { ...ready, signal }, limits), isRefused);
-      if (!isGood(answer)) throw badStatus(answer);
-      const { headers, content } = answer;
-      return { headers, content };
-    },
-    async fetch(request, { reader, ...place }, signal) {
-      const { path, headers } = await signed(request);
-      const job: FetchJob = { kind: 'fetch', ...server, request: headOfGet(host, path, headers), ...place };
-      const isBusy = (result: ReadResult) => result.kind === 'refused' && isRefused(result);
-      return window.run(signal, () => reader.run(job, signal), isBusy);
-    },
-    close: () => void pool.destroy(),
-  };
+}
+
+/** A signed request as undici takes it. */
+interface Ready {
+  readonly method: BlobRequest['method'];
+  readonly path: string;
+  readonly headers: SignedHeaders;
+  readonly body: Uint8Array | null;
 }
 
 function createPool(origin: string, options: BlobRequesterOptions, lookup: LookupFunction | undefined): Pool {
@@ -162,19 +203,17 @@ function encodeName(name: string): string {
   return name.split('/').map(encodeURIComponent).join('/');
 }
 
-interface Answer {
-  readonly status: number;
-  readonly headers: BlobAnswer;
+interface Answer extends HttpAnswer {
   /** Of a good answer, where a body is wanted. */
   readonly content: Buffer;
 }
 
-function isGood({ status }: Answer): boolean {
+function isGood({ status }: HttpAnswer): boolean {
   return status >= 200 && status < 300;
 }
 
 /** 503 ServerBusy, and 429 of what stands before it. */
-function isRefused({ status }: Pick<Answer, 'status'>): boolean {
+function isRefused({ status }: Pick<HttpAnswer, 'status'>): boolean {
   return status === 503 || status === 429;
 }
 
@@ -233,7 +272,7 @@ function systemError(error: unknown): unknown {
 }
 
 /** What the SDK would have thrown, so that one place explains the service's errors. */
-export function badStatus({ status, headers }: Pick<Answer, 'status' | 'headers'>): Error {
+export function badStatus({ status, headers }: HttpAnswer): Error {
   // The SDK's error wants a request; it is never shown, since URLs can hold a signature.
   const request = createPipelineRequest({ url: 'https://blob.invalid' });
   const found = createHttpHeaders(Object.fromEntries(headers));

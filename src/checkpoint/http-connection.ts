@@ -1,0 +1,123 @@
+import { connect as connectPlain, isIP } from 'node:net';
+import type { Socket } from 'node:net';
+import { connect as connectTls, createSecureContext } from 'node:tls';
+
+import { systemClock } from '../base/clock.ts';
+import { createAnswerReader } from './http-answer.ts';
+import type { AnswerReader } from './http-answer.ts';
+import type { HttpOrigin, HttpOutcome, HttpRequest } from './http-order.ts';
+
+/** One connection, one request at a time. */
+export interface Connection {
+  /** Writes `request`; its outcome comes exactly once, also when the connection ends first. */
+  exchange(request: HttpRequest, onOutcome: (outcome: HttpOutcome) => void): void;
+  /** Ends it at once. */
+  end(): void;
+}
+
+export interface ConnectionListener {
+  /** The answer is there, and the next request may come. */
+  onFree(connection: Connection): void;
+  onEnd(connection: Connection): void;
+}
+
+/** Opens connections; the TLS session of one is gone on with by the next, without another exchange of certificates. */
+export type Connector = (listener: ConnectionListener) => Connection;
+
+/**
+ * A body is encrypted and handed over piece by piece. Each piece is in memory a second time, encrypted, until the kernel
+ * has taken it; so little stays in the processor's cache.
+ */
+const PIECE_BYTES = 512 * 1024;
+
+export function createConnector(origin: HttpOrigin): Connector {
+  const { host, port, tls } = origin;
+  if (tls === undefined)
+    return (listener) => createConnection(connectPlain({ host, port }), origin, listener);
+  const { ca, ciphers } = tls;
+  const secureContext = createSecureContext({ ciphers, ...(ca !== undefined && { ca }) });
+  let session: Buffer | undefined;
+  return (listener) => {
+    const socket = connectTls({
+      host,
+      port,
+      secureContext,
+      ...(isIP(host) === 0 && { servername: host }),
+      ...(session !== undefined && { session }),
+    });
+    socket.on('session', (fresh) => (session = fresh));
+    return createConnection(socket, origin, listener);
+  };
+}
+
+function createConnection(socket: Socket, origin: HttpOrigin, listener: ConnectionListener): Connection {
+  let current: { readonly read: AnswerReader; readonly settle: (outcome: HttpOutcome) => void } | undefined;
+  let unwritten = 0;
+  let isEnded = false;
+  const settle = (outcome: HttpOutcome) => {
+    const settled = current?.settle;
+    current = undefined;
+    settled?.(outcome);
+  };
+  const end = (outcome: HttpOutcome) => {
+    if (isEnded) return;
+    isEnded = true;
+    connecting[Symbol.dispose]();
+    socket.destroy();
+    listener.onEnd(connection);
+    settle(outcome);
+  };
+  const connection: Connection = {
+    exchange(request, onOutcome) {
+      current = { read: createAnswerReader(), settle: onOutcome };
+      const { head, body } = request;
+      unwritten = body?.byteLength ?? 0;
+      socket.cork();
+      socket.write(head, 'latin1');
+      if (body !== undefined) writePieces(body);
+      socket.uncork();
+    },
+    end: () => end(failed('ECONNABORTED', 'the connection was ended')),
+  };
+  const writePieces = (body: Uint8Array) => {
+    if (isEnded || unwritten === 0) return;
+    const start = body.byteLength - unwritten;
+    const piece = body.subarray(start, start + PIECE_BYTES);
+    unwritten -= piece.byteLength;
+    socket.write(piece, (error) => {
+      if (error === null || error === undefined) writePieces(body);
+    });
+  };
+
+  const connecting = systemClock.timer(origin.connectMs, () =>
+    end(failed('ETIMEDOUT', `not connected within ${origin.connectMs} ms`)),
+  );
+  socket.once(origin.tls === undefined ? 'connect' : 'secureConnect', () => connecting[Symbol.dispose]());
+  socket.setNoDelay(true);
+  socket.setTimeout(origin.idleMs, () => {
+    // A request under way has a time limit of its own.
+    if (current === undefined) connection.end();
+  });
+  socket.on('error', ({ code, message }: NodeJS.ErrnoException) => end(failed(code ?? 'unknown', message)));
+  // Also when the server has closed it while nothing was under way.
+  socket.on('close', () => end(failed('ECONNRESET', 'the connection was closed')));
+  // No encoding is set, so these are buffers.
+  socket.on('data', (chunk: Buffer) => {
+    // Nothing was asked for.
+    if (current === undefined) return connection.end();
+    const answer = current.read(chunk);
+    if (answer === undefined) return undefined;
+    if (answer === 'unreadable') return end({ kind: 'unreadable' });
+    const { status, headers, isReusable } = answer;
+    const outcome: HttpOutcome = { kind: 'answer', status, headers };
+    // An answer that came before all was sent is good, the rest of the body isn't wanted.
+    if (!isReusable || unwritten > 0 || socket.writableLength > 0) return end(outcome);
+    settle(outcome);
+    return listener.onFree(connection);
+  });
+  return connection;
+}
+
+function failed(errno: string, message: string): HttpOutcome {
+  return { kind: 'failed', errno, message };
+}
