@@ -3,6 +3,8 @@ import { EvictdError } from '../base/errors.ts';
 const MIB = 1024 ** 2;
 
 export const BLOCK_BYTES_DEFAULT = 4 * MIB;
+/** So little is read, hashed and moved between threads in less time than opening a file takes on the main thread. */
+export const SMALL_BYTES_MAX = 256 * 1024;
 /** One block is held in memory while it is sent, so a block can't grow to the service's 4,000 MiB. */
 export const BLOCK_BYTES_MAX = 256 * MIB;
 /** learn.microsoft.com/azure/storage/blobs/scalability-targets: committed blocks of one blob. */

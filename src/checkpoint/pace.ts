@@ -35,6 +35,7 @@ export function pacedTransfer(transfer: Transfer, pace: Pace, giveWay: AbortSign
       return transfer.hold(bytes, signal);
     },
     memory: (bytes) => transfer.memory(bytes),
+    smallMemory: () => transfer.smallMemory(),
     reuse: (memory) => transfer.reuse(memory),
     request: (signal, run) => transfer.request(signal, run),
     send: (bytes, run) => transfer.send(bytes, run),

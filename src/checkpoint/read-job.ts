@@ -30,6 +30,8 @@ export type ReadJob =
       readonly size: number;
       /** Changed later than this, epoch ms by the guest's clock, it isn't read yet. */
       readonly changedBeforeMs: number;
+      /** For its content. */
+      readonly memory: SharedArrayBuffer;
     }
   /** As one zstd frame; into `memory`, where there is some: it is large enough. */
   | {
@@ -158,7 +160,7 @@ export type ReadResult =
   | FetchResult
   | { readonly kind: 'frame-placed'; readonly isRight: boolean }
   | VerifyResult
-  | { readonly kind: 'file'; readonly stat: FileStat; readonly id: string; readonly content: Uint8Array }
+  | { readonly kind: 'file'; readonly stat: FileStat; readonly id: string }
   /** Not to be had so easily: gone, too large, no regular file, being written to, or not readable. */
   | { readonly kind: 'not-so' }
   | ListResult

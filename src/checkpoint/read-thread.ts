@@ -83,7 +83,7 @@ function memoryOf(result: ReadResult): ArrayBuffer[] {
     return result.memory instanceof ArrayBuffer ? [result.memory] : [];
   }
   if (result.kind === 'looked') return [result.stats.buffer];
-  if (result.kind !== 'file' && result.kind !== 'compressed') return [];
+  if (result.kind !== 'compressed') return [];
   const { buffer } = result.content;
   return buffer instanceof ArrayBuffer ? [buffer] : [];
 }
@@ -158,7 +158,7 @@ function fingerprintOf(into: Fingerprinter, fd: number, start: number, length: n
   return into.digest();
 }
 
-function readFile({ path, size, changedBeforeMs }: ReadJob & { kind: 'file' }): ReadResult {
+function readFile({ path, size, changedBeforeMs, memory }: ReadJob & { kind: 'file' }): ReadResult {
   // Not through a link that took its place, and not waiting for the other end of a pipe.
   const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
   const fd = openSync(typeof path === 'string' ? path : Buffer.from(path), flags);
@@ -166,14 +166,14 @@ function readFile({ path, size, changedBeforeMs }: ReadJob & { kind: 'file' }): 
     const found = fstatSync(fd, { bigint: true });
     if (!found.isFile() || Number(found.size) !== size || Number(found.ctimeNs) / 1e6 > changedBeforeMs)
       return { kind: 'not-so' };
-    const content = Buffer.allocUnsafeSlow(size);
+    const content = Buffer.from(memory, 0, size);
     if (!readFully(fd, content, 0)) return { kind: 'not-so' };
     const now = fstatSync(fd, { bigint: true });
     const { mtimeNs, ctimeNs, ino, dev } = found;
     if (now.size !== found.size || now.mtimeNs !== mtimeNs || now.ctimeNs !== ctimeNs)
       return { kind: 'not-so' };
     const stat: FileStat = { size, mtimeNs, ctimeNs, ino, dev };
-    return { kind: 'file', stat, id: createHash('sha256').update(content).digest('base64'), content };
+    return { kind: 'file', stat, id: createHash('sha256').update(content).digest('base64') };
   } finally {
     closeSync(fd);
   }

@@ -1,12 +1,9 @@
-import { blockSizeOf } from './block-size.ts';
+import { blockSizeOf, SMALL_BYTES_MAX } from './block-size.ts';
 import { TICK_MS } from './open-file.ts';
 import { fsPath } from './path-name.ts';
 import type { ScannedFile } from './scan.ts';
 import { isStored, sendWhole, stageOne } from './send-blocks.ts';
 import type { FileVersion, SendContext, SendMode } from './send-context.ts';
-
-/** So little is read, hashed and moved between threads in less time than opening a file takes on the main thread. */
-export const SMALL_BYTES_MAX = 256 * 1024;
 
 /**
  * Sends a small file that holds still, which nearly all do: one message to a reading thread and one request.
@@ -26,25 +23,34 @@ export async function sendSmall(
   using _place = await context.transfer.hold(size, signal);
   if (mode.stop()) return undefined;
   const readAtMs = context.clock.wallMs();
+  const memory = context.transfer.smallMemory();
   const result = await context.reader.run({
     kind: 'file',
     path: fsPath(context.root, path),
     size,
     changedBeforeMs: readAtMs - TICK_MS,
+    memory,
   });
-  if (result.kind !== 'file') return undefined;
+  if (result.kind !== 'file') {
+    context.transfer.reuse(memory);
+    return undefined;
+  }
   const { stat, id } = result;
   const known = context.index.unchanged(path, stat)?.blocks[0];
-  if (known !== undefined && known !== id) return undefined;
+  if (known !== undefined && known !== id) {
+    context.transfer.reuse(memory);
+    return undefined;
+  }
   context.onFileRead();
   context.onRead(size);
   const work = { context, blob, stat, learning: undefined };
-  const body = Buffer.from(result.content.buffer, result.content.byteOffset, size);
+  const body = Buffer.from(memory, 0, size);
   if (!(await isStored(work, id, 1, signal))) {
     await (mode.put === undefined
       ? stageOne(work, id, body, signal)
       : sendWhole(work, mode.put, id, body, signal));
   }
+  context.transfer.reuse(memory);
   context.onStored(path, size);
   context.index.set(path, { stat, readAtMs, blockSize, blocks: [id] });
   return { stat, blockSize, blocks: [id] };

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { createGate } from '../base/concurrency.ts';
-import { BLOCK_BYTES_DEFAULT } from './block-size.ts';
+import { BLOCK_BYTES_DEFAULT, SMALL_BYTES_MAX } from './block-size.ts';
 import { createRateMeter } from './progress.ts';
 import type { BlockMemory } from './read-job.ts';
 
@@ -10,6 +10,8 @@ export interface Transfer {
   hold(bytes: number, signal: AbortSignal): Promise<Disposable>;
   /** Memory for a block of `bytes`, perhaps larger, with anything in it. Take it only while holding as much. */
   memory(bytes: number): BlockMemory;
+  /** Memory for a small file. */
+  smallMemory(): SharedArrayBuffer;
   /** Nobody reads or writes `memory` any more. Not for that of a failed request, which may go on for a moment. */
   reuse(memory: BlockMemory): void;
   /** Runs a request that carries no content worth counting, when there is a place for it. */
@@ -46,6 +48,7 @@ export function createTransfer(limits: TransferLimits, dependencies: { readonly 
   const gate = createGate({ placesMax: limits.requestsMax, weightMax: limits.bytesMax });
   const meter = createRateMeter(dependencies.clock);
   const spare: SharedArrayBuffer[] = [];
+  const smallSpare: SharedArrayBuffer[] = [];
 
   const ranked = (rank: () => number): Transfer => ({
     hold: (bytes, signal) => gate.enter(bytes, signal, rank()),
@@ -53,8 +56,12 @@ export function createTransfer(limits: TransferLimits, dependencies: { readonly 
       if (bytes <= SHARED_BYTES_MIN || bytes > BLOCK_BYTES_DEFAULT) return new ArrayBuffer(bytes);
       return spare.pop() ?? new SharedArrayBuffer(BLOCK_BYTES_DEFAULT);
     },
+    smallMemory: () => smallSpare.pop() ?? new SharedArrayBuffer(SMALL_BYTES_MAX),
     reuse(memory) {
-      if (memory instanceof SharedArrayBuffer && spare.length < SPARE_MAX) spare.push(memory);
+      if (!(memory instanceof SharedArrayBuffer)) return;
+      if (memory.byteLength === SMALL_BYTES_MAX) {
+        if (smallSpare.length < limits.requestsMax) smallSpare.push(memory);
+      } else if (spare.length < SPARE_MAX) spare.push(memory);
     },
     async request(signal, run) {
       using _place = await gate.enter(0, signal, rank());

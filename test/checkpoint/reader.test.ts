@@ -81,11 +81,12 @@ test('a small file that holds still comes as a whole; any other one is left to m
   const path = `${folder.path}/f`;
   await writeFile(path, 'content');
   await symlink(path, `${folder.path}/link`);
+  const memory = new SharedArrayBuffer(10);
   const read = (changes: object) =>
-    reader.run({ kind: 'file', path, size: 7, changedBeforeMs: Date.now() + 60_000, ...changes });
+    reader.run({ kind: 'file', path, size: 7, changedBeforeMs: Date.now() + 60_000, memory, ...changes });
   const found = await read({});
   if (found.kind !== 'file') throw new Error(found.kind);
-  expect(Buffer.from(found.content).toString()).toBe('content');
+  expect(Buffer.from(memory, 0, 7).toString()).toBe('content');
   expect(found).toMatchObject({ id: hash('sha256', 'content', 'base64'), stat: { size: 7 } });
   expect(await read({ size: 6 })).toEqual({ kind: 'not-so' });
   expect(await read({ changedBeforeMs: 0 })).toEqual({ kind: 'not-so' });
@@ -106,8 +107,10 @@ test('hundreds of files asked for at once are all answered, by threads that end 
     const path = `${folder.path}/${number}`;
     await writeFile(path, `file ${number}`);
     const size = `file ${number}`.length;
-    const found = await reader.run({ kind: 'file', path, size, changedBeforeMs: Date.now() + 60_000 });
-    return found.kind === 'file' ? Buffer.from(found.content).toString() : found.kind;
+    const memory = new SharedArrayBuffer(size);
+    const changedBeforeMs = Date.now() + 60_000;
+    const found = await reader.run({ kind: 'file', path, size, changedBeforeMs, memory });
+    return found.kind === 'file' ? Buffer.from(memory).toString() : found.kind;
   };
   const numbers = Array.from({ length: 300 }, (_, number) => number);
   expect(await Promise.all(numbers.map(read))).toEqual(numbers.map((number) => `file ${number}`));
@@ -120,7 +123,9 @@ test('what is under way when the threads end is rejected, and the next job start
   using reader = disposable();
   const path = `${folder.path}/f`;
   await writeFile(path, 'x');
-  const read = () => reader.run({ kind: 'file', path, size: 1, changedBeforeMs: Date.now() + 60_000 });
+  const memory = new SharedArrayBuffer(1);
+  const read = () =>
+    reader.run({ kind: 'file', path, size: 1, changedBeforeMs: Date.now() + 60_000, memory });
   const first = read();
   // Given away at the end of this turn.
   await Promise.resolve();
