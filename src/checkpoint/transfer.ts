@@ -31,7 +31,7 @@ export interface TransferLimits {
 
 /**
  * 6 blocks of 4 MiB, or 64 small requests. With latency only the number of requests under way counts, but six blocks fill
- * 1 GB/s at 20 ms, and each one takes its memory twice: as it is, and encrypted.
+ * 1 GB/s at 20 ms.
  */
 export const TRANSFER_LIMITS: TransferLimits = { requestsMax: 64, bytesMax: 24 * 1024 ** 2 };
 
