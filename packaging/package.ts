@@ -1,7 +1,9 @@
 // Makes what users install, in dist: packages for Debian and Red Hat systems, tarballs, SBOMs, SHA256SUMS.
 // node packaging/package.ts [--deb] [--rpm] [--tarball] [--arch amd64,arm64] [--fast]
+// [--check-reproducible]
 import { execFileSync } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, mkdtempDisposable, readFile, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +17,9 @@ import { describePackages } from './bundled-packages.ts';
 import { debianPackage } from './debian-package.ts';
 import { type Program, layOutConfiguration, layOutProgram } from './install-tree.ts';
 import { ARCHITECTURES, type Architecture, nodeRuntime } from './node-runtime.ts';
+import { rpmPackage } from './rpm-package.ts';
+import { softwareBill } from './sbom.ts';
+import { tarball } from './tarball.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
@@ -29,35 +34,77 @@ export interface PackageOptions {
   readonly out: string;
 }
 
+/** How each kind is made of the tree, which it may add to; answers the file. */
+const KINDS: Readonly<Record<string, (tree: string, options: PackageOptions) => Promise<string>>> = {
+  deb: debianPackage,
+  rpm: rpmPackage,
+  tarball,
+};
+/** Programs that make them, as Debian names their packages. */
+const DEBIAN_PACKAGES = ['elfutils', 'rpm', 'xz-utils'];
+
 async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
     options: {
       deb: { type: 'boolean' },
-      fast: { type: 'boolean', default: false },
+      rpm: { type: 'boolean' },
+      tarball: { type: 'boolean' },
       arch: { type: 'string' },
+      fast: { type: 'boolean', default: false },
+      'check-reproducible': { type: 'boolean', default: false },
     },
   });
+  const chosen = Object.entries(KINDS).filter(([kind]) => kind in values);
+  const kinds = (chosen.length > 0 ? chosen : Object.entries(KINDS)).map(([, make]) => make);
+  const architectures = chooseArchitectures(values.arch, values.fast);
   // Modes in the packages are those of the tree.
   process.umask(0o022);
-  const { missing } = ensureDebianPackages(['elfutils']);
-  if (missing.length > 0) console.error(`maybe missing: ${missing.join(', ')}`);
-  const architectures = chooseArchitectures(values.arch, values.fast);
-  const out = join(ROOT, 'dist');
+  ensureDebianPackages(DEBIAN_PACKAGES);
+  const common = { version: await version(), epoch: await sourceDateEpoch(), fast: values.fast };
+  const makeAll = (out: string) => makePackages(kinds, architectures, { ...common, out });
+
+  const made = await makeAll(join(ROOT, 'dist'));
+  for (const { name, bytes } of made) console.log(`dist/${name}: ${(bytes / 1e6).toFixed(2)} MB`);
+  await writeFile(
+    join(ROOT, 'dist/SHA256SUMS'),
+    made.map(({ name, sha256 }) => `${sha256}  ${name}\n`).join(''),
+  );
+  if (!values['check-reproducible']) return;
+  await using again = await mkdtempDisposable(join(tmpdir(), 'evictd-again-'));
+  const others = new Map((await makeAll(again.path)).map(({ name, sha256 }) => [name, sha256]));
+  const different = made.filter(({ name, sha256 }) => others.get(name) !== sha256).map(({ name }) => name);
+  if (different.length > 0) throw new Error(`made again, these are different: ${different.join(', ')}`);
+  console.log('made again, all are the same');
+}
+
+interface Made {
+  readonly name: string;
+  readonly bytes: number;
+  readonly sha256: string;
+}
+
+async function makePackages(
+  kinds: readonly (typeof KINDS)[string][],
+  architectures: readonly Architecture[],
+  common: Omit<PackageOptions, 'architecture'>,
+): Promise<readonly Made[]> {
   const bundle = await buildBundle();
   const packages = await describePackages(bundle.packages);
+  const files: string[] = [];
   for (const architecture of architectures) {
     const program = { bundle, packages, node: await nodeRuntime(architecture) };
-    const options = {
-      version: await version(),
-      architecture,
-      epoch: await sourceDateEpoch(),
-      fast: values.fast,
-      out,
-    };
-    const file = await inTree(program, (tree) => debianPackage(tree, options));
-    console.log(`${basename(file)}: ${((await stat(file)).size / 1e6).toFixed(1)} MB`);
+    const options = { ...common, architecture };
+    for (const make of kinds) files.push(await inTree(program, (tree) => make(tree, options)));
+    files.push(await softwareBill(program, options));
   }
+  return Promise.all(
+    files.map(async (file) => {
+      const bytes = await readFile(file);
+      const sha256 = createHash('sha256').update(bytes).digest('hex');
+      return { name: basename(file), bytes: bytes.length, sha256 };
+    }),
+  );
 }
 
 function chooseArchitectures(list: string | undefined, fast: boolean): readonly Architecture[] {
@@ -70,17 +117,14 @@ function chooseArchitectures(list: string | undefined, fast: boolean): readonly 
   });
 }
 
+/** Each package starts with a fresh tree. */
 async function inTree<T>(program: Program, run: (tree: string) => Promise<T>): Promise<T> {
-  const folder = await mkdtemp(join(tmpdir(), 'evictd-package-'));
-  const tree = join(folder, 'tree');
-  try {
-    await mkdir(tree);
-    await layOutProgram(tree, program);
-    await layOutConfiguration(tree);
-    return await run(tree);
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  await using folder = await mkdtempDisposable(join(tmpdir(), 'evictd-package-'));
+  const tree = join(folder.path, 'tree');
+  await mkdir(tree);
+  await layOutProgram(tree, program);
+  await layOutConfiguration(tree);
+  return await run(tree);
 }
 
 async function version(): Promise<string> {
