@@ -1,4 +1,4 @@
-import { chmod, copyFile, cp, lutimes, mkdir, readFile, readdir, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, lutimes, mkdir, readFile, readdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -30,10 +30,8 @@ export async function layOutProgram(root: string, { bundle, packages, node }: Pr
   for (const name of await readdir(systemd)) {
     if (UNITS.test(name))
       await install(join(systemd, name), join(root, 'usr/lib/systemd/system', name), 0o644);
-    // sysusers.d and the like are folders of /usr/lib.
-    else if (name.endsWith('.d'))
-      await cp(join(systemd, name), join(root, 'usr/lib', name), { recursive: true });
   }
+  await install(join(systemd, 'evictd.sysusers'), join(root, 'usr/lib/sysusers.d/evictd.conf'), 0o644);
 
   const doc = join(root, 'usr/share/doc/evictd');
   await install(join(ROOT, 'README.md'), join(doc, 'README.md'), 0o644);

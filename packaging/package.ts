@@ -1,11 +1,11 @@
 // Makes what users install, in dist: packages for Debian and Red Hat systems, tarballs, SBOMs, SHA256SUMS.
 // node packaging/package.ts [--deb] [--rpm] [--tarball] [--arch amd64,arm64] [--fast]
-// [--check-reproducible]
+// [--check-reproducible] [--out FOLDER]
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtempDisposable, readFile, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
@@ -51,6 +51,7 @@ async function main(args: readonly string[]): Promise<void> {
       rpm: { type: 'boolean' },
       tarball: { type: 'boolean' },
       arch: { type: 'string' },
+      out: { type: 'string', default: 'dist' },
       fast: { type: 'boolean', default: false },
       'check-reproducible': { type: 'boolean', default: false },
     },
@@ -64,12 +65,11 @@ async function main(args: readonly string[]): Promise<void> {
   const common = { version: await version(), epoch: await sourceDateEpoch(), fast: values.fast };
   const makeAll = (out: string) => makePackages(kinds, architectures, { ...common, out });
 
-  const made = await makeAll(join(ROOT, 'dist'));
-  for (const { name, bytes } of made) console.log(`dist/${name}: ${(bytes / 1e6).toFixed(2)} MB`);
-  await writeFile(
-    join(ROOT, 'dist/SHA256SUMS'),
-    made.map(({ name, sha256 }) => `${sha256}  ${name}\n`).join(''),
-  );
+  const out = resolve(ROOT, values.out);
+  const made = await makeAll(out);
+  for (const { name, bytes } of made)
+    console.log(`${join(values.out, name)}: ${(bytes / 1e6).toFixed(2)} MB`);
+  await writeFile(join(out, 'SHA256SUMS'), made.map(({ name, sha256 }) => `${sha256}  ${name}\n`).join(''));
   if (!values['check-reproducible']) return;
   await using again = await mkdtempDisposable(join(tmpdir(), 'evictd-again-'));
   const others = new Map((await makeAll(again.path)).map(({ name, sha256 }) => [name, sha256]));

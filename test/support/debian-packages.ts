@@ -8,6 +8,16 @@ export const DEBIAN_PACKAGES: readonly string[] = [
   'systemd-container',
   // Makes that system from Debian's packages.
   'mmdebstrap',
+  // Make packages.
+  'elfutils',
+  'rpm',
+  // Finds what is wrong with a Debian package.
+  'lintian',
+  // Run the packaged Node of arm64 on another processor, with the libraries it is linked with.
+  'qemu-user-static',
+  'libc6-arm64-cross',
+  'libstdc++6-arm64-cross',
+  'libatomic1-arm64-cross',
   // promtool, which judges metrics and alert rules.
   'prometheus',
   // The examples of programs that take part over the control socket.

