@@ -23,7 +23,7 @@ export function describeStatus(status: Status): string {
 
 const PHASES: Readonly<Record<string, string>> = {
   identifying: 'waiting for the own name',
-  watching: 'nothing to drain for',
+  watching: 'no event for this VM',
   'before-checkpoint': 'DRAINING: hooks before the checkpoint run',
   checkpoint: 'DRAINING: the checkpoint is uploaded',
   'after-checkpoint': 'DRAINING: hooks after the checkpoint run',

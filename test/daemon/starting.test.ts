@@ -111,14 +111,15 @@ describe.concurrent('evictd status', () => {
     const watching = await status();
     expect(watching.code).toBe(0);
     expect(watching.output).toMatch(
-      /^phase +watching\nvm +fleet_0\nlast poll +(?:none answered yet|answered \d+(?:\.\d)? m?s ago)$/,
+      /^phase +watching \(no event for this VM\)\nvm +fleet_0\nlast poll +(?:none answered yet|answered .* ago)\n/,
     );
+    expect(watching.output).toMatch(/^hook +tell \(after-checkpoint\): order 50, up to 10\.0 s$/m);
     const { id } = imds.addEvent();
     await daemon.line('event-noticed');
     const draining = await status();
     expect(draining.output).toMatch(
       new RegExp(
-        String.raw`^phase +before-checkpoint\nvm +fleet_0\nlast poll +answered .* ago\n` +
+        String.raw`^phase +before-checkpoint \(DRAINING: .*\)\nvm +fleet_0\nlast poll +answered .* ago\n` +
           String.raw`event +Preempt ${id} \(Scheduled, 2\d\.\d s left, ack open\)\n` +
           String.raw`drain +under way, 2\d\.\d s left\n` +
           String.raw`hook +stop \(before-checkpoint\): running for [\d.]+ m?s\n` +

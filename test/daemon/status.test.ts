@@ -107,7 +107,7 @@ describe('the status while nothing drains', () => {
     });
     const status = statusOf({ ...idle, state: { ...idle.state, drain: undefined } });
     expect(describeStatus(status)).toBe(`\
-phase        watching (nothing to drain for)
+phase        watching (no event for this VM)
 vm           fleet_0
 last poll    answered 13 ms ago
 hook         stop (before-checkpoint): order 50, up to 1.5 s
