@@ -6,23 +6,32 @@ import { promisify } from 'node:util';
 
 import { isErrno } from '../../src/base/errors.ts';
 
-const SUITE = 'trixie';
 // libatomic1 is for Node, iproute2 for the address of IMDS, procps to send signals and look.
 const PACKAGES = ['systemd', 'systemd-sysv', 'dbus', 'iproute2', 'ca-certificates', 'procps', 'libatomic1'];
 const CACHE = new URL('../../.cache/roots/', import.meta.url).pathname;
 // Takes about 20 s; the rest is for a slow mirror.
 const BUILD_MS_MAX = 150_000;
 
+/** Debian 12 is bookworm, 13 is trixie. */
+export type Suite = 'bookworm' | 'trixie';
+
+export interface DebianRoot {
+  readonly suite: Suite;
+  /** Beside those that every test needs. */
+  readonly packages?: readonly string[];
+}
+
 /**
  * The folder of a small Debian system with systemd, made once and kept under `.cache`.
  * It has its name only when it is whole, so a build that was broken off is never taken for one.
  */
-export async function debianRoot(): Promise<string> {
+export async function debianRoot({ suite, packages = [] }: DebianRoot): Promise<string> {
+  const included = [...PACKAGES, ...packages];
   const key = createHash('sha256')
-    .update(JSON.stringify([SUITE, PACKAGES]))
+    .update(JSON.stringify([suite, included]))
     .digest('hex')
     .slice(0, 12);
-  const root = join(CACHE, `${SUITE}-${key}`);
+  const root = join(CACHE, `${suite}-${key}`);
   if (await exists(root)) return root;
 
   await mkdir(CACHE, { recursive: true });
@@ -32,8 +41,8 @@ export async function debianRoot(): Promise<string> {
     await run('mmdebstrap', [
       '--quiet',
       '--variant=minbase',
-      `--include=${PACKAGES.join(',')}`,
-      SUITE,
+      `--include=${included.join(',')}`,
+      suite,
       join(building, 'root'),
       await debianMirror(),
     ]);

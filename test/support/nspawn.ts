@@ -2,10 +2,12 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { createCgroup } from './nspawn-cgroup.ts';
 import { debianRoot } from './nspawn-root.ts';
+import type { DebianRoot } from './nspawn-root.ts';
 
 /** A running Debian with systemd as its first process and a network of its own that leads nowhere. */
 export interface Machine extends AsyncDisposable {
@@ -15,7 +17,9 @@ export interface Machine extends AsyncDisposable {
   output(argv: readonly string[], options?: { timeoutMs?: number; stdin?: string }): Promise<string>;
   /** What the journal has of a unit, oldest first. */
   journal(unit: string): Promise<JournalEntry[]>;
-  /** Ends it with all that runs in it; nothing of it stays, also no mount and no control group. */
+  /** Shuts it down in order, as `systemctl poweroff` does, and waits until it is off. */
+  powerOff(): Promise<void>;
+  /** Ends it with all that runs in it, as a power failure does; nothing of it stays, also no mount and no control group. */
   stop(): Promise<void>;
 }
 
@@ -39,16 +43,30 @@ export interface Bind {
 }
 
 const BOOT_MS_MAX = 30_000;
+const POWER_OFF_MS_MAX = 30_000;
+// SIGRTMIN+4: what systemd takes as "power off", see systemd(1). Node has no names for the real-time signals.
+const POWER_OFF_SIGNAL = 34 + 4;
 const OUTPUT_MAX = 8 * 1024 * 1024;
 const NAMESPACES = ['-m', '-u', '-i', '-n', '-p', '-C', '-r', '-w'];
+// In the mount namespace of the machine, so it goes with its last process.
+const MOUNT_DISK =
+  'cd "$2" && mkdir -p root upper work && ' +
+  'mount -t overlay -o "lowerdir=$1,upperdir=upper,workdir=work" overlay root && shift 2 && exec "$@"';
 let machines = 0;
 
-/** Boots a machine in about a second; `binds` are read-only unless they say otherwise. What it writes is gone when it stops. */
-export async function bootMachine(binds: readonly Bind[]): Promise<Machine> {
-  const root = await debianRoot();
+export interface MachineOptions {
+  /** Default: Debian 13 with nothing more. */
+  readonly root?: DebianRoot;
+  /** Folder of what it writes, which outlives it and may hold files beforehand; else all is gone when it stops. */
+  readonly disk?: string;
+}
+
+/** Boots a machine in about a second; `binds` are read-only unless they say otherwise. */
+export async function bootMachine(binds: readonly Bind[], options: MachineOptions = {}): Promise<Machine> {
+  const root = await debianRoot(options.root ?? { suite: 'trixie' });
   machines += 1;
   const cgroup = createCgroup(machines);
-  const nspawn = startNspawn(root, binds, cgroup.memberFiles);
+  const nspawn = startNspawn(root, options.disk, binds, cgroup.memberFiles);
   const console_ = collect(nspawn.stdout, nspawn.stderr);
   const ended = once(nspawn, 'close');
   let leader: number | undefined;
@@ -66,7 +84,12 @@ export async function bootMachine(binds: readonly Bind[]): Promise<Machine> {
       if (nspawn.exitCode !== null) throw new Error(`systemd-nspawn ended: ${console_()}`);
       return findLeader(nspawn.pid);
     });
-    const machine = createMachine(leader, stop);
+    const powerOff = async () => {
+      if (leader !== undefined) process.kill(leader, POWER_OFF_SIGNAL);
+      await withDeadline(ended, POWER_OFF_MS_MAX, 'the machine to be off');
+      await stop();
+    };
+    const machine = createMachine(leader, { powerOff, stop });
     await until('systemd to be up', BOOT_MS_MAX, async () => {
       const { stdout } = await machine.inside(['systemctl', 'is-system-running']);
       return ['running', 'degraded'].includes(stdout.trim());
@@ -78,11 +101,16 @@ export async function bootMachine(binds: readonly Bind[]): Promise<Machine> {
   }
 }
 
-function startNspawn(root: string, binds: readonly Bind[], memberFiles: readonly string[]) {
+function startNspawn(
+  root: string,
+  disk: string | undefined,
+  binds: readonly Bind[],
+  memberFiles: readonly string[],
+) {
   const argv = [
     'systemd-nspawn',
     '--quiet',
-    `--directory=${root}`,
+    `--directory=${disk === undefined ? root : join(disk, 'root')}`,
     '--boot',
     '--private-network',
     // Without a systemd on the host there is nobody to register with.
@@ -92,7 +120,7 @@ function startNspawn(root: string, binds: readonly Bind[], memberFiles: readonly
     '--link-journal=no',
     '--resolv-conf=off',
     '--timezone=off',
-    '--volatile=overlay',
+    ...(disk === undefined ? ['--volatile=overlay'] : []),
     '--system-call-filter=bpf',
     ...binds.map(
       ({ host, inside, isWritable }) => `--bind${isWritable === true ? '' : '-ro'}=${host}:${inside}`,
@@ -102,13 +130,14 @@ function startNspawn(root: string, binds: readonly Bind[], memberFiles: readonly
   // Also when the test runner is killed, the machine goes with it: the death signal ends unshare, unshare's child is
   // nspawn, and as that is the first process of a PID namespace, everything below it ends with it.
   const wrapped = 'exec setpriv --pdeathsig KILL unshare --pid --mount-proc --fork --kill-child=KILL -- "$@"';
-  return spawn('sh', ['-c', `${join_} && ${wrapped}`, 'sh', ...argv], {
+  const onDisk = disk === undefined ? [] : ['sh', '-c', MOUNT_DISK, 'sh', root, disk];
+  return spawn('sh', ['-c', `${join_} && ${wrapped}`, 'sh', ...onDisk, ...argv], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'], SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '1' },
   });
 }
 
-function createMachine(leader: number, stop: () => Promise<void>): Machine {
+function createMachine(leader: number, end: Pick<Machine, 'powerOff' | 'stop'>): Machine {
   const inside: Machine['inside'] = async (argv, { timeoutMs = 10_000, stdin = '' } = {}) => {
     // `timeout` runs inside, since killing nsenter would leave its child alive.
     const bounded = ['timeout', '--kill-after=1', String(timeoutMs / 1000), ...argv];
@@ -141,8 +170,8 @@ function createMachine(leader: number, stop: () => Promise<void>): Machine {
         .filter(Boolean)
         .map((line) => JSON.parse(line) as JournalEntry);
     },
-    stop,
-    [Symbol.asyncDispose]: stop,
+    ...end,
+    [Symbol.asyncDispose]: end.stop,
   };
 }
 
