@@ -1,9 +1,10 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
 
 import { createCgroup } from './nspawn-cgroup.ts';
 import { debianRoot } from './nspawn-root.ts';
@@ -99,6 +100,18 @@ export async function bootMachine(binds: readonly Bind[], options: MachineOption
     await stop();
     throw error;
   }
+}
+
+/** Runs a program of this machine with the disk's root filesystem mounted at `DISK/root`; answers its output. */
+export async function runOnDisk(
+  root: DebianRoot,
+  disk: string,
+  argv: readonly string[],
+  timeoutMs = 60_000,
+): Promise<string> {
+  const mounted = ['--mount', '--', 'sh', '-c', MOUNT_DISK, 'sh', await debianRoot(root), disk];
+  const { stdout } = await promisify(execFile)('unshare', [...mounted, ...argv], { timeout: timeoutMs });
+  return stdout;
 }
 
 function startNspawn(

@@ -1,0 +1,3 @@
+import { describePackageLife } from './package-life.ts';
+
+describePackageLife('trixie');
