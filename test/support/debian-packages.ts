@@ -23,4 +23,6 @@ export const DEBIAN_PACKAGES: readonly string[] = [
   // The examples of programs that take part over the control socket.
   'curl',
   'python3',
+  // Validates the template of the golden image.
+  'packer',
 ];
