@@ -72,6 +72,13 @@ export function describePackageLife(suite: Suite): void {
         (await vm.hookCalls(id)).some((call) => call.startsWith(`${stage} `)),
       );
 
+    /** As long as it doesn't know how much there is to upload, it keeps most of the window for that and cuts the hooks. */
+    const untilFilesCounted = () =>
+      until('the estimate of the upload', STEP_MS, async () => {
+        const status = await vm.machine.inside(['evictd', 'status', '--json']);
+        return /"bytesLeft": ?\d/.test(status.stdout);
+      });
+
     /** Everything of a drain happened, in order, once; and the workload is back at work. */
     async function expectWholeDrain(id: string): Promise<void> {
       await untilCalled('resumed', id);
@@ -149,6 +156,7 @@ export function describePackageLife(suite: Suite): void {
 
     test('upgraded in the middle of a drain: the drain goes on, an edited configuration stays', async () => {
       await vm.machine.output(['sh', '-c', 'echo "# edited" >> /etc/evictd/config.yaml']);
+      await untilFilesCounted();
       const pid = await mainPid();
       await vm.hold('before');
       await vm.announce('E');
