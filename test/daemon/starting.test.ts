@@ -127,6 +127,7 @@ describe.concurrent('evictd status', () => {
       ),
     );
     const { output } = await status('--json');
+    const asConfigured = { order: 50, timeoutMs: 10_000, required: true };
     expect(JSON.parse(output)).toEqual({
       version: 1,
       evictdVersion: expect.any(String),
@@ -136,6 +137,10 @@ describe.concurrent('evictd status', () => {
       phase: 'before-checkpoint',
       poll: { lastGoodAgoMs: expect.any(Number), consecutiveFailures: 0 },
       events: [{ id, type: 'Preempt', status: 'Scheduled', leftMs: expect.any(Number), ack: 'open' }],
+      hooks: [
+        { name: 'stop', stage: 'before-checkpoint', ...asConfigured },
+        { name: 'tell', stage: 'after-checkpoint', ...asConfigured },
+      ],
       drain: {
         eventId: id,
         leftMs: expect.any(Number),
@@ -152,7 +157,7 @@ describe.concurrent('evictd status', () => {
         sets: [],
       },
       sets: [],
-      upload: { bytesLeft: 0 },
+      upload: { bytesLeft: 0, expectedMs: 0, windowMs: 30_000 },
     });
     await machine.release('go');
   });
