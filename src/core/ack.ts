@@ -15,8 +15,8 @@ const RETRY_CAP_WITHOUT_WINDOW_MS = 10_000;
 /** One try; IMDS answers within its own 10 s, usually at once. */
 const TRY_MS = 3000;
 
-/** What the work for an event came to: `none` for events that don't drain, `nothing` for drains with nothing to do. */
-export type Work = 'none' | 'nothing' | 'unfinished' | 'success' | 'failure';
+/** What the work for an event came to: `none` for events that don't drain. */
+export type Work = 'none' | 'unfinished' | 'success' | 'failure';
 
 /**
  * Decides and drives the acknowledgement of every watched event.
@@ -79,8 +79,6 @@ function whyWithheld(
   if (isShared(event, state.vmName) && !context.policy.ackShared) return 'shared';
   if (policy === 'user-initiated' && event.source !== 'User') return 'not-user-initiated';
   if (policy !== 'always' && work === 'failure') return 'unsuccessful';
-  // Without hooks and sets nobody asked for an earlier end, which an ack may bring about.
-  if (policy === 'after-success' && work === 'nothing') return 'nothing-done';
   // It can't be approved any more: it runs.
   if (event.status === 'Started') return 'started';
   return context.now.at >= lastTryAt(watched) ? 'too-late' : undefined;

@@ -111,9 +111,7 @@ function workOf(state: State, watched: Watched): Work {
     return draining || watched.checkpoint === 'taking' ? 'unfinished' : 'none';
   }
   if (drain === undefined || (drain.phase !== 'ack' && drain.phase !== 'waiting')) return 'unfinished';
-  if (drain.outcome !== 'success') return 'failure';
-  const did = drain.sets.length > 0 || drain.hooks.some(({ stage }) => stage !== 'on-resume');
-  return did ? 'success' : 'nothing';
+  return drain.outcome === 'success' ? 'success' : 'failure';
 }
 
 /** A result for a drain that is no longer the current one changes nothing. */

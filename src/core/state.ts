@@ -52,8 +52,6 @@ export type WithheldReason =
   | 'not-user-initiated'
   | 'started'
   | 'unsuccessful'
-  /** Neither a hook nor a checkpoint set is there for the event. */
-  | 'nothing-done'
   | 'too-late';
 
 export const DRAIN_PHASES = [

@@ -24,15 +24,7 @@ const Ack = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('refused'), detail: z.string() }),
   z.strictObject({
     kind: z.literal('withheld'),
-    reason: z.enum([
-      'policy',
-      'shared',
-      'not-user-initiated',
-      'started',
-      'unsuccessful',
-      'nothing-done',
-      'too-late',
-    ]),
+    reason: z.enum(['policy', 'shared', 'not-user-initiated', 'started', 'unsuccessful', 'too-late']),
   }),
 ]);
 
