@@ -90,8 +90,10 @@ async function answer(
   page: () => Answer | Promise<Answer>,
 ): Promise<Answer> {
   const plain = (status: number, body: string): Answer => ({ status, contentType: 'text/plain', body });
-  const { pathname } = new URL(request.url ?? '/', 'http://evictd');
-  if (!paths.includes(pathname)) return plain(404, `not here: ask for ${paths.join(' or ')}\n`);
+  // Null for what is no URL, such as `//`, which anybody may send.
+  const asked = URL.parse(request.url ?? '/', 'http://evictd');
+  if (asked === null || !paths.includes(asked.pathname))
+    return plain(404, `not here: ask for ${paths.join(' or ')}\n`);
   if (request.method !== 'GET' && request.method !== 'HEAD') return plain(405, 'only GET and HEAD\n');
   try {
     return await page();

@@ -67,6 +67,8 @@ describe.concurrent('the endpoints', () => {
     await using daemon = await machine.start({ imds: imds.url, config: ON_ANY_PORT });
     const metrics = await urlOf(daemon, 'metrics');
     expect((await fetch(`${metrics}/v1/status`)).status).toBe(404);
+    // No URL, and nothing that could end the daemon.
+    expect((await fetch(`${metrics}//`)).status).toBe(404);
     expect((await fetch(`${metrics}/metrics`, { method: 'POST', body: 'x' })).status).toBe(405);
     expect(await (await fetch(`${metrics}/metrics`, { method: 'HEAD' })).text()).toBe('');
   });
