@@ -41,7 +41,7 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
     forward(`${STORE_ADDRESS}:10000`, options.storePort),
   ];
   const argv = [
-    ['-accel', 'tcg', '-cpu', 'Nehalem', '-m', '1024', '-nodefaults', '-nographic', '-serial', 'stdio'],
+    ['-accel', 'tcg', '-cpu', 'max', '-m', '1024', '-nodefaults', '-nographic', '-serial', 'stdio'],
     ['-kernel', image.kernel, '-initrd', image.initrd],
     ['-append', 'root=/dev/vda rw console=ttyS0 quiet'],
     ['-drive', `if=virtio,format=qcow2,cache=unsafe,file=${disk}`],

@@ -59,7 +59,7 @@ export async function createDisk(
     '/var/lib/cloud/seed/nocloud/user-data': userData,
     '/var/lib/cloud/seed/nocloud/meta-data': `instance-id: ${vmName}\nlocal-hostname: vm\n`,
     '/etc/cloud/cloud.cfg.d/90-test.cfg':
-      'datasource_list: [NoCloud, None]\nnetwork: { config: disabled }\nssh_deletekeys: false\n',
+      'datasource_list: [NoCloud, None]\nnetwork: { config: disabled }\nlocale: false\nssh_deletekeys: false\n',
     '/etc/systemd/system/mock-imds.service': unit(
       [
         `ExecStartPre=ip address replace ${IMDS}/32 dev lo`,

@@ -43,7 +43,8 @@ export interface Bind {
   readonly isWritable?: boolean;
 }
 
-const BOOT_MS_MAX = 30_000;
+// A second, and longer where cloud-init installs something.
+const BOOT_MS_MAX = 90_000;
 const POWER_OFF_MS_MAX = 30_000;
 // SIGRTMIN+4: what systemd takes as "power off", see systemd(1). Node has no names for the real-time signals.
 const POWER_OFF_SIGNAL = 34 + 4;

@@ -115,6 +115,7 @@ export function describePackageLife(suite: Suite): void {
     }, 60_000);
 
     test('killed in the middle of a hook: the hook runs once', async () => {
+      await untilFilesCounted();
       await vm.hold('before');
       await vm.announce('B');
       await untilCalled('before', 'B');
@@ -126,6 +127,7 @@ export function describePackageLife(suite: Suite): void {
     }, 60_000);
 
     test('killed after the checkpoint: nothing that was done is done again', async () => {
+      await untilFilesCounted();
       await vm.hold('after');
       await vm.announce('C');
       await untilCalled('after', 'C');
@@ -137,6 +139,7 @@ export function describePackageLife(suite: Suite): void {
     }, 60_000);
 
     test('stopped in the middle of a drain: the drain is finished first', async () => {
+      await untilFilesCounted();
       await vm.hold('before');
       await vm.announce('D');
       await untilCalled('before', 'D');
