@@ -21,6 +21,8 @@ export interface PositionalSpec {
   readonly description: string;
   readonly required: boolean;
   readonly variadic?: boolean;
+  /** The only values it may have. */
+  readonly choices?: readonly string[];
 }
 
 export interface OptionSpec {
@@ -30,6 +32,8 @@ export interface OptionSpec {
   readonly value?: string;
   readonly description: string;
   readonly required?: boolean;
+  /** The only values it may have. */
+  readonly choices?: readonly string[];
 }
 
 export interface Invocation {
@@ -60,3 +64,13 @@ export const EXIT = {
   bug: 70,
 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+/** For help and man page. */
+export const EXIT_MEANINGS: Readonly<Record<ExitCode, string>> = {
+  [EXIT.done]: 'done',
+  [EXIT.failed]: 'it failed',
+  [EXIT.usage]: 'usage or config error',
+  [EXIT.nothing]: 'nothing to do, or nothing found',
+  [EXIT.notRunning]: 'the daemon is not running',
+  [EXIT.bug]: 'a bug in evictd',
+};

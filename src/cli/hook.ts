@@ -3,6 +3,7 @@ import path from 'node:path';
 import { systemClock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import type { Run } from '../control/protocol.ts';
+import { STAGES } from '../core/policy.ts';
 import type { ClientHook } from './hook-run.ts';
 import { type Command, EXIT, type Invocation, type OptionSpec } from './command.ts';
 import { loadConfigFor } from './load-config.ts';
@@ -19,7 +20,8 @@ const OPTIONS: readonly OptionSpec[] = [
   {
     name: 'stage',
     value: 'STAGE',
-    description: 'before-checkpoint (default), after-checkpoint or on-resume',
+    description: 'when it runs (default: before-checkpoint)',
+    choices: STAGES,
   },
   {
     name: 'order',

@@ -1,4 +1,4 @@
-import type { OptionSpec } from './command.ts';
+import type { Command, OptionSpec, PositionalSpec } from './command.ts';
 
 /** Options that several commands share, so that they read the same everywhere. */
 export const CONFIG_OPTION: OptionSpec = {
@@ -13,6 +13,9 @@ export const IMDS_OPTION: OptionSpec = {
   description: 'base URL of the metadata service, for example of evictd mock-imds',
 };
 
+/** Every command has it, by itself. */
+export const HELP_OPTION: OptionSpec = { name: 'help', description: 'show how it is used' };
+
 export const JSON_OPTION: OptionSpec = { name: 'json', description: 'print the result as JSON' };
 
 /** The value of an option that takes one; undefined when it was not given. */
@@ -22,4 +25,24 @@ export function textOption(
 ): string | undefined {
   const value = options[name];
   return typeof value === 'string' ? value : undefined;
+}
+
+/** `hook [options] <command...>` */
+export function synopsisOf({ name, positionals }: Pick<Command, 'name' | 'positionals'>): string {
+  return [name, '[options]', ...(positionals ?? []).map(argumentTitle)].join(' ');
+}
+
+/** `<command...>`, or `[id]` where it may be left out. */
+export function argumentTitle({ name, required, variadic }: PositionalSpec): string {
+  const inner = variadic === true ? `${name}...` : name;
+  return required ? `<${inner}>` : `[${inner}]`;
+}
+
+/** The words that may follow `name` ('' for the program): `prune` after `checkpoints`. */
+export function wordsAfter(name: string, commands: readonly Command[]): readonly string[] {
+  const start = name === '' ? '' : `${name} `;
+  const words = commands.flatMap((command) =>
+    command.name.startsWith(start) ? [command.name.slice(start.length).split(' ')[0] ?? ''] : [],
+  );
+  return [...new Set(words)];
 }

@@ -1,6 +1,14 @@
-import { Command as Commander, CommanderError, Option } from 'commander';
+import { Argument, Command as Commander, CommanderError, Option } from 'commander';
 
-import { type Command, EXIT, type ExitCode, type Invocation, type OptionSpec } from './command.ts';
+import {
+  type Command,
+  EXIT,
+  EXIT_MEANINGS,
+  type ExitCode,
+  type Invocation,
+  type OptionSpec,
+} from './command.ts';
+import { argumentTitle, wordsAfter } from './options.ts';
 
 /** What a command gets besides its arguments. */
 export type Surroundings = Pick<Invocation, 'env' | 'out' | 'err' | 'signal'>;
@@ -50,14 +58,11 @@ export function buildProgram(
 ): Commander {
   const program = configured(new Commander('evictd'), surroundings)
     .description('Drains, checkpoints and acknowledges when an Azure Spot VM is about to be evicted.')
-    .addHelpText(
-      'after',
-      '\nExit codes: 0 done, 1 failed, 2 usage or config error, 3 nothing found,\n69 daemon not running, 70 bug.',
-    );
+    .addHelpText('after', `\nExit codes:\n${exitCodes()}`);
   const groups = new Map<string, Commander>([['', program]]);
   for (const command of commands) {
     const words = command.name.split(' ');
-    const parent = groupOf(words.slice(0, -1), groups, surroundings);
+    const parent = groupOf(words.slice(0, -1), commands, groups, surroundings);
     const name = words.at(-1) ?? command.name;
     const parsed = configured(parent.command(name), surroundings).summary(command.summary);
     parsed.description(
@@ -66,9 +71,9 @@ export function buildProgram(
         ...(command.description === undefined ? [] : ['', command.description]),
       ].join('\n'),
     );
-    for (const { name: label, description, required, variadic } of command.positionals ?? []) {
-      const inner = variadic === true ? `${label}...` : label;
-      parsed.argument(required ? `<${inner}>` : `[${inner}]`, description);
+    for (const spec of command.positionals ?? []) {
+      const argument = new Argument(argumentTitle(spec), spec.description);
+      parsed.addArgument(spec.choices === undefined ? argument : argument.choices([...spec.choices]));
     }
     const options = command.options.map((spec) => ({ spec, option: commanderOption(spec) }));
     for (const { option } of options) parsed.addOption(option);
@@ -88,18 +93,25 @@ export function buildProgram(
 
 function groupOf(
   words: readonly string[],
+  commands: readonly Command[],
   groups: Map<string, Commander>,
   surroundings: Surroundings,
 ): Commander {
   const name = words.join(' ');
   const known = groups.get(name);
   if (known !== undefined) return known;
-  const parent = groupOf(words.slice(0, -1), groups, surroundings);
+  const parent = groupOf(words.slice(0, -1), commands, groups, surroundings);
   const group = configured(parent.command(words.at(-1) ?? name), surroundings)
-    .description(`Several commands; \`evictd ${name} --help\` lists them.`)
+    .summary(`${wordsAfter(name, commands).join(', ')}: \`evictd ${name} --help\``)
     .helpCommand(false);
   groups.set(name, group);
   return group;
+}
+
+function exitCodes(): string {
+  return Object.entries(EXIT_MEANINGS)
+    .map(([code, meaning]) => `  ${code.padEnd(4)}${meaning}`)
+    .join('\n');
 }
 
 function configured(command: Commander, { out }: Surroundings): Commander {
@@ -118,8 +130,9 @@ function configured(command: Commander, { out }: Surroundings): Commander {
   );
 }
 
-function commanderOption({ name, value, description, required }: OptionSpec): Option {
+function commanderOption({ name, value, description, required, choices }: OptionSpec): Option {
   const option = new Option(value === undefined ? `--${name}` : `--${name} <${value}>`, description);
+  if (choices !== undefined) option.choices([...choices]);
   return option.makeOptionMandatory(required === true);
 }
 

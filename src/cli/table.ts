@@ -2,6 +2,7 @@ import { checkpointCommand } from './checkpoint.ts';
 import { checkpointsCommand } from './checkpoints.ts';
 import { checkpointsPruneCommand } from './checkpoints-prune.ts';
 import type { Command } from './command.ts';
+import { completionCommand } from './completion.ts';
 import { configCheckCommand } from './config-check.ts';
 import { configReferenceCommand } from './config-reference.ts';
 import { configSchemaCommand } from './config-schema.ts';
@@ -33,5 +34,6 @@ export const COMMANDS: readonly Command[] = [
   configShowCommand,
   configSchemaCommand,
   configReferenceCommand,
+  completionCommand(() => COMMANDS),
   versionCommand,
 ];

@@ -109,7 +109,7 @@ describe('help', () => {
     expect(code).toBe(0);
     expect(err).toBe('');
     expect(out).toContain('does restore');
-    expect(out).toContain('Exit codes: ');
+    expect(out).toContain('Exit codes:');
   });
 
   test('lists each exit code that a command can end with', async () => {

@@ -25,4 +25,10 @@ export const DEBIAN_PACKAGES: readonly string[] = [
   'python3',
   // Validates the template of the golden image.
   'packer',
+  // The shells that completion is made for, beside bash.
+  'zsh',
+  'fish',
+  // Judge the man page.
+  'mandoc',
+  'groff-base',
 ];
