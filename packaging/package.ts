@@ -15,6 +15,7 @@ import { ensureDebianPackages } from '../test/tools/ensure-debian-packages.ts';
 import { buildBundle } from './build.ts';
 import { describePackages } from './bundled-packages.ts';
 import { debianPackage } from './debian-package.ts';
+import { layOutGenerated } from './generated-files.ts';
 import { type Program, layOutConfiguration, layOutProgram } from './install-tree.ts';
 import { ARCHITECTURES, type Architecture, nodeRuntime } from './node-runtime.ts';
 import { rpmPackage } from './rpm-package.ts';
@@ -95,7 +96,7 @@ async function makePackages(
   for (const architecture of architectures) {
     const program = { bundle, packages, node: await nodeRuntime(architecture) };
     const options = { ...common, architecture };
-    for (const make of kinds) files.push(await inTree(program, (tree) => make(tree, options)));
+    for (const make of kinds) files.push(await inTree(program, options, make));
     files.push(await softwareBill(program, options));
   }
   return Promise.all(
@@ -118,13 +119,18 @@ function chooseArchitectures(list: string | undefined, fast: boolean): readonly 
 }
 
 /** Each package starts with a fresh tree. */
-async function inTree<T>(program: Program, run: (tree: string) => Promise<T>): Promise<T> {
+async function inTree(
+  program: Program,
+  options: PackageOptions,
+  make: (typeof KINDS)[string],
+): Promise<string> {
   await using folder = await mkdtempDisposable(join(tmpdir(), 'evictd-package-'));
   const tree = join(folder.path, 'tree');
   await mkdir(tree);
   await layOutProgram(tree, program);
+  await layOutGenerated(tree, options);
   await layOutConfiguration(tree);
-  return await run(tree);
+  return await make(tree, options);
 }
 
 async function version(): Promise<string> {

@@ -62,8 +62,7 @@ function commandLines(command: Command): readonly string[] {
     text(`${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`),
     ...(description ?? '')
       .split(/\n+/)
-      .filter((paragraph) => paragraph !== '')
-      .flatMap((paragraph) => ['.PP', text(paragraph)]),
+      .flatMap((paragraph) => (paragraph === '' ? [] : ['.PP', text(paragraph)])),
     ...(positionals ?? []).flatMap((one) => tagged(one.name, one.description)),
     ...[...options, HELP_OPTION].flatMap((option) => tagged(optionTitle(option), option.description)),
     ...(manual === undefined ? [] : ['.PP', '.EX', ...manual.trimEnd().split('\n').map(verbatim), '.EE']),

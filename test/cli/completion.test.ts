@@ -47,9 +47,7 @@ async function offers(shell: Shell, line: string): Promise<readonly string[]> {
 }
 
 describe.each(SHELLS)('%s', (shell) => {
-  const here = test.skipIf(missingPackages([shell]).length > 0);
-
-  here.for<[line: string, expected: readonly string[]]>([
+  test.skipIf(missingPackages([shell]).length > 0).for<[line: string, expected: readonly string[]]>([
     ['evictd con', ['config']],
     ['evictd config ', ['check', 'reference', 'schema', 'show']],
     ['evictd checkpoints pr', ['prune']],
@@ -70,7 +68,7 @@ describe.each(SHELLS)('%s', (shell) => {
 test('each option of each command is offered', async () => {
   for (const { name, options } of COMMANDS) {
     const expected = ['help', ...options.map((option) => option.name)].map((option) => `--${option}`);
-    expect(await offers('bash', `evictd ${name} --`), name).toEqual(expected.toSorted());
+    expect(await offers('bash', `evictd ${name} --`)).toEqual(expected.toSorted());
   }
 });
 

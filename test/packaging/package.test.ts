@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import * as z from 'zod';
 
+import { configJsonSchema } from '../../src/config/json-schema.ts';
 import { DEBIAN_PACKAGES } from '../support/debian-packages.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
 
@@ -72,6 +73,23 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('the packages', 
     },
     LINTIAN_MS_MAX,
   );
+
+  test('bring the man page, completion for each shell, and the schema that config.yaml names', async () => {
+    const root = join(folder, 'amd64');
+    await run('dpkg-deb', ['--extract', file('evictd_VERSION_amd64.deb'), root]);
+    const share = join(root, 'usr/share');
+    expect(await run('man', ['--local-file', join(share, 'man/man1/evictd.1.gz')])).toContain('EVICTD(1)');
+    for (const path of [
+      'bash-completion/completions/evictd',
+      'zsh/site-functions/_evictd',
+      'fish/vendor_completions.d/evictd.fish',
+    ]) {
+      expect(await readFile(join(share, path), 'utf8')).toContain('mock-imds');
+    }
+    const config = await readFile(join(root, 'etc/evictd/config.yaml'), 'utf8');
+    const schema = /^# yaml-language-server: \$schema=(\S+)$/m.exec(config)?.[1] ?? 'no schema';
+    expect(JSON.parse(await readFile(join(root, schema), 'utf8'))).toEqual(configJsonSchema());
+  });
 
   test('for Red Hat is installed into a root, and its units are good', async () => {
     const root = join(folder, 'root');

@@ -28,7 +28,8 @@ export const DEBIAN_PACKAGES: readonly string[] = [
   // The shells that completion is made for, beside bash.
   'zsh',
   'fish',
-  // Judge the man page.
+  // Show and judge the man page.
+  'man-db',
   'mandoc',
   'groff-base',
 ];
