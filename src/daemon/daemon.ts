@@ -12,7 +12,7 @@ import { loadMetrics, startEndpoints } from './endpoints.ts';
 import { createStopping } from './stopping.ts';
 import { createStatusTeller } from './status-line.ts';
 import { phaseOf, statusOf, windowLeftMs } from './status.ts';
-import { NO_SYSTEMD_DRAIN, type SystemdDrain, createSystemdDrain } from './systemd-drain.ts';
+import { NO_SYSTEMD_DRAIN, type SystemdDrain, createSystemdDrain, systemdManager } from './systemd-drain.ts';
 import { type Clients, controlHandlers, createClients } from './wire-control.ts';
 import { wireNotify } from './wire-notify.ts';
 
@@ -208,7 +208,7 @@ function followDrain({ dryRun, env }: DaemonOptions, { clock, log }: DaemonDepen
   if (dryRun || !mayMakeUnits(env)) return NO_SYSTEMD_DRAIN;
   const onFailure = (error: unknown) =>
     log.warn('systemd does not do its part of the drain, continuing', { detail: messageOf(error) });
-  return createSystemdDrain({ clock, onFailure });
+  return createSystemdDrain({ clock, manager: systemdManager(clock), onFailure });
 }
 
 /** Fed to the watchdog: polls are being sent, and what comes in is decided on. */

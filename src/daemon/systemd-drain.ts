@@ -17,35 +17,60 @@ export interface SystemdDrain extends Disposable {
 const AFTER_HOOKS_MS = 25;
 const ASK_MS = 5000;
 
-export function createSystemdDrain(dependencies: {
+export interface SystemdDrainDependencies {
   readonly clock: Clock;
+  readonly manager: DrainManager;
   /** Hears each kind of failure that was survived. */
   readonly onFailure: (error: unknown) => void;
-}): SystemdDrain {
-  const { clock } = dependencies;
+}
+
+/** What is asked of the service manager. */
+export interface DrainManager {
+  tell(verb: 'start' | 'stop'): Promise<void>;
+  /** Removes all units of hooks. */
+  forgetUnits(): Promise<void>;
+}
+
+export function createSystemdDrain({ clock, manager, onFailure }: SystemdDrainDependencies): SystemdDrain {
   let target: 'start' | 'stop' | undefined;
   let isClean = false;
   const timers = new DisposableStack();
-  const soon = (work: () => Promise<void>) =>
-    timers.use(clock.timer(AFTER_HOOKS_MS, () => void work().catch(dependencies.onFailure)));
-
-  async function tell(verb: 'start' | 'stop'): Promise<void> {
-    const args = ['--no-ask-password', '--no-block', verb, PREEMPT_TARGET];
-    const answer = await askManager('systemctl', args, { clock, limitMs: ASK_MS });
-    if (answer.code === 0) return;
-    throw new EvictdError('systemd-failed', `systemctl ${verb} ${PREEMPT_TARGET}: ${complaintOf(answer)}`);
-  }
+  // Only what is still right by then: a drain can begin at any moment, and its hooks' units must not be removed.
+  const soon = (isRight: () => boolean, work: () => Promise<void>) =>
+    timers.use(clock.timer(AFTER_HOOKS_MS, () => void (isRight() && work().catch(onFailure))));
 
   return {
     follow(state) {
       const wanted = isEvicting(state) ? 'start' : 'stop';
-      if (wanted !== target) soon(() => tell(wanted));
-      target = wanted;
       const isOver = state.drain === undefined;
-      if (isOver && !isClean) soon(() => forgetUnits(clock));
+      if (wanted !== target) {
+        soon(
+          () => target === wanted,
+          () => manager.tell(wanted),
+        );
+      }
+      if (isOver && !isClean) {
+        soon(
+          () => isClean,
+          () => manager.forgetUnits(),
+        );
+      }
+      target = wanted;
       isClean = isOver;
     },
     [Symbol.dispose]: () => timers.dispose(),
+  };
+}
+
+export function systemdManager(clock: Clock): DrainManager {
+  return {
+    async tell(verb) {
+      const args = ['--no-ask-password', '--no-block', verb, PREEMPT_TARGET];
+      const answer = await askManager('systemctl', args, { clock, limitMs: ASK_MS });
+      if (answer.code === 0) return;
+      throw new EvictdError('systemd-failed', `systemctl ${verb} ${PREEMPT_TARGET}: ${complaintOf(answer)}`);
+    },
+    forgetUnits: () => forgetUnits(clock),
   };
 }
 
