@@ -4,7 +4,7 @@ import { isBoundBy, isPast, mergeEvent, startDrain, tightenDrain, withdrawDrain 
 import type { Effect } from './effect.ts';
 import { type EventDocument, type ScheduledEvent, concerns, eventKey, isShared } from './event.ts';
 import { eventPolicy } from './policy.ts';
-import type { State, Watched } from './state.ts';
+import type { Drain, State, Watched } from './state.ts';
 import { type Context, type Step, andThen, note, step } from './step.ts';
 
 /** Events disappear by absence only; one document may be a hiccup. */
@@ -113,11 +113,14 @@ function drainFor(context: Context, state: State, event: ScheduledEvent, ownDead
   const { drain } = state;
   const deadlineAt = earliestDeadline(context, state, ownDeadlineAt);
   if (drain === undefined || isPast(context, drain)) {
-    return andThen(startDrain(context, event, deadlineAt), (started) => step({ ...state, drain: started }));
+    const makingWay = step(state, ...(drain === undefined ? [] : [endUploads(context, drain)]));
+    return andThen(makingWay, () =>
+      andThen(startDrain(context, event, deadlineAt), (started) => step({ ...state, drain: started })),
+    );
   }
   if (drain.phase === 'withdrawn' || drain.phase === 'resuming') {
     // What undoes the old drain must not run against the new one.
-    const cancelled = step(state, { kind: 'cancel-hooks', drainId: drain.id });
+    const cancelled = step(state, { kind: 'cancel-hooks', drainId: drain.id }, endUploads(context, drain));
     return andThen(cancelled, () =>
       andThen(startDrain(context, event, deadlineAt), (started) => step({ ...state, drain: started })),
     );
@@ -125,6 +128,11 @@ function drainFor(context: Context, state: State, event: ScheduledEvent, ownDead
   return andThen(mergeEvent(context, drain, event, deadlineAt), (merged) =>
     step({ ...state, drain: merged }, note('warn', 'event-merged', describe(event))),
   );
+}
+
+/** What still runs of the earlier drain would hold up the new one; what it has sent is used by that. */
+function endUploads({ now }: Context, { id }: Drain): Effect {
+  return { kind: 'tighten', drainId: id, hooksEndAt: undefined, uploadsEndAt: now.at };
 }
 
 /** Another event, drained for earlier, may end this VM before the new one does. */

@@ -121,3 +121,17 @@ it('a restart starts the late try anew', () => {
   life.input({ ...life.moment(), kind: 'restarted' });
   expect(life.effects.at(-1)).toMatchObject({ kind: 'commit-set', attempt: 3, endsAt: 59_000 });
 });
+
+it('a late try that still runs makes way for the next drain', () => {
+  const life = outOfTime();
+  const late = life.drainId();
+  life.at = 35_000;
+  const effects = life.document([event(), event({ id: 'B2', type: 'Terminate', notBefore: undefined })]);
+  expect(life.state.drain?.id).not.toBe(late);
+  expect(effects).toContainEqual({
+    kind: 'tighten',
+    drainId: late,
+    hooksEndAt: undefined,
+    uploadsEndAt: 35_000,
+  });
+});

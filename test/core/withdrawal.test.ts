@@ -80,6 +80,6 @@ describe('a withdrawn event', () => {
     expect(life.log().at(-1)).toBe('run-hook again#1');
     life.at = 5000;
     life.document([event({ id: 'B2' })]);
-    expect(life.log().slice(-3)).toEqual(['cancel-hooks', 'stage-sets job', 'run-hook stop#1']);
+    expect(life.log().slice(-4)).toEqual(['cancel-hooks', 'tighten', 'stage-sets job', 'run-hook stop#1']);
   });
 });
