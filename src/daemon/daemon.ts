@@ -9,7 +9,7 @@ import type { Metrics, Snapshot } from '../observe/metrics.ts';
 import { type ServiceNotifier, createServiceNotifier } from '../observe/systemd.ts';
 import { type Assembly, type DaemonDependencies, type DaemonOptions, assemble } from './assemble.ts';
 import { loadMetrics, startEndpoints } from './endpoints.ts';
-import { createStopping } from './stopping.ts';
+import { createStopping, isMachineShuttingDown } from './stopping.ts';
 import { createStatusTeller } from './status-line.ts';
 import { phaseOf, statusOf, windowLeftMs } from './status.ts';
 import { NO_SYSTEMD_DRAIN, type SystemdDrain, createSystemdDrain, systemdManager } from './systemd-drain.ts';
@@ -97,7 +97,12 @@ async function live(
   const { dryRun, config } = options;
   const { clock, log } = dependencies;
   const over = new AbortController();
-  using stopping = createStopping(options, dependencies, parts, notifier);
+  const isShuttingDown = async () => mayMakeUnits(options.env) && (await isMachineShuttingDown(clock));
+  using stopping = createStopping(
+    { onShutdown: config.checkpoint?.onShutdown === true },
+    { clock, log, notifier, isShuttingDown },
+    parts,
+  );
   const onSignal = () => stopping.begin();
   log.info(dryRun ? 'evictd started as a dry run' : 'evictd started', {
     version: buildInfo().version,
