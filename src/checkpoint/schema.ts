@@ -86,7 +86,12 @@ export const ManifestHead = z.object({
     /** One per process: tells a late echo of our own write from another writer. */
     process: z.string().max(64),
   }),
-  totals: z.object({ files: Size, bytes: Size, bytesSent: Size }),
+  totals: z.object({
+    files: Size,
+    bytes: Size,
+    /** For people only: a wrong one must not make the checkpoint unusable. */
+    bytesSent: Size.catch(0),
+  }),
   /** Files that were being written to: whole, but each of a moment of its own. */
   filesChanging: Size,
   root: ManifestRoot.optional(),

@@ -39,7 +39,6 @@ export function createZstdStore(
   const compress = async (content: Uint8Array, memory?: SharedArrayBuffer): Promise<Uint8Array> => {
     const result = await reader.run({ kind: 'compress', content, memory });
     if (result.kind !== 'compressed') throw new AssertionFailed(`content was compressed to ${result.kind}`);
-    onSaved(content.length - result.content.length);
     return result.content;
   };
   return {
@@ -62,7 +61,9 @@ export function createZstdStore(
     async stageBlock(name, id, body, signal) {
       const isCommonSize = body.length > SPARE_BYTES_MIN && body.length <= BLOCK_BYTES_DEFAULT;
       const memory = isCommonSize ? (spare.pop() ?? new SharedArrayBuffer(SPARE_BYTES)) : undefined;
-      await store.stageBlock(name, maskId(id), await compress(body, memory), signal);
+      const frame = await compress(body, memory);
+      await store.stageBlock(name, maskId(id), frame, signal);
+      onSaved(body.length - frame.length);
       // Not that of a failed request, which may go on for a moment.
       if (memory !== undefined) spare.push(memory);
     },
@@ -74,7 +75,9 @@ export function createZstdStore(
       // Nothing can't be cut into frames.
       if (!name.startsWith(prefix) || body.length === 0) return store.put(name, body, write, signal);
       const frame = await compress(body);
-      return { ...(await store.put(name, frame, compressed(write), signal)), zstd: [frame.length] };
+      const written = await store.put(name, frame, compressed(write), signal);
+      onSaved(body.length - frame.length);
+      return { ...written, zstd: [frame.length] };
     },
   };
 }

@@ -7,9 +7,9 @@ import { expect, test } from 'vitest';
 import { parseManifest } from '../../src/checkpoint/manifest.ts';
 import type { BlobStore } from '../../src/checkpoint/store.ts';
 import { decompressFrame } from '../../src/checkpoint/zstd-frame.ts';
-import { committed, never, PLACE, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
+import { commitJob, committed, never, PLACE, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
 import { readTree, testFolder, writeTree } from '../support/file-tree.ts';
-import { countCalls, createMemoryService, type MemoryService } from '../support/memory-store.ts';
+import { countCalls, createMemoryService, storeError, type MemoryService } from '../support/memory-store.ts';
 
 const MIB = 1024 ** 2;
 const PREFIX = `${PLACE.prefix}/${PLACE.key}/${PLACE.set}/`;
@@ -58,6 +58,34 @@ test('files come back, and what is stored is a stream that other tools can read'
   // What can't be compressed costs a few bytes more, not a copy that is larger by much.
   expect((await storedFile(service, 'noise')).length).toBeLessThan(noise.length + 1000);
 });
+
+test.each(['put', 'stageBlock'] as const)(
+  'a %s that fails again and again costs no more than time: the checkpoint comes back',
+  async (operation) => {
+    await using from = await testFolder();
+    await using to = await testFolder();
+    await writeFile(`${from.path}/text`, lines(9 * MIB));
+    await writeFile(`${from.path}/small`, lines(100_000));
+    const service = createMemoryService();
+    let failures = 0;
+    const busy = service.connect({
+      before(call) {
+        if (call.operation === operation && call.name.includes('/files/') && ++failures <= 4)
+          throw storeError('throttled', 'busy');
+      },
+    });
+    const checkpointer = packing(busy, from.path);
+    let result = await commitJob(checkpointer);
+    for (let tries = 1; result.kind === 'failed' && tries < 10; tries++)
+      result = await commitJob(checkpointer);
+
+    expect(result).toMatchObject({ kind: 'committed' });
+    await restoreJob(service.connect(), to.path);
+    expect(await readTree(to.path)).toEqual(await readTree(from.path));
+    const { manifest } = await manifestOf(service, '00000001');
+    expect(manifest.totals.bytesSent).toBeGreaterThan(0);
+  },
+);
 
 test('only the changed block is sent, also by a process that knows nothing', async () => {
   await using from = await testFolder();
