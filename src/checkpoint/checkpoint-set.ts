@@ -71,14 +71,14 @@ export function createCheckpointSet(
     async commit(reason, signal) {
       const begun = await begin(reason !== 'notice', signal);
       const bytesBefore = bytesSentAtCommit;
-      const { committed, scan } = await makeCheckpoint(
+      const { committed, scan, isOneMoment } = await makeCheckpoint(
         begun,
         { ...options, reason, bytesBefore },
         note,
         signal,
       );
       bytesSentAtCommit = activity.bytesSent;
-      committedScan = reason === 'schedule' ? await scanDigest(scan, signal) : undefined;
+      committedScan = reason === 'schedule' && isOneMoment ? await scanDigest(scan, signal) : undefined;
       return committed;
     },
     async prepare(signal) {
@@ -113,12 +113,19 @@ interface Making {
   readonly bytesBefore: number;
 }
 
+interface Made {
+  readonly committed: Committed;
+  readonly scan: Scan;
+  /** Each file was committed as that scan saw it. */
+  readonly isOneMoment: boolean;
+}
+
 async function makeCheckpoint(
   work: SetWork,
   { key, set, writer, reason, bytesBefore }: Making,
   note: (error: EvictdError) => void,
   signal: AbortSignal,
-): Promise<{ committed: Committed; scan: Scan }> {
+): Promise<Made> {
   const { prefix, store, transfer, clock } = work.send;
   const context = () => ({ prefix, store, transfer, writer, id: nextCheckpointId(work.stored.parent) });
   const { scan, versions, changing } = await settle(work, context(), signal);
@@ -130,7 +137,7 @@ async function makeCheckpoint(
   const content = { ...head, filesChanging: changing.length, files: entries, ...foldersAndLinks(scan) };
   const id = await writeManifest(context, work.stored, content, signal);
   await keepOnly(work, entries);
-  return { committed: { id, ...totals }, scan };
+  return { committed: { id, ...totals }, scan, isOneMoment: changing.length === 0 };
 }
 
 /** The checkpoint is there, whatever the caller's signal says now. */

@@ -1,3 +1,5 @@
+import { appendFile } from 'node:fs/promises';
+
 import { expect, test } from 'vitest';
 
 import type { Clock } from '../../src/base/clock.ts';
@@ -7,6 +9,7 @@ import {
   committed,
   laterClock,
   never,
+  reader,
   restoreJob,
   testCheckpointer,
 } from '../support/checkpoints.ts';
@@ -174,6 +177,30 @@ test('a scheduled commit is left out when nothing has changed since the last one
   expect(store.calls.length).toBe(before);
   await changeFile(`${from.path}/d/b`, 'c');
   expect(await checkpointer.commitIfChanged('job', never())).toMatchObject({ id: '00000002', bytesSent: 1 });
+});
+
+test('a scheduled commit is never left out after one that a file kept changing under', async () => {
+  await using from = await testFolder();
+  await using to = await testFolder();
+  await writeTree(from.path, { log: { kind: 'file', content: '0' } });
+  const store = createMemoryService().connect();
+  let isWriting = true;
+  const checkpointer = testCheckpointer(store, from.path, {
+    reader: {
+      ...reader,
+      async run(job, signal) {
+        const result = await reader.run(job, signal);
+        if (isWriting && job.kind === 'file') await appendFile(`${from.path}/log`, '+');
+        return result;
+      },
+    },
+  });
+  expect(await checkpointer.commitIfChanged('job', never())).toMatchObject({ id: '00000001' });
+  isWriting = false;
+  await checkpointer.stageIdle('job', IDLE, never());
+  expect(await checkpointer.commitIfChanged('job', never())).toMatchObject({ id: '00000002' });
+  await restoreJob(store, to.path);
+  expect(await readTree(to.path)).toEqual(await readTree(from.path));
 });
 
 test('the pace holds over any span of time, but for one block', async () => {
