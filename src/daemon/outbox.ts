@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 
-import { boundedSignal } from '../base/abort.ts';
+import { abandonOn, boundedSignal } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, isErrno, messageOf } from '../base/errors.ts';
 import { replaceFile } from '../base/durable-file.ts';
@@ -46,6 +46,7 @@ const STALE_MS = 15 * 60_000;
 /** A TLS handshake would hold up the start of the hooks. */
 const HOOKS_FIRST_MS = 50;
 const STOP_MS = 2000;
+const KEEP_MS_MAX = 1000;
 
 /** `dir`: where it is kept; undefined keeps it in memory only. */
 export async function openOutbox(dir: string | undefined, dependencies: OutboxDependencies): Promise<Outbox> {
@@ -54,7 +55,7 @@ export async function openOutbox(dir: string | undefined, dependencies: OutboxDe
   const entries = new Map<string, Entry>();
   const underWay = new Set<Promise<void>>();
   const timers = new Map<Entry, Disposable>();
-  const keep = createKeeper(dir, () => [...entries.values()], dependencies.onNotKept);
+  const keep = createKeeper(dir, clock, () => [...entries.values()], dependencies.onNotKept);
 
   async function tell(receiver: string, teller: Teller, entry: Entry): Promise<void> {
     using bound = boundedSignal(clock, TELL_MS_MAX, stopping.signal);
@@ -91,7 +92,7 @@ export async function openOutbox(dir: string | undefined, dependencies: OutboxDe
     );
   }
 
-  for (const entry of await readEntries(dir)) {
+  for (const entry of await readEntries(dir, dependencies.onNotKept)) {
     entries.set(entry.news.id, entry);
     if (clock.wallMs() - entry.news.at < STALE_MS) beginSoon(entry);
   }
@@ -117,42 +118,46 @@ export async function openOutbox(dir: string | undefined, dependencies: OutboxDe
   };
 }
 
-/** Writes one after the other; a burst of changes is written once. */
+/** Writes one after the other; a burst of changes is written once. Never rejects, and a disk that hangs is not waited for. */
 function createKeeper(
   dir: string | undefined,
+  clock: Clock,
   entries: () => readonly Entry[],
   onNotKept: (error: unknown) => void,
 ): () => Promise<void> {
-  let writing: Promise<void> = Promise.resolve();
+  let last: Promise<void> = Promise.resolve();
   let waiting: Promise<void> | undefined;
   let fails = false;
-  return () => {
-    if (dir === undefined) return Promise.resolve();
-    waiting ??= writing.then(async () => {
-      waiting = undefined;
-      try {
-        writing = replaceFile(path.join(dir, FILE), [JSON.stringify({ version: 1, entries: entries() })]);
-        await writing;
-        fails = false;
-      } catch (error) {
-        writing = Promise.resolve();
-        if (!fails) onNotKept(error);
-        fails = true;
-      }
-    });
-    return waiting;
+  const write = async (file: string) => {
+    waiting = undefined;
+    await replaceFile(file, [JSON.stringify({ version: 1, entries: entries() })]);
+  };
+  return async () => {
+    if (dir === undefined) return;
+    last = waiting ??= last.catch(() => undefined).then(() => write(path.join(dir, FILE)));
+    using bound = boundedSignal(clock, KEEP_MS_MAX);
+    try {
+      await abandonOn(bound.signal, last);
+      fails = false;
+    } catch (error) {
+      if (!fails) onNotKept(error);
+      fails = true;
+    }
   };
 }
 
-/** An unreadable file is one that nothing is known from: what the journal still says is told again. */
-async function readEntries(dir: string | undefined): Promise<readonly Entry[]> {
+/** From an unreadable file nothing is known: what the journal still says is told again. */
+async function readEntries(
+  dir: string | undefined,
+  onUnreadable: (error: unknown) => void,
+): Promise<readonly Entry[]> {
   if (dir === undefined) return [];
   try {
     const found: unknown = JSON.parse(await readFile(path.join(dir, FILE), 'utf8'));
     return isOutbox(found) ? found.entries : [];
   } catch (error) {
-    if (isErrno(error, 'ENOENT') || error instanceof SyntaxError) return [];
-    throw error;
+    if (!isErrno(error, 'ENOENT')) onUnreadable(error);
+    return [];
   }
 }
 
