@@ -69,7 +69,9 @@ export function startBackground(
   const pause = (delayMs: number) => sleep(clock, delayMs, stopping.signal);
 
   async function stageAgainAndAgain(): Promise<void> {
-    await prepareAll(options.sets, dependencies.checkpointer, everySet, pause);
+    // Staging looks at all sets again and again anyway; one that can't be looked at must not keep the others from it.
+    const isOnce = options.staging !== undefined;
+    await prepareAll({ sets: options.sets, isOnce }, dependencies.checkpointer, everySet, pause);
     if (options.staging === undefined) return;
     const { intervalMs, idleMs, bytesPerSecond } = options.staging;
     const idle = { idleMs, pace: createPace({ bytesPerSecond }, { clock }) };
@@ -118,9 +120,9 @@ export function startBackground(
 /** Works on one set after the other, as long as no drain is under way; what goes wrong is kept as a problem. */
 type EverySet = (limitMs: number, work: (set: string, signal: AbortSignal) => Promise<void>) => Promise<void>;
 
-/** Until each set was prepared once. */
+/** Tries each set, and unless that `isOnce` again until each was prepared. */
 async function prepareAll(
-  sets: readonly string[],
+  { sets, isOnce }: { readonly sets: readonly string[]; readonly isOnce: boolean },
   checkpointer: BackgroundDependencies['checkpointer'],
   everySet: EverySet,
   pause: (delayMs: number) => Promise<void>,
@@ -132,7 +134,7 @@ async function prepareAll(
       await checkpointer.prepare(set, signal);
       open.delete(set);
     });
-    if (open.size === 0) return;
+    if (open.size === 0 || isOnce) return;
     await pause(delayMs);
   }
 }

@@ -14,7 +14,7 @@ const OPTIONS: BackgroundOptions = {
 /** Background work on an engine that only writes down what it is asked for, on a clock of the test's own. */
 function rig(
   options: Partial<BackgroundOptions>,
-  answer: { fails?: string | undefined; commit?: CommitResult } = {},
+  answer: { fails?: string | undefined; commit?: CommitResult; onlyFor?: string } = {},
 ) {
   const clock = manualClock();
   const calls: string[] = [];
@@ -22,7 +22,8 @@ function rig(
   const state = { isDraining: false, ...answer };
   const call = async (name: string) => {
     calls.push(name);
-    if (state.fails !== undefined) throw new EvictdError(state.fails, `it is ${state.fails}`);
+    if (state.fails !== undefined && name.endsWith(state.onlyFor ?? ''))
+      throw new EvictdError(state.fails, `it is ${state.fails}`);
   };
   const background = startBackground(
     { ...OPTIONS, ...options },
@@ -90,6 +91,14 @@ test('what fails is tried again, told once, seen in the status, and told when it
   await clock.advance(60_000);
   expect(told).toEqual(['a: it is forbidden', 'a works']);
   expect(background.problem()).toBeUndefined();
+  await background.stop();
+});
+
+test('a set that can not be looked at keeps no other from being staged', async () => {
+  const { background, clock, calls } = rig({}, { fails: 'set-path-missing', onlyFor: ' a' });
+  await clock.advance(0);
+  await clock.advance(60_000);
+  expect(calls).toContain('stage b');
   await background.stop();
 });
 
