@@ -56,6 +56,8 @@ export interface FileIndex {
  * Source: Linux Documentation/admin-guide/sysctl/vm.rst.
  */
 export const DOUBTFUL_MS = 60_000;
+/** Read before any file was written. */
+const NEVER_MS: WallMs = 0;
 const LINE_CHARACTERS_MAX = 4 * 1024 ** 2;
 
 export interface IndexFile {
@@ -63,6 +65,11 @@ export interface IndexFile {
   readonly file: string | undefined;
   /** The set's folder: an index of another folder is not used. */
   readonly root: string;
+  /**
+   * A machine that lost its power keeps times of writes whose content never reached the disk. So what was read in
+   * another boot counts only once the file was compared. Undefined: nothing read by another process counts before that.
+   */
+  readonly bootId: string | undefined;
 }
 
 /**
@@ -76,7 +83,7 @@ export async function openFileIndex(
   let found: Found = { entries: new Map(), fingerprintKey: newFingerprintKey() };
   if (place.file !== undefined) {
     try {
-      found = await readEntries(place.file, place.root);
+      found = await readEntries(place.file, place);
     } catch (error) {
       if (!isErrno(error, 'ENOENT')) {
         onUnusable(
@@ -138,7 +145,7 @@ function createIndex({ entries, fingerprintKey }: Found, place: IndexFile): File
         // A copy: files go on being read while it is written.
         const copy: [string, IndexEntry][] = [];
         await forEachInSlices(entries, (entry) => void copy.push(entry));
-        await writeEntries(place.file, place.root, { entries: copy, fingerprintKey });
+        await writeEntries(place.file, place, { entries: copy, fingerprintKey });
       } catch (error) {
         changed = true;
         throw error;
@@ -157,7 +164,7 @@ export function newestMsOf({ mtimeNs, ctimeNs }: FileStat): WallMs {
 }
 
 /** One JSON line per file, so that neither side holds the whole text. */
-async function readEntries(file: string, root: string): Promise<Found> {
+async function readEntries(file: string, { root, bootId }: IndexFile): Promise<Found> {
   const entries = new Map<string, IndexEntry>();
   let header: IndexHeader | undefined;
   await using handle = await open(file, 'r');
@@ -177,7 +184,8 @@ async function readEntries(file: string, root: string): Promise<Found> {
       ino: BigInt(ino),
       dev: BigInt(dev),
     };
-    entries.set(path, { stat, ...rest });
+    const isOfThisBoot = bootId !== undefined && header.bootId === bootId;
+    entries.set(path, { stat, ...rest, ...(isOfThisBoot ? {} : { readAtMs: NEVER_MS }) });
   }
   if (header !== undefined && header.root !== root) return { entries, fingerprintKey: newFingerprintKey() };
   if (header?.entries !== entries.size) throw new EvictdError('index-unusable', 'it is not complete');
@@ -195,13 +203,13 @@ interface Kept {
   readonly fingerprintKey: string;
 }
 
-async function writeEntries(file: string, root: string, found: Kept): Promise<void> {
+async function writeEntries(file: string, place: IndexFile, found: Kept): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  await replaceFile(file, linesOf(root, found));
+  await replaceFile(file, linesOf(place, found));
 }
 
-function* linesOf(root: string, { entries, fingerprintKey }: Kept): Iterable<string> {
-  const header: IndexHeader = { version: 1, root, entries: entries.length, fingerprintKey };
+function* linesOf({ root, bootId }: IndexFile, { entries, fingerprintKey }: Kept): Iterable<string> {
+  const header: IndexHeader = { version: 1, root, bootId, entries: entries.length, fingerprintKey };
   let text = `${JSON.stringify(header)}\n`;
   for (const [path, { stat, ...rest }] of entries) {
     text += `${JSON.stringify({ path, ...lineStat(stat), ...rest })}\n`;

@@ -163,7 +163,9 @@ async function openIndex(
   { indexFile, target }: RestoreOptions,
   { onNote = () => undefined }: RestoreDependencies,
 ): Promise<FileIndex | undefined> {
-  return indexFile === undefined ? undefined : openFileIndex({ file: indexFile, root: target }, onNote);
+  return indexFile === undefined
+    ? undefined
+    : openFileIndex({ file: indexFile, root: target, bootId: undefined }, onNote);
 }
 
 /** A folder comes after the one that holds it, which is shorter. */

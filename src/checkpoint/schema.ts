@@ -126,6 +126,8 @@ const Fingerprint = z.string().regex(/^[A-Za-z0-9+/]{22}==$/);
 export const IndexHeader = z.object({
   version: z.literal(1),
   root: z.string(),
+  /** In which it was written. */
+  bootId: z.string().max(256).optional(),
   entries: z.int().min(0).max(ENTRIES_MAX),
   /** Under which all fingerprints were made. */
   fingerprintKey: Fingerprint.optional(),

@@ -90,7 +90,7 @@ export function createWorkplace(
     staged,
     async begin(thorough, signal) {
       const file = indexDirectory === undefined ? undefined : indexFileName(indexDirectory, set.name);
-      const known = (index ??= await openFileIndex({ file, root: set.path }, note));
+      const known = (index ??= await openFileIndex({ file, root: set.path, bootId: writer.bootId }, note));
       const stored = await base.load(thorough, signal);
       const isOutgrown = byPath.blobs.size > 2 * tracker.files + 1000;
       if (byPath.stored !== stored || isOutgrown) byPath = { stored, blobs: new Map() };

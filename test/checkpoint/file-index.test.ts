@@ -20,9 +20,9 @@ function entry(changes: Partial<IndexEntry['stat']> = {}, readAtMs = 2_000_000):
   return { stat, readAtMs, blockSize: 4096, blocks: [BLOCK] };
 }
 
-async function open(file: string, root = '/set') {
+async function open(file: string, root = '/set', bootId = 'boot') {
   const problems: string[] = [];
-  const index = await openFileIndex({ file, root }, (error) => problems.push(error.code));
+  const index = await openFileIndex({ file, root, bootId }, (error) => problems.push(error.code));
   return { index, problems };
 }
 
@@ -60,6 +60,25 @@ test('a file on a device that does not stamp all writes is not trusted, however 
   expect(index.unchanged('a', one.stat)).toBeUndefined();
   index.distrust(new Set([2n]));
   expect(index.unchanged('a', one.stat)).toEqual(one);
+});
+
+test('what another boot has read is good for comparing, and for nothing more', async () => {
+  await using folder = await testFolder();
+  const file = `${folder.path}/index`;
+  const { index } = await open(file);
+  const one = { ...entry(), fingerprints: [`${'A'.repeat(22)}==`] };
+  index.set('a', one);
+  await index.save();
+  const later = await open(file, '/set', 'later boot');
+  const { blocks, fingerprints } = one;
+  for (const { index: found } of [later, await open(file, '/set', 'later boot')]) {
+    expect(found.unchanged('a', one.stat)).toBeUndefined();
+    expect(found.likely('a', one.stat)).toBeDefined();
+    expect(found.prints('a', 4096)).toEqual({ blocks, fingerprints });
+    // Kept as it is, it says no more the next time.
+    later.index.set('b', entry());
+    await later.index.save();
+  }
 });
 
 test('it comes back from its file as it was, odd names included', async () => {
