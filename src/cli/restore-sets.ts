@@ -65,7 +65,8 @@ export async function restoreSets(
     }
   }
   if (left.length === 0) return outcomes;
-  using place = await openStoredPlace(invocation, clock);
+  const open = () => openStoredPlace(invocation, clock);
+  using place = await patiently(open, wanted.waitMs, invocation, clock);
   for (const one of left) {
     const { set, target } = one;
     try {

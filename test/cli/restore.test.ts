@@ -159,6 +159,18 @@ describe('--wait', () => {
     expect(waited.stderr).toContain('trying again');
     expect((await treeOf(job)).tree).toEqual(trees.job);
   });
+
+  test('also while the container of an emulator can not be made', async () => {
+    const trees = await saved({ a: { kind: 'file', content: 'a' } });
+    await rm(job, { recursive: true });
+    const isMaking = ({ method, query }: ProxiedRequest) =>
+      method === 'PUT' && query.get('restype') === 'container';
+    proxy.fail({ fault: { kind: 'status', status: 403 }, match: isMaking });
+    const { code, stderr } = await evictd('restore', '--set', 'job', '--wait', '20s');
+    expect(code).toBe(0);
+    expect(stderr).toContain('trying again');
+    expect((await treeOf(job)).tree).toEqual(trees.job);
+  });
 });
 
 /** What a restore into `job` may come upon: older versions of files, one that is right, and none. */
