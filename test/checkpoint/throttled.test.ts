@@ -12,9 +12,9 @@ const MIB = 1024 ** 2;
 test('a store that refuses half of all requests gets everything, each block and file once', async () => {
   await using from = await testFolder();
   await using to = await testFolder();
-  const small = Array.from({ length: 30 }, (_, number) => `small-${number}`);
+  const small = Array.from({ length: 12 }, (_, number) => `small-${number}`);
   for (const name of small) await writeTree(from.path, { [name]: { kind: 'file', content: name } });
-  await writeTree(from.path, { large: { kind: 'file', content: pattern(20 * MIB) } });
+  await writeTree(from.path, { large: { kind: 'file', content: pattern(12 * MIB) } });
   const azurite = await startAzurite();
   await using proxy = await createBlobProxy(azurite.containerUrl());
   const store = await createAzureBlobStore({
@@ -37,7 +37,7 @@ test('a store that refuses half of all requests gets everything, each block and 
   });
   await committed(testCheckpointer(store, from.path));
   const served = proxy.requests.filter(({ status }) => status !== 503);
-  expect(served.filter(operations.stageBlock)).toHaveLength(5);
+  expect(served.filter(operations.stageBlock)).toHaveLength(3);
   expect(served.filter(({ path, method }) => method === 'PUT' && path.includes('small-'))).toHaveLength(
     2 * small.length,
   );
@@ -46,7 +46,8 @@ test('a store that refuses half of all requests gets everything, each block and 
   expect(await readTree(to.path)).toEqual(await readTree(from.path));
   store.stop();
   await azurite.stop();
-});
+  // Each refusal costs a wait, and Azurite needs most of a small machine.
+}, 60_000);
 
 test.for([undefined, 1])(
   'a fleet that is evicted at once shares what the account can do (Retry-After: %s)',
