@@ -7,7 +7,15 @@ import { azureCodeOf } from './azure-errors.ts';
 import { REQUEST_ID } from './azure-get.ts';
 import { headerOf } from './azure-request.ts';
 import type { BlobRequest } from './azure-request.ts';
-import type { BlobHead, BlobItem, BlobStore, BlockList, ReadOptions, StoredBlock } from './store.ts';
+import type {
+  BlobHead,
+  BlobItem,
+  BlobStore,
+  BlockList,
+  ListOptions,
+  ReadOptions,
+  StoredBlock,
+} from './store.ts';
 
 /** Metadata that names the call which wrote the blob; set and looked at by the store only. */
 export const WRITE_ID = 'evictd_write';
@@ -19,7 +27,7 @@ const MS_PER_BYTE = 1000 / 1024 ** 2;
 /** The reading half of the store. */
 export function createReader(client: AzureClient): Pick<BlobStore, 'list' | 'read' | 'blocks' | 'head'> {
   return {
-    list: (prefix, signal, options) => list(client, prefix, options?.snapshots ?? false, signal),
+    list: (prefix, signal, options) => list(client, prefix, options, signal),
     read: (name, options, signal) =>
       client.call(
         {
@@ -73,20 +81,24 @@ export function required<T>(value: T | undefined, what: string): T {
 async function* list(
   client: AzureClient,
   prefix: string,
-  includeSnapshots: boolean,
+  { snapshots = false, uncommitted = false }: Partial<ListOptions> = {},
   signal: AbortSignal,
 ): AsyncGenerator<BlobItem> {
+  const include = { includeSnapshots: snapshots, includeUncommitedBlobs: uncommitted };
   const open = (abortSignal: AbortSignal) =>
-    client.container.listBlobsFlat({ prefix, includeSnapshots, abortSignal });
+    client.container.listBlobsFlat({ prefix, ...include, abortSignal });
   for await (const page of pages(client, `list blobs below ${prefix}`, open, signal)) {
     for (const item of page.segment.blobItems ?? []) {
+      // What isn't committed has neither ETag nor date.
+      const properties: Partial<typeof item.properties> = item.properties;
+      const { etag = '', lastModified = 0, contentLength = 0 } = properties;
       yield {
         name: item.name,
         ...(item.snapshot !== undefined && item.snapshot !== '' && { snapshot: item.snapshot }),
         // Without quotes in listings, with them everywhere else.
-        etag: item.properties.etag.startsWith('"') ? item.properties.etag : `"${item.properties.etag}"`,
-        bytes: item.properties.contentLength ?? 0,
-        modifiedAt: item.properties.lastModified.getTime(),
+        etag: etag.startsWith('"') ? etag : `"${etag}"`,
+        bytes: contentLength,
+        modifiedAt: new Date(lastModified).getTime(),
       };
     }
   }

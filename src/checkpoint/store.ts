@@ -10,12 +10,11 @@ export interface BlobStore {
   readonly describe: string;
   /** The content of files is stored compressed, though it goes in as it is; see zstd-store.ts. */
   readonly zstd?: boolean;
-  /** Blobs below `prefix` in name order; committed ones only. With `snapshots`, these as well. */
-  list(
-    prefix: string,
-    signal: AbortSignal,
-    options?: { readonly snapshots: boolean },
-  ): AsyncIterable<BlobItem>;
+  /**
+   * Blobs below `prefix` in name order; committed ones only. With `snapshots`, these as well; with `uncommitted`, also
+   * names that have staged blocks and nothing else.
+   */
+  list(prefix: string, signal: AbortSignal, options?: ListOptions): AsyncIterable<BlobItem>;
   /** The whole blob or snapshot, or `range` of it, at most `bytesMax` bytes. Rejects `not-found`. */
   read(name: string, options: ReadOptions, signal: AbortSignal): Promise<Uint8Array>;
   /**
@@ -43,6 +42,11 @@ export interface BlobStore {
   head(name: string, signal: AbortSignal): Promise<BlobHead | undefined>;
   /** Deletes a snapshot, or the blob with all its snapshots; a missing one is no error. */
   remove(name: string, options: { snapshot?: string; ifEtag?: string }, signal: AbortSignal): Promise<void>;
+}
+
+export interface ListOptions {
+  readonly snapshots: boolean;
+  readonly uncommitted?: boolean;
 }
 
 export interface BlobItem {

@@ -60,6 +60,8 @@ export const EXIT = {
   usage: 2,
   /** Nothing to do or nothing found. */
   nothing: 3,
+  /** A drill that doesn't fit the window. */
+  tooSlow: 4,
   notRunning: 69,
   bug: 70,
 } as const;
@@ -71,6 +73,7 @@ export const EXIT_MEANINGS: Readonly<Record<ExitCode, string>> = {
   [EXIT.failed]: 'it failed',
   [EXIT.usage]: 'usage or config error',
   [EXIT.nothing]: 'nothing to do, or nothing found',
+  [EXIT.tooSlow]: 'the drill does not fit the window',
   [EXIT.notRunning]: 'the daemon is not running',
   [EXIT.bug]: 'a bug in evictd',
 };

@@ -64,7 +64,7 @@ export const hookCommand: Command = {
 
 async function takePart(invocation: Invocation, hook: ClientHook): Promise<never> {
   const { options, env, err, signal } = invocation;
-  const { followEvents } = await import('./follow.ts');
+  const { followEvents } = await import('../control/follow-events.ts');
   const { Cancel, Registered, Run: RunData } = await import('../control/protocol.ts');
   const { config } = await loadConfigFor({ options, env });
   const { socket } = config.control;

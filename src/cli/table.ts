@@ -7,6 +7,7 @@ import { configCheckCommand } from './config-check.ts';
 import { configReferenceCommand } from './config-reference.ts';
 import { configSchemaCommand } from './config-schema.ts';
 import { configShowCommand } from './config-show.ts';
+import { drillCommand } from './drill.ts';
 import { hookCommand } from './hook.ts';
 import { mockImdsCommand } from './mock-imds.ts';
 import { reportsCommand } from './reports.ts';
@@ -29,6 +30,7 @@ export const COMMANDS: readonly Command[] = [
   restoreCommand,
   reportsCommand,
   reportsShowCommand,
+  drillCommand,
   mockImdsCommand,
   configCheckCommand,
   configShowCommand,

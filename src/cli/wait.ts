@@ -43,7 +43,7 @@ export const waitCommand: Command = {
 };
 
 async function nextNotice({ options, env, err }: Invocation, signal: AbortSignal): Promise<Notice> {
-  const { followEvents } = await import('./follow.ts');
+  const { followEvents } = await import('../control/follow-events.ts');
   const { Hello, Notice: NoticeData } = await import('../control/protocol.ts');
   const { config } = await loadConfigFor({ options, env });
   const onLost = ({ message }: EvictdError) => err.write(`evictd: ${message}; waiting for it to come back\n`);

@@ -22,14 +22,31 @@ export async function checkpointWithoutDaemon(
   const { checkpoint } = config;
   if (checkpoint === undefined) return checkpointNow(config, undefined, set, signal);
   const bootId = await readBootId();
+  using identity = instanceWithoutDaemon(config, bootId);
+  const opened = await openCheckpoints(
+    { config, checkpoint, bootId, instance: identity.instance },
+    { clock: systemClock, onNote: () => undefined },
+    signal,
+  );
+  try {
+    const answer = await checkpointNow(config, opened.port, set, signal);
+    for (const result of answer.sets) {
+      if (result.kind === 'committed') await prune(opened, result.set, checkpoint.keep, signal);
+    }
+    return answer;
+  } finally {
+    await opened.close();
+  }
+}
+
+/** Who this VM is, for somebody at a terminal, who doesn't wait for ever. Dispose it to end the asking. */
+export function instanceWithoutDaemon(
+  config: Config,
+  bootId: string,
+): Disposable & { readonly instance: (signal: AbortSignal) => Promise<Instance> } {
+  const { endpoint, requestTimeout: requestTimeoutMs } = config.imds;
   const identity = startIdentity(
-    {
-      endpoint: config.imds.endpoint,
-      requestTimeoutMs: config.imds.requestTimeout,
-      vmName: configuredVmName(config),
-      stateDir: config.state.dir,
-      bootId,
-    },
+    { endpoint, requestTimeoutMs, vmName: configuredVmName(config), stateDir: config.state.dir, bootId },
     {
       clock: systemClock,
       onName: () => undefined,
@@ -37,26 +54,12 @@ export async function checkpointWithoutDaemon(
       onCacheFailed: () => undefined,
     },
   );
-  try {
-    const instance = (bound: AbortSignal) =>
-      knownWithin(identity, needsInstance(checkpoint.key, undefined), bound);
-    const opened = await openCheckpoints(
-      { config, checkpoint, bootId, instance },
-      { clock: systemClock, onNote: () => undefined },
-      signal,
-    );
-    try {
-      const answer = await checkpointNow(config, opened.port, set, signal);
-      for (const result of answer.sets) {
-        if (result.kind === 'committed') await prune(opened, result.set, checkpoint.keep, signal);
-      }
-      return answer;
-    } finally {
-      await opened.close();
-    }
-  } finally {
-    identity.stop();
-  }
+  const { checkpoint } = config;
+  const isNeeded = checkpoint !== undefined && needsInstance(checkpoint.key, undefined);
+  return {
+    instance: (signal) => knownWithin(identity, isNeeded, signal),
+    [Symbol.dispose]: () => identity.stop(),
+  };
 }
 
 /** The checkpoint is there, and that is the answer: what goes wrong here, `evictd checkpoints prune` tells. */

@@ -33,6 +33,8 @@ export interface PerformDependencies {
   readonly reportContext: () => ReportContext;
   readonly onNote: (effect: Extract<Effect, { kind: 'note' }>) => void;
   readonly onExit: () => void;
+  /** Hooks are told that it is only a rehearsal. */
+  readonly drill?: boolean;
 }
 
 export function perform(executors: Executors, effect: Effect): void {
@@ -113,7 +115,7 @@ function takeCheckpoint(
 const CHECKPOINT_MS = 30 * 60_000;
 
 function runHook(dependencies: PerformDependencies, effect: Extract<Effect, { kind: 'run-hook' }>): void {
-  const { clock, operations } = dependencies;
+  const { clock, operations, drill = false } = dependencies;
   const { drainId, name, stage, attempt, timeoutMs, deadlineAt, checkpoint } = effect;
   const { drain, watched } = dependencies.loop().state();
   if (drain?.id !== drainId) return;
@@ -122,7 +124,7 @@ function runHook(dependencies: PerformDependencies, effect: Extract<Effect, { ki
   // The runner ends the hook at its timeout; the signal is only for what comes earlier.
   operations.run(drainId, 'hook', timeoutMs * 2, async (signal) => {
     const result = await dependencies.hooks.run(
-      { name, drainId, event, stage, attempt, timeoutMs, windowLeftMs, checkpoint, drill: false },
+      { name, drainId, event, stage, attempt, timeoutMs, windowLeftMs, checkpoint, drill },
       signal,
     );
     dependencies.loop().send({ kind: 'hook-ended', drainId, name, attempt, result });

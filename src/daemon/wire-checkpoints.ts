@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { EvictdError } from '../base/errors.ts';
 import { type Checkpointer, createCheckpointer } from '../checkpoint/checkpointer.ts';
 import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
+import type { BlobStore } from '../checkpoint/store.ts';
 import { pruneSet } from '../checkpoint/prune.ts';
 import { writeReport } from '../checkpoint/reports.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
@@ -37,6 +38,10 @@ export interface CheckpointSources {
   readonly bootId: string;
   /** Waits for the instance document where the key or the manifest needs it. */
   readonly instance: (signal: AbortSignal) => Promise<Instance>;
+  /** Where the file indexes are, when not in `state.dir`. */
+  readonly indexDirectory?: string;
+  /** What the engine has in place of the store. */
+  readonly over?: (store: BlobStore, place: Place) => BlobStore;
 }
 
 export interface CheckpointDependencies {
@@ -166,21 +171,20 @@ export async function openCheckpoints(
     const instance = await sources.instance(signal);
     const key = expandKey(checkpoint.key, instance);
     await store.ensureContainer(signal);
-    const { prefix } = store.target;
+    const place = { prefix: store.target.prefix, key };
     const port = createCheckpointer(
       {
-        prefix,
-        key,
+        ...place,
         sets: checkpoint.sets,
         writer: { vmName: instance.name, vmId: instance.vmId, bootId },
-        indexDirectory: config.state.dir,
+        indexDirectory: sources.indexDirectory ?? config.state.dir,
       },
-      { store, clock, onNote },
+      { store: sources.over?.(store, place) ?? store, clock, onNote },
     );
     return {
       port,
       store,
-      place: { prefix, key },
+      place,
       async close() {
         await port.close();
         store.stop();

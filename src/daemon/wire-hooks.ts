@@ -28,6 +28,8 @@ interface HookDependencies {
   readonly log: Log;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly vmName: () => string | undefined;
+  /** Programs as units of systemd; by default where this process is a service that may make them. */
+  readonly asUnits?: boolean;
 }
 
 /** Reads hooksDir; a folder that can't be used is reported and taken as empty, since the config's hooks still work. */
@@ -92,11 +94,10 @@ type HookKind = 'run' | 'systemd' | 'http';
 function runnerByKind(
   config: Config,
   commands: () => readonly CommandHook[],
-  { clock, log, env, vmName }: HookDependencies,
+  { clock, log, env, vmName, asUnits = mayMakeUnits(env) }: HookDependencies,
 ): HookRunner {
   const onOutput = ({ hook, stream, text }: HookOutputLine) =>
     log.info('hook output', { hook, stream, text });
-  const asUnits = mayMakeUnits(env);
   const runners: Readonly<Record<HookKind, HookRunner>> = {
     // The hooks are asked for at each start, since those of hooksDir come and go.
     run: {

@@ -65,5 +65,10 @@ export function complaintOf({ code, stderr }: ManagerAnswer): string {
  * what is tried out there should be seen and end there.
  */
 export function mayMakeUnits(env: Readonly<Record<string, string | undefined>>): boolean {
-  return env['NOTIFY_SOCKET'] !== undefined && process.geteuid?.() === 0 && existsSync('/run/systemd/system');
+  return env['NOTIFY_SOCKET'] !== undefined && canMakeUnits();
+}
+
+/** Could a service here make units? */
+export function canMakeUnits(): boolean {
+  return process.geteuid?.() === 0 && existsSync('/run/systemd/system');
 }

@@ -61,11 +61,11 @@ export function isOver({ active }: UnitState): boolean {
 }
 
 /**
- * Removes the units of hooks, and ends what may still run of them: for when no drain needs their results any more.
- * Rejects with `systemd-failed`.
+ * Removes the units of hooks (or just those of `names`), and ends what may still run of them: for when no drain needs
+ * their results any more. Rejects with `systemd-failed`.
  */
-export async function forgetUnits(clock: Clock): Promise<void> {
-  const units = await transientUnits();
+export async function forgetUnits(clock: Clock, names?: readonly string[]): Promise<void> {
+  const units = (await transientUnits()).filter((unit) => names?.includes(unit) !== false);
   if (units.length === 0) return;
   // A unit that failed is forgotten by the second, one that succeeded by the first; the other then finds nothing.
   for (const verb of ['stop', 'reset-failed']) {

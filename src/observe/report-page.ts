@@ -14,21 +14,30 @@ pre { font: 12px/1.4 ui-monospace, monospace; background: #f6f6f8; padding: .8re
 svg { width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: #1c2024 }
 `;
 
+/** What is said of a drain that was none, in place of its outcome and of what was lost. */
+export interface Rehearsed {
+  readonly title: string;
+  readonly verdict: string;
+  readonly lines: readonly string[];
+}
+
 /**
  * The report of a drain as one page that needs nothing else: no script, no font, no picture from elsewhere.
  * Everything in it is text, whatever it looks like.
  */
-export function reportPage(report: DrainReport): string {
+export function reportPage(report: DrainReport, rehearsed?: Rehearsed): string {
   const { eventType, eventId, vmName, noticedAt, outcome, windowMs, writtenMs, log } = report;
-  const title = `${eventType} of ${vmName ?? 'an unknown VM'}: ${outcome}`;
+  const what = `${rehearsed === undefined ? '' : `${rehearsed.title}: `}${eventType} of ${vmName ?? 'an unknown VM'}`;
+  const verdict = rehearsed?.verdict ?? outcome;
+  const title = `${what}: ${verdict}`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <meta name="viewport" content="width=device-width">
 <title>${escapeHtml(title)}</title><style>${STYLE}</style></head><body>
-<h1>${escapeHtml(`${eventType} of ${vmName ?? 'an unknown VM'}`)}: <span class="${tone(outcome === 'success')}">${escapeHtml(outcome)}</span></h1>
+<h1>${escapeHtml(what)}: <span class="${tone(outcome === 'success')}">${escapeHtml(verdict)}</span></h1>
 <p class="dim">Event ${escapeHtml(eventId)}, noticed ${escapeHtml(noticedAt)}; ${escapeHtml(formatDuration(writtenMs))} of ${escapeHtml(formatDuration(windowMs))} used when this was written, before the acknowledgement; evictd ${escapeHtml(report.evictdVersion)}</p>
-<p>${escapeHtml(lossOf(report))}</p>
+${(rehearsed?.lines ?? [lossOf(report)]).map((line) => `<p>${escapeHtml(line)}</p>`).join('')}
 ${timelinePicture(report)}
 <h2>Hooks</h2>${table(
     ['Hook', 'Stage', 'Result', 'Time', 'Why'],

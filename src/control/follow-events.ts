@@ -1,7 +1,7 @@
 import { sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
-import { type StreamEvent, readEvents } from '../control/event-stream.ts';
+import { type StreamEvent, readEvents } from './event-stream.ts';
 
 const AGAIN_MS = 500;
 /** The daemon isn't there (now), or isn't ready yet. */
