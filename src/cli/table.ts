@@ -7,6 +7,7 @@ import { configCheckCommand } from './config-check.ts';
 import { configReferenceCommand } from './config-reference.ts';
 import { configSchemaCommand } from './config-schema.ts';
 import { configShowCommand } from './config-show.ts';
+import { doctorCommand } from './doctor.ts';
 import { drillCommand } from './drill.ts';
 import { hookCommand } from './hook.ts';
 import { mockImdsCommand } from './mock-imds.ts';
@@ -31,6 +32,7 @@ export const COMMANDS: readonly Command[] = [
   reportsCommand,
   reportsShowCommand,
   drillCommand,
+  doctorCommand,
   mockImdsCommand,
   configCheckCommand,
   configShowCommand,

@@ -65,7 +65,8 @@ export async function openDrillEngine(
   }
 }
 
-async function copyIndexes(stateDir: string, folder: string): Promise<void> {
+/** A copy of what the daemon remembers of the files, so that its own stays as it is. */
+export async function copyIndexes(stateDir: string, folder: string): Promise<void> {
   const names = await readdir(stateDir).catch((error: unknown) => {
     if (isErrno(error, 'ENOENT')) return [];
     throw error;

@@ -76,7 +76,7 @@ export function drillResult({ rehearsal, store, ...facts }: DrillFacts): DrillRe
     verdict,
     windowMs: report.windowMs,
     usedMs,
-    neededMs: isDone ? usedMs : neededMs(report, usedMs, upload, isBroken),
+    neededMs: isDone ? usedMs : neededMs(rehearsal, isBroken),
     committedMs: sets.length === 0 || committed.length < sets.length ? undefined : Math.max(...committed),
     upload,
     reasons: troubles.map(({ text }) => text),
@@ -136,16 +136,15 @@ function setTroubles({ sets }: DrainReport): Trouble[] {
     });
 }
 
-/** The window it would have taken, if all that is missing is time for bytes of which one knows how fast they go. */
-function neededMs(
-  report: DrainReport,
-  usedMs: number,
-  { bytesLeft, bytesPerSecond }: Pick<DrillResult['upload'], 'bytesLeft' | 'bytesPerSecond'>,
-  isBroken: boolean,
-): number | undefined {
-  const isCut = report.hooks.some(({ reason }) => reason === 'timeout' || reason === 'no-time');
-  if (isBroken || isCut || bytesPerSecond === undefined || bytesPerSecond === 0) return undefined;
-  return Math.round(usedMs + (bytesLeft / bytesPerSecond) * 1000);
+/** The window it would have taken, as far as the bytes go; hooks that were cut short leave that open. */
+function neededMs({ late, bytesPerSecond = 0 }: Rehearsal, isBroken: boolean): number | undefined {
+  const isCut = late.hooks.some(({ reason }) => reason === 'timeout' || reason === 'no-time');
+  if (isBroken || isCut) return undefined;
+  const committed = late.sets.map(({ committedMs }) => committedMs ?? late.writtenMs);
+  const bytesLeft = sum(late.sets.map(({ bytesNotStored = 0 }) => bytesNotStored));
+  if (bytesLeft > 0 && bytesPerSecond === 0) return undefined;
+  const restMs = bytesLeft === 0 ? 0 : (bytesLeft / bytesPerSecond) * 1000;
+  return Math.round(Math.max(...committed, 0) + restMs);
 }
 
 /** A hook that takes more than this share of the window is worth a look even when all fits. */

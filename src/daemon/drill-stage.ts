@@ -45,6 +45,10 @@ export interface Stage extends AsyncDisposable {
   readonly ask: (signal: AbortSignal) => Promise<EventDocument>;
   /** How it stood once there was nothing left to do but wait for the end. */
   readonly drained: Promise<DrainReport>;
+  /** The same once no set is tried any more: those that the window was too short for are committed late. */
+  readonly settled: Promise<DrainReport>;
+  /** Undefined while nothing drains. */
+  readonly reportNow: () => DrainReport | undefined;
   /** The `on-resume` hooks, once the VM is watched again. */
   readonly undone: Promise<readonly Resumed[]>;
 }
@@ -90,6 +94,11 @@ export async function openStage(
     poller,
     ask: async (signal) => (await client.get(config.imds.requestTimeout, signal)).document,
     drained: course.drained,
+    settled: course.settled,
+    reportNow() {
+      const state = loop.state();
+      return state.drain === undefined ? undefined : reportOf(state.drain, context(state));
+    },
     undone: course.undone,
     async [Symbol.asyncDispose]() {
       const { drain } = loop.state();
@@ -153,13 +162,15 @@ function runLoop(
 /** What is to be known of the drain, as it goes on. */
 function followCourse(operations: Operations, context: (state: State) => ReportContext) {
   const drained = Promise.withResolvers<DrainReport>();
+  const settled = Promise.withResolvers<DrainReport>();
   const undone = Promise.withResolvers<readonly Resumed[]>();
   const resumed: Resumed[] = [];
   // An interruption leaves them unawaited.
-  for (const { promise } of [drained, undone]) promise.catch(() => undefined);
+  for (const { promise } of [drained, settled, undone]) promise.catch(() => undefined);
   let units: readonly string[] = [];
   return {
     drained: drained.promise,
+    settled: settled.promise,
     undone: undone.promise,
     /** Of its hooks, where they are units. */
     units: () => units,
@@ -173,6 +184,7 @@ function followCourse(operations: Operations, context: (state: State) => ReportC
     }),
     crash(this: void, error: unknown) {
       drained.reject(error);
+      settled.reject(error);
       undone.reject(error);
     },
     onDecided(this: void, before: State, { drain, ...after }: State) {
@@ -181,7 +193,15 @@ function followCourse(operations: Operations, context: (state: State) => ReportC
         return;
       }
       units = drain.hooks.map(({ name }) => hookUnit(name, drain.id));
-      if (drain.phase === 'waiting') drained.resolve(reportOf(drain, context({ ...after, drain })));
+      if (drain.phase === 'waiting') {
+        const report = reportOf(drain, context({ ...after, drain }));
+        drained.resolve(report);
+        if (
+          drain.sets.every(({ run }) => run.kind === 'committed' || (run.kind === 'failed' && !run.retryable))
+        ) {
+          settled.resolve(report);
+        }
+      }
       // What the window was too short for, or the user's patience, is of no use any more.
       if (drain.phase === 'withdrawn') cancelAll(operations, drain.id);
     },

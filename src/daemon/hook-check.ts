@@ -5,35 +5,51 @@ import { commandHooks, readHooksDirectory, systemdHooks } from './wire-hooks.ts'
 
 /** What the daemon would say of its hooks at the start, one sentence each. Starts none of them, never rejects. */
 export async function hookWarnings(
-  { config, origins }: Pick<LoadedConfig, 'config' | 'origins'>,
-  dependencies: {
-    readonly clock: Clock;
-    readonly environment: Readonly<Record<string, string | undefined>>;
-  },
+  loaded: Pick<LoadedConfig, 'config' | 'origins'>,
+  dependencies: HookCheckDependencies,
 ): Promise<readonly string[]> {
+  return (await examineHooks(loaded, dependencies)).map(({ text, remedy }) =>
+    remedy === undefined ? text : `${text}; ${remedy}`,
+  );
+}
+
+export interface HookCheckDependencies {
+  readonly clock: Clock;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+export interface HookProblem {
+  readonly text: string;
+  readonly remedy: string | undefined;
+  /** A hook that would fail, not just a file that is none. */
+  readonly isFault: boolean;
+}
+
+/** The same, with what is worse told from what is not. */
+export async function examineHooks(
+  { config, origins }: Pick<LoadedConfig, 'config' | 'origins'>,
+  dependencies: HookCheckDependencies,
+): Promise<readonly HookProblem[]> {
   const { directory, refused } = await readHooksDirectory(config.hooksDir);
   const commands = [...commandHooks(config), ...directory.hooks];
   const faults = await findHookFaults(commands, systemdHooks(config), dependencies);
   return [
-    ...(refused === undefined ? [] : [`hooksDir: ${withRemedy(refused)}`]),
-    ...directory.ignored.map(({ name, why }) => `hooksDir: ${config.hooksDir}/${name} is ignored: ${why}`),
+    ...(refused === undefined
+      ? []
+      : [{ text: `hooksDir: ${refused.detail}`, remedy: refused.remedy, isFault: true }]),
+    ...directory.ignored.map(({ name, why }) => ({
+      text: `hooksDir: ${config.hooksDir}/${name} is ignored: ${why}`,
+      remedy: undefined,
+      isFault: false,
+    })),
     ...faults.map((fault) => {
       const index = config.hooks.findIndex(({ name }) => name === fault.hook);
       const origin = origins.get(`hooks[${index}].run`) ?? origins.get(`hooks[${index}].systemd.unit`);
       const place = origin === undefined ? '' : `${origin}: `;
-      return `${place}hook ${JSON.stringify(fault.hook)} would fail: ${withRemedy(fault)}${asWhom()}`;
+      const text = `${place}hook ${JSON.stringify(fault.hook)} would fail: ${fault.detail}${asWhom()}`;
+      return { text, remedy: fault.remedy, isFault: true };
     }),
   ];
-}
-
-function withRemedy({
-  detail,
-  remedy,
-}: {
-  readonly detail: string;
-  readonly remedy: string | undefined;
-}): string {
-  return remedy === undefined ? detail : `${detail}; ${remedy}`;
 }
 
 /** Users and owners are judged from where the daemon stands, which normally is root. */

@@ -2,12 +2,20 @@ import { abandonOn, boundedSignal } from '../base/abort.ts';
 import { scenarioOf } from '../mock/scenario.ts';
 import { startMockImds } from '../mock/server.ts';
 import type { DrainReport } from '../observe/drain-report.ts';
-import { type RehearsalDependencies, type RehearsalOptions, type Resumed, openStage } from './drill-stage.ts';
+import {
+  type RehearsalDependencies,
+  type RehearsalOptions,
+  type Resumed,
+  type Stage,
+  openStage,
+} from './drill-stage.ts';
 import { isRealNotice } from './real-notice.ts';
 
 export interface Rehearsal {
   /** As it stood when the drain was over, or the window. */
   readonly report: DrainReport;
+  /** As it stood when every set was committed, which may be later, or when that was given up. */
+  readonly late: DrainReport;
   /** Of the upload, as measured; undefined when nothing was sent. */
   readonly bytesPerSecond: number | undefined;
   /** By set name. */
@@ -35,9 +43,10 @@ export async function rehearse(
   try {
     using bound = boundedSignal(clock, options.windowMs + GRACE_MS, signal);
     const report = await abandonOn(bound.signal, stage.drained);
-    const bytesPerSecond = engine?.port.estimate().bytesPerSecond;
     const bytesSent = new Map(engine?.port.progress().map((set) => [set.name, set.bytesSent]));
-    return { report, bytesPerSecond, bytesSent, resumed: await undo() };
+    const late = await lateReport(stage, report, dependencies, signal);
+    const bytesPerSecond = engine?.port.estimate().bytesPerSecond;
+    return { report, late, bytesPerSecond, bytesSent, resumed: await undo() };
   } catch (error) {
     if (signal.aborted && !isRealNotice(signal)) await undo();
     throw error;
@@ -59,6 +68,26 @@ export async function rehearse(
       stage.loop.send({ kind: 'document', document: await stage.ask(bound.signal) });
     }
     return await abandonOn(bound.signal, stage.undone);
+  }
+}
+
+/** How long to go on after the window, to find out how long a set really takes; then its rate is well known. */
+const LATE_MS = 60_000;
+
+async function lateReport(
+  stage: Stage,
+  report: DrainReport,
+  { clock, onProgress }: RehearsalDependencies,
+  signal: AbortSignal,
+): Promise<DrainReport> {
+  if (report.outcome === 'success') return report;
+  using bound = boundedSignal(clock, LATE_MS, signal);
+  try {
+    onProgress('the window is over; going on for up to a minute to see how long it takes');
+    return await abandonOn(bound.signal, stage.settled);
+  } catch (error) {
+    if (signal.aborted || !bound.signal.aborted) throw error;
+    return stage.reportNow() ?? report;
   }
 }
 

@@ -24,6 +24,8 @@ export interface Journal {
   checkFolder(): Promise<void>;
   /** Never rejects. Also from a folder that has become read-only: what it remembers still counts. */
   load(): Promise<Found>;
+  /** Why `load` would set it aside; undefined when it wouldn't. Changes nothing. */
+  problem(): Promise<string | undefined>;
   /**
    * Durable when it resolves; rejects with the system's error. Writes nothing when nothing changed. Calls may
    * overlap, as they do while a disk hangs: they share one write after the other, and only the newest state counts.
@@ -60,6 +62,10 @@ export function createJournal(options: { readonly dir: string; readonly bootId: 
     file,
     checkFolder: () => prepareFolder(options.dir),
     load: () => load(file, options.bootId),
+    async problem() {
+      const read = await readKept(file);
+      return read.kind === 'unreadable' ? read.reason : undefined;
+    },
     async write(state) {
       const record = { version: JOURNAL_VERSION, bootId: options.bootId, state: toKept(state) };
       wanted = `${JSON.stringify(record)}\n`;
@@ -71,31 +77,39 @@ export function createJournal(options: { readonly dir: string; readonly bootId: 
 }
 
 async function load(file: string, bootId: string): Promise<Found> {
-  let text: string;
-  try {
-    text = await readBounded(file);
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return { kind: 'nothing' };
-    return setAside(file, messageOf(error));
-  }
-  const parsed = parse(text);
-  if (!parsed.ok) return setAside(file, parsed.reason);
-  const state = fromKept(parsed.file.state);
-  return parsed.file.bootId === bootId ? { kind: 'same-boot', state } : { kind: 'earlier-boot', state };
+  const read = await readKept(file);
+  if (read.kind === 'nothing') return read;
+  if (read.kind === 'unreadable') return setAside(file, read.reason);
+  const state = fromKept(read.kept.state);
+  return read.kept.bootId === bootId ? { kind: 'same-boot', state } : { kind: 'earlier-boot', state };
 }
 
-function parse(text: string): { ok: true; file: JournalFile } | { ok: false; reason: string } {
+type Read =
+  | { readonly kind: 'nothing' }
+  | { readonly kind: 'unreadable'; readonly reason: string }
+  | { readonly kind: 'read'; readonly kept: JournalFile };
+
+async function readKept(file: string): Promise<Read> {
+  try {
+    return parse(await readBounded(file));
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return { kind: 'nothing' };
+    return { kind: 'unreadable', reason: messageOf(error) };
+  }
+}
+
+function parse(text: string): Read {
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (error) {
-    return { ok: false, reason: `not JSON: ${messageOf(error)}` };
+    return { kind: 'unreadable', reason: `not JSON: ${messageOf(error)}` };
   }
   const result = JournalFile.safeParse(json);
-  if (result.success) return { ok: true, file: result.data };
+  if (result.success) return { kind: 'read', kept: result.data };
   const [issue] = result.error.issues;
   return {
-    ok: false,
+    kind: 'unreadable',
     reason: `${issue?.path.join('.') ?? 'journal'}: ${issue?.message ?? 'not understood'}`,
   };
 }
