@@ -32,11 +32,14 @@ export async function checkStore(patient: Patient, signal: AbortSignal): Promise
   try {
     using bound = boundedSignal(clock, TRY_MS, signal);
     await reach(store, bound.signal);
-    const key = expandKey(checkpoint.key, instanceOf(patient));
-    const probe = `${keyPrefix({ prefix: store.target.prefix, key })}evictd-doctor/${randomUUID()}`;
+    const { prefix } = store.target;
+    const isNamed = !needsInstance(checkpoint.key, undefined) || nameOf(patient) !== undefined;
+    const key = isNamed ? expandKey(checkpoint.key, instanceOf(patient)) : undefined;
+    const below = key === undefined ? folder(prefix) : keyPrefix({ prefix, key });
+    const probe = `${below}evictd-doctor/${randomUUID()}`;
     return [
-      ok(`${store.describe} is reachable, key ${key}`),
-      ...(await tryOut(store, `${below}evictd-doctor/${randomUUID()}`, bound.signal)),
+      ok(`${store.describe} is reachable, key ${key ?? 'unknown'}`),
+      ...(await tryOut(store, probe, bound.signal)),
     ];
   } finally {
     store.stop();
@@ -151,7 +154,7 @@ async function estimateWithoutDaemon(
   const indexDirectory = await mkdtemp(join(tmpdir(), 'evictd-doctor-'));
   try {
     await copyIndexes(config.state.dir, indexDirectory);
-    const instance = async () => ({ ...instanceOf(patient), name: instanceOf(patient).name || hostname() });
+    const instance = async () => instanceOf(patient);
     const engine = await openCheckpoints(
       { config, checkpoint, bootId: await readBootId(), instance, indexDirectory },
       { clock, onNote: () => undefined },
