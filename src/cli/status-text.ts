@@ -1,6 +1,8 @@
 import { formatDuration, formatSize } from '../base/units.ts';
 import type { Status } from '../daemon/status.ts';
 
+const PEERS_SHOWN = 4;
+
 /** One screen that is understood at a glance, also at night. */
 export function describeStatus(status: Status): string {
   const { poll, drain, upload, store } = status;
@@ -14,6 +16,8 @@ export function describeStatus(status: Status): string {
       'hook',
       text,
     ]),
+    ...status.peerHooks.map((hook) => ['peer hook', describePeerHook(hook)]),
+    ...status.peers.map((peer) => ['peer', describePeer(peer)]),
     ...status.sets.map((set) => ['set', describeSet(set, drain)]),
     ...(store === undefined ? [] : [['store', describeStore(store)]]),
     ...(status.sets.length === 0 ? [] : [['a notice now', describeUpload(upload)]]),
@@ -56,6 +60,16 @@ function describeHook({ name, stage, order, timeoutMs, required, on }: Status['h
     ...(required ? [] : ['optional']),
     ...(on === undefined ? [] : [`only ${on.join(' and ')}`]),
   ].join(', ');
+}
+
+function describePeerHook({ name, order, timeoutMs }: Status['hooks'][number]): string {
+  return `${name}: order ${order}, up to ${formatDuration(timeoutMs)}`;
+}
+
+function describePeer({ type, eventId, resources, hooks }: Status['peers'][number]): string {
+  const names = resources.slice(0, PEERS_SHOWN).join(' ');
+  const more = resources.length > PEERS_SHOWN ? ` and ${resources.length - PEERS_SHOWN} more` : '';
+  return [`${type} ${eventId} of ${names}${more}`, ...hooks.map(describeRun)].join('; ');
 }
 
 function describeRun({ name, stage, state, attempt, durationMs, detail }: Drain['hooks'][number]): string {

@@ -34,7 +34,11 @@ export const Hook = z
       .min(1)
       .optional()
       .meta({ description: 'Event types it runs for. Default: every type with drain: true.' }),
-    stage: choice(STAGES, 'When it runs.').default('before-checkpoint'),
+    scope: choice(
+      ['own', 'peers'],
+      "Whose events: this VM's, or those that name only other VMs; then it is no part of a drain and has no window.",
+    ).default('own'),
+    stage: choice(STAGES, 'When it runs. Only with scope: own.').default('before-checkpoint'),
     order: integer({
       description: 'Lower runs first; the same order runs in parallel.',
       min: 0,
@@ -108,6 +112,10 @@ export const Hook = z
           ? 'has none of run, systemd and http'
           : `has ${actions.join(' and ')}, but may have only one of run, systemd and http`;
       context.addIssue({ code: 'custom', message, params: { allowed: 'exactly one of them' } });
+    }
+    if (hook.scope === 'peers' && hook.stage !== 'before-checkpoint') {
+      const params = { allowed: 'stage only with scope: own' };
+      context.addIssue({ code: 'custom', path: ['stage'], message: 'given with scope: peers', params });
     }
     if (hook.user !== undefined && hook.run === undefined) {
       context.addIssue({

@@ -3,12 +3,12 @@ import { windowMs } from './budget.ts';
 import { isBoundBy, isPast, mergeEvent, startDrain, tightenDrain, withdrawDrain } from './drain.ts';
 import type { Effect } from './effect.ts';
 import { type EventDocument, type ScheduledEvent, concerns, eventKey, isShared } from './event.ts';
-import { eventPolicy } from './policy.ts';
+import { ABSENCES_MEAN_GONE, absenceCounter, describe } from './event-facts.ts';
+import { applyPeerAbsences, applyPeerEvent } from './peers.ts';
+import { eventPolicy, hookApplies } from './policy.ts';
 import type { Drain, State, Watched } from './state.ts';
 import { type Context, type Step, andThen, note, step } from './step.ts';
 
-/** Events disappear by absence only; one document may be a hiccup. */
-const ABSENCES_MEAN_GONE = 2;
 /** A VM has a handful of events at most; more is noise. */
 const WATCHED_MAX = 64;
 const MENTIONED_MAX = 256;
@@ -24,14 +24,24 @@ export function applyDocument(context: Context, state: State, document: EventDoc
     current = andThen(current, (value) =>
       concerns(event, vmName)
         ? applyOwnEvent(context, value, event, document)
-        : andThen(mentionUnknownType(context, value, event), (next) =>
-            mention(next, `other ${eventKey(event.id)}`, () =>
-              note('info', 'event-of-other', describe(event)),
-            ),
-          ),
+        : applyOtherEvent(context, value, event),
     );
   }
-  return andThen(current, (value) => applyAbsences(context, value, document));
+  return andThen(
+    andThen(current, (value) => applyAbsences(context, value, document)),
+    (value) => applyPeerAbsences(value, document),
+  );
+}
+
+function applyOtherEvent(context: Context, state: State, event: ScheduledEvent): Step<State> {
+  const { policy } = context;
+  const isForHooks = policy.peerHooks.some((hook) => hookApplies(policy, hook, event));
+  const mentioned = andThen(mentionUnknownType(context, state, event), (value) =>
+    isForHooks
+      ? step(value)
+      : mention(value, `other ${eventKey(event.id)}`, () => note('info', 'event-of-other', describe(event))),
+  );
+  return andThen(mentioned, (value) => applyPeerEvent(context, value, event));
 }
 
 function keepUndecided(context: Context, state: State, document: EventDocument): Step<State> {
@@ -172,12 +182,8 @@ function applyKnownEvent(
 }
 
 function applyAbsences(context: Context, state: State, document: EventDocument): Step<State> {
-  // A document with broken entries may hold the event that seems absent.
-  if (!document.complete) return step(state);
-  const present = new Set([...document.events.map(({ id }) => id), ...document.brokenIds].map(eventKey));
-  const counted = state.watched.map((one) =>
-    present.has(eventKey(one.event.id)) ? one : { ...one, absences: one.absences + 1 },
-  );
+  const absencesOf = absenceCounter(document);
+  const counted = state.watched.map((one) => ({ ...one, absences: absencesOf(one) }));
   const gone = counted.filter((one) => one.absences >= ABSENCES_MEAN_GONE);
   const watched = counted.filter((one) => one.absences < ABSENCES_MEAN_GONE);
   const next = step<State>(
@@ -195,16 +201,4 @@ function applyAbsences(context: Context, state: State, document: EventDocument):
     if (!drainGone || value.drain === undefined) return step(value);
     return andThen(withdrawDrain(context, value.drain), (drain) => step({ ...value, drain }));
   });
-}
-
-function describe(event: ScheduledEvent): Record<string, unknown> {
-  const { id, type, status, resources, source } = event;
-  return {
-    eventId: id,
-    type,
-    status,
-    resources: resources.slice(0, 8),
-    ...(source === undefined ? {} : { source }),
-    ...(event.notBefore === undefined ? {} : { notBefore: new Date(event.notBefore).toISOString() }),
-  };
 }

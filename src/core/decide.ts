@@ -6,6 +6,7 @@ import { applySetResult } from './checkpoint-stage.ts';
 import {
   advanceDrain,
   drainWakeTimes,
+  isDraining,
   newestPolicySets,
   restartDrain,
   resumeFrom,
@@ -15,8 +16,9 @@ import type { Decision, Input } from './effect.ts';
 import type { EventDocument } from './event.ts';
 import { applyHookResult } from './hook-stage.ts';
 import { joinDrain } from './join.ts';
+import { advancePeers, applyPeerResult, peerWakeTimes, rebootPeers, restartPeers } from './peers.ts';
 import type { Policy } from './policy.ts';
-import type { Drain, DrainPhase, State, Watched } from './state.ts';
+import type { Drain, State, Watched } from './state.ts';
 import { type Context, type Step, andThen, note, step } from './step.ts';
 
 /**
@@ -46,6 +48,8 @@ function apply(context: Context, state: State, input: Input): Step<State> {
       return onDrain(state, input.drainId, (drain) =>
         applyHookResult(drain, input.name, input.attempt, input.result),
       );
+    case 'peer-hook-ended':
+      return applyPeerResult(state, input.noticeId, input.name, input.attempt, input.result);
     case 'set-ended':
       return onDrain(state, input.drainId, (drain) =>
         applySetResult(context, drain, input.set, input.attempt, input.result),
@@ -85,6 +89,7 @@ function advance(context: Context, state: State): Step<State> {
     current = andThen(current, (value) => advanceOnce(context, value));
     if (current.value.drain?.phase === before.drain?.phase) break;
   }
+  current = andThen(current, (value) => advancePeers(context, value));
   const { drain, stopping } = current.value;
   const idle = drain === undefined || drain.phase === 'waiting';
   return stopping && idle ? andThen(current, (value) => step(value, { kind: 'exit' })) : current;
@@ -96,19 +101,11 @@ function advanceOnce(context: Context, state: State): Step<State> {
   return andThen(advanceDrain(context, state.drain, acksFinal), (drain) => step({ ...state, drain }));
 }
 
-const DRAINING: ReadonlySet<DrainPhase> = new Set([
-  'before-checkpoint',
-  'checkpoint',
-  'after-checkpoint',
-  'report',
-]);
-
 function workOf(state: State, watched: Watched): Work {
   const { drain } = state;
   if (watched.deadlineAt === undefined) {
     // To approve a reboot in the middle of a drain would end the drain.
-    const draining = drain !== undefined && DRAINING.has(drain.phase);
-    return draining || watched.checkpoint === 'taking' ? 'unfinished' : 'none';
+    return isDraining(drain) || watched.checkpoint === 'taking' ? 'unfinished' : 'none';
   }
   if (drain === undefined || (drain.phase !== 'ack' && drain.phase !== 'waiting')) return 'unfinished';
   return drain.outcome === 'success' ? 'success' : 'failure';
@@ -135,7 +132,8 @@ function applyRestart(context: Context, state: State): Step<State> {
     absences: 0,
     ack: one.ack.kind === 'sending' ? { kind: 'in-doubt', attempt: one.ack.attempt } : one.ack,
   }));
-  const restarted: State = { ...state, watched, stopping: false, undecided: undefined };
+  const peers = restartPeers(state.peers);
+  const restarted: State = { ...state, watched, peers, stopping: false, undecided: undefined };
   const checkpoints = checkpointsFor(watched);
   if (state.drain === undefined) return step(restarted, ...checkpoints);
   const drain = newestPolicySets(context.policy, restartDrain(state.drain));
@@ -161,14 +159,18 @@ function applyReboot(context: Context, state: State): Step<State> {
     checkpoint: 'ended',
     ack: ackIsFinal(one) ? one.ack : { kind: 'withheld', reason: 'too-late' },
   }));
-  const rebooted: State = { ...state, vmName: undefined, watched, stopping: false, undecided: undefined };
-  if (state.drain === undefined) return step(rebooted);
+  const rebooted = andThen(rebootPeers(state.peers), (peers) =>
+    step<State>({ ...state, vmName: undefined, watched, peers, stopping: false, undecided: undefined }),
+  );
+  if (state.drain === undefined) return rebooted;
   const drain = restartDrain(state.drain);
   const closed = note('warn', 'drain-closed-by-reboot', { eventId: drain.event.id, phase: drain.phase });
-  return andThen(step(rebooted, closed), (value) =>
-    andThen(drain.phase === 'resuming' ? step(drain) : resumeFrom(context, drain, 'rebooted'), (resuming) =>
-      step({ ...value, drain: resuming }),
-    ),
+  return andThen(
+    andThen(rebooted, (value) => step(value, closed)),
+    (value) =>
+      andThen(drain.phase === 'resuming' ? step(drain) : resumeFrom(context, drain, 'rebooted'), (resuming) =>
+        step({ ...value, drain: resuming }),
+      ),
   );
 }
 
@@ -186,6 +188,7 @@ export function wakeAt(policy: Policy, state: State, decidedAt: MonotonicMs): Mo
   const context: Context = { policy, now: { at: decidedAt, wallAt: 0, upload: undefined } };
   const times = [
     ...ackWakeTimes(state),
+    ...peerWakeTimes(state),
     ...(state.drain === undefined ? [] : drainWakeTimes(context, state.drain)),
   ].filter((at) => at > decidedAt);
   return times.length === 0 ? undefined : Math.min(...times);

@@ -106,6 +106,18 @@ export function isBoundBy(policy: Policy, startedAt: MonotonicMs, deadlineAt: Mo
   return deadlineAt - startedAt > policy.window.reserveMs;
 }
 
+const DRAINING: ReadonlySet<DrainPhase> = new Set([
+  'before-checkpoint',
+  'checkpoint',
+  'after-checkpoint',
+  'report',
+]);
+
+/** Is it in the middle of its work? */
+export function isDraining(drain: Drain | undefined): boolean {
+  return drain !== undefined && DRAINING.has(drain.phase);
+}
+
 /** Is there nothing left of this drain that a further event could join? */
 export function isPast(context: Context, drain: Drain): boolean {
   return drain.phase === 'waiting' || context.now.at >= workEndAt(context.policy, drain);

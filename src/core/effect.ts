@@ -38,6 +38,13 @@ export type Input = Moment &
         readonly attempt: number;
         readonly result: CommitResult;
       }
+    | {
+        readonly kind: 'peer-hook-ended';
+        readonly noticeId: string;
+        readonly name: string;
+        readonly attempt: number;
+        readonly result: HookResult;
+      }
     /** A program has registered a hook: it is in the policy from now on. */
     | { readonly kind: 'hook-registered'; readonly name: string }
     | { readonly kind: 'report-ended'; readonly drainId: string }
@@ -64,6 +71,14 @@ export type Effect =
       readonly deadlineAt: MonotonicMs | undefined;
       /** For `after-checkpoint` hooks: are all sets committed? Undefined otherwise, and without sets. */
       readonly checkpoint: 'committed' | 'failed' | undefined;
+    }
+  /** A hook for other VMs' events. */
+  | {
+      readonly kind: 'run-peer-hook';
+      readonly noticeId: string;
+      readonly name: string;
+      readonly attempt: number;
+      readonly timeoutMs: number;
     }
   | { readonly kind: 'cancel-hooks'; readonly drainId: string }
   /** Hooks and uploads that run were given more time than there is now. */
@@ -117,6 +132,7 @@ export type NoteCode =
   | 'event-tightened'
   | 'event-gone'
   | 'event-of-other'
+  | 'peer-noticed'
   | 'phase'
   | 'hook-ended'
   | 'hook-skipped'

@@ -2,7 +2,7 @@ import type { MonotonicMs } from '../base/clock.ts';
 import { grantMs } from './budget.ts';
 import { setsSucceeded } from './checkpoint-stage.ts';
 import type { Effect } from './effect.ts';
-import type { Stage } from './policy.ts';
+import type { Occasion, Stage } from './policy.ts';
 import type { HookResult } from './ports.ts';
 import type { Drain, HookRun } from './state.ts';
 import { type Context, type Step, note, step } from './step.ts';
@@ -91,19 +91,29 @@ export function applyHookResult(
 
 function endHook(hook: HookRun, result: HookResult, effects: Effect[]): HookRun {
   if (hook.run.kind !== 'running') return hook;
-  const { kind, ...facts } = result;
-  const level = kind === 'succeeded' ? 'info' : hook.required ? 'error' : 'warn';
-  effects.push(
-    note(level, 'hook-ended', {
-      hook: hook.name,
-      stage: hook.stage,
-      attempt: hook.attempt,
-      result: kind,
-      ...facts,
-      durationMs: Math.round(result.durationMs),
-    }),
-  );
+  effects.push(hookEndedNote(hook, result));
   return { ...hook, run: { kind: 'ended', startedAt: hook.run.startedAt, result } };
+}
+
+export function hookEndedNote(
+  {
+    name,
+    stage,
+    attempt,
+    required,
+  }: Pick<HookRun, 'name' | 'attempt' | 'required'> & { readonly stage: Occasion },
+  result: HookResult,
+): Effect {
+  const { kind, ...facts } = result;
+  const level = kind === 'succeeded' ? 'info' : required ? 'error' : 'warn';
+  return note(level, 'hook-ended', {
+    hook: name,
+    stage,
+    attempt,
+    result: kind,
+    ...facts,
+    durationMs: Math.round(result.durationMs),
+  });
 }
 
 export function skipPendingHooks(drain: Drain, why: 'no-time' | 'withdrawn'): Step<Drain> {
@@ -118,7 +128,7 @@ export function skipPendingHooks(drain: Drain, why: 'no-time' | 'withdrawn'): St
   );
 }
 
-export function isOver(hook: HookRun): boolean {
+export function isOver(hook: Pick<HookRun, 'run'>): boolean {
   return hook.run.kind === 'ended' || hook.run.kind === 'skipped';
 }
 

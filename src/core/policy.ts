@@ -3,6 +3,9 @@ import type { ScheduledEvent } from './event.ts';
 export const STAGES = ['before-checkpoint', 'after-checkpoint', 'on-resume'] as const;
 export type Stage = (typeof STAGES)[number];
 
+/** What a hook is told that it runs for: a stage of this VM's drain, or the eviction of another VM. */
+export type Occasion = Stage | 'peer-notice';
+
 export const ACK_POLICIES = ['after-success', 'always', 'user-initiated', 'never'] as const;
 export type AckPolicy = (typeof ACK_POLICIES)[number];
 
@@ -48,6 +51,8 @@ export interface Policy {
   /** May an event that also names other VMs be acknowledged? */
   readonly ackShared: boolean;
   readonly hooks: readonly HookPolicy[];
+  /** For events of other VMs: never part of a drain; neither stage nor required counts. */
+  readonly peerHooks: readonly HookPolicy[];
   readonly sets: readonly SetPolicy[];
 }
 

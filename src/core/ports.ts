@@ -1,5 +1,5 @@
 import type { ScheduledEvent } from './event.ts';
-import type { Stage } from './policy.ts';
+import type { Occasion } from './policy.ts';
 
 /** How a hook ended. A result, never an exception: a hook that fails is ordinary. */
 export type HookResult =
@@ -18,15 +18,15 @@ export type HookResult =
 
 export interface HookRequest {
   readonly name: string;
-  /** Together with the name unique in a boot: an event can be withdrawn and announced again with the same id. */
+  /** Of a drain, or of a notice to another VM. Together with the name unique in a boot: an event can be withdrawn and announced again with the same id. */
   readonly drainId: string;
   readonly event: ScheduledEvent;
-  readonly stage: Stage;
+  readonly stage: Occasion;
   /** 1 at first; more only when a crash left the result of an earlier attempt unknown. */
   readonly attempt: number;
   /** The hook's own limit, already cut to the budget. */
   readonly timeoutMs: number;
-  /** Milliseconds to the end of the window; undefined where there is none (`on-resume`). */
+  /** Milliseconds to the end of the window; undefined where there is none (`on-resume`, `peer-notice`). */
   readonly windowLeftMs: number | undefined;
   /** For `after-checkpoint` hooks: are all sets committed by now? */
   readonly checkpoint: 'committed' | 'failed' | undefined;

@@ -12,6 +12,8 @@ export interface State {
   /** Own events that are (or were, one document ago) announced. */
   readonly watched: readonly Watched[];
   readonly drain: Drain | undefined;
+  /** Draining events of other VMs that are (or were, one document ago) announced. Bounded. */
+  readonly peers: readonly PeerNotice[];
   /** Types and ids already mentioned in the log, so that each is mentioned once. Bounded. */
   readonly mentioned: readonly string[];
   /** The newest document while the own name is still unknown: decided on when the name arrives. */
@@ -109,6 +111,18 @@ export interface HookRun {
   readonly run: HookRunState;
 }
 
+/** An event that doesn't name this VM, and the hooks that run because of it. */
+export interface PeerNotice {
+  /** Unique in a boot, also when the same event is withdrawn and announced again. */
+  readonly id: string;
+  readonly event: ScheduledEvent;
+  /** As of own events. */
+  readonly absences: number;
+  readonly hooks: readonly PeerHookRun[];
+}
+
+export type PeerHookRun = Pick<HookRun, 'name' | 'order' | 'timeoutMs' | 'attempt' | 'run'>;
+
 export type HookRunState =
   | { readonly kind: 'pending' }
   | { readonly kind: 'running'; readonly startedAt: MonotonicMs; readonly endsAt: MonotonicMs }
@@ -156,6 +170,7 @@ export const INITIAL_STATE: State = {
   vmName: undefined,
   watched: [],
   drain: undefined,
+  peers: [],
   mentioned: [],
   undecided: undefined,
   stopping: false,

@@ -43,6 +43,12 @@ export function announce(
       if (phase === 'resuming') broadcast('resume', { eventId });
       break;
     }
+    case 'event-of-other':
+    case 'peer-noticed': {
+      const peer = state.peers.find(({ event }) => event.id === fields['eventId']);
+      if (peer !== undefined) broadcast('peer-notice', { event: eventDocument(peer.event) });
+      break;
+    }
     case 'watching-again':
       broadcast('phase', { phase: phaseOf(state) });
       break;

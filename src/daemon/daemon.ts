@@ -104,11 +104,12 @@ async function live(
     parts,
   );
   const onSignal = () => stopping.begin();
+  const policy = parts.hooks.policy();
   log.info(dryRun ? 'evictd started as a dry run' : 'evictd started', {
     version: buildInfo().version,
     imds: config.imds.endpoint,
-    hooks: parts.hooks.policy().hooks.map(({ name }) => name),
-    sets: parts.hooks.policy().sets.map(({ name }) => name),
+    hooks: [...policy.hooks, ...policy.peerHooks].map(({ name }) => name),
+    sets: policy.sets.map(({ name }) => name),
   });
   void notifier.ready(parts.statusLine());
   const { pollInterval, requestTimeout } = config.imds;

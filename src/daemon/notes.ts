@@ -11,6 +11,7 @@ export const NOTE_MESSAGES: Readonly<Record<NoteCode, string>> = {
   'event-overflow': 'too many events for this VM, ignoring further ones',
   'event-gone': 'event is gone',
   'event-of-other': 'event of another VM, ignoring',
+  'peer-noticed': 'another VM is to be evicted, running the hooks for peers',
   phase: 'drain goes on',
   'hook-ended': 'hook ended',
   'hook-skipped': 'hook skipped',

@@ -4,7 +4,7 @@ import { EvictdError, messageOf } from '../base/errors.ts';
 import type { Effect } from '../core/effect.ts';
 import type { ScheduledEvent } from '../core/event.ts';
 import { type Policy, hookApplies } from '../core/policy.ts';
-import type { AckResult, CheckpointReason, CommitResult, HookRunner } from '../core/ports.ts';
+import type { AckResult, CheckpointReason, CommitResult, HookRequest, HookRunner } from '../core/ports.ts';
 import type { Drain, Watched } from '../core/state.ts';
 import type { Log } from '../observe/log.ts';
 import { reportPage } from '../observe/report-page.ts';
@@ -47,6 +47,7 @@ export function createExecutors(dependencies: PerformDependencies): Executors {
   const { clock, log, operations } = dependencies;
   return {
     'run-hook': (effect) => runHook(dependencies, effect),
+    'run-peer-hook': (effect) => runPeerHook(dependencies, effect),
     'cancel-hooks': ({ drainId }) => operations.cancel(drainId, 'hook'),
     tighten: (effect) => tighten(dependencies, effect),
     'stage-sets': ({ drainId, sets, endsAt }) => {
@@ -128,6 +129,31 @@ function runHook(dependencies: PerformDependencies, effect: Extract<Effect, { ki
       signal,
     );
     dependencies.loop().send({ kind: 'hook-ended', drainId, name, attempt, result });
+  });
+}
+
+function runPeerHook(
+  { hooks, operations, loop }: PerformDependencies,
+  { noticeId, name, attempt, timeoutMs }: Extract<Effect, { kind: 'run-peer-hook' }>,
+): void {
+  const event = loop()
+    .state()
+    .peers.find(({ id }) => id === noticeId)?.event;
+  if (event === undefined) return;
+  const request: HookRequest = {
+    name,
+    drainId: noticeId,
+    event,
+    stage: 'peer-notice',
+    attempt,
+    timeoutMs,
+    windowLeftMs: undefined,
+    checkpoint: undefined,
+    drill: false,
+  };
+  operations.run(noticeId, 'hook', timeoutMs * 2, async (signal) => {
+    const result = await hooks.run(request, signal);
+    loop().send({ kind: 'peer-hook-ended', noticeId, name, attempt, result });
   });
 }
 

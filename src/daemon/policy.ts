@@ -4,6 +4,8 @@ import type { HookPolicy, Policy } from '../core/policy.ts';
 /** What the core needs of the configuration, with the hooks of hooksDir after the configured ones. */
 export function policyOf(config: Config, directoryHooks: readonly HookPolicy[]): Policy {
   const names = new Set(config.hooks.map(({ name }) => name));
+  const hooksOf = (scope: Hook['scope']) =>
+    config.hooks.filter((hook) => hook.scope === scope).map(hookPolicy);
   return {
     vmName: configuredVmName(config),
     window: {
@@ -13,7 +15,8 @@ export function policyOf(config: Config, directoryHooks: readonly HookPolicy[]):
     },
     events: config.events.types,
     ackShared: config.events.ackShared,
-    hooks: [...config.hooks.map(hookPolicy), ...directoryHooks.filter(({ name }) => !names.has(name))],
+    hooks: [...hooksOf('own'), ...directoryHooks.filter(({ name }) => !names.has(name))],
+    peerHooks: hooksOf('peers'),
     sets: (config.checkpoint?.sets ?? []).map(({ name, priority }) => ({ name, priority })),
   };
 }

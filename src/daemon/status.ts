@@ -1,7 +1,7 @@
 import type { MonotonicMs } from '../base/clock.ts';
 import type { SetProgress, UploadEstimate } from '../core/ports.ts';
 import { expectedUploadMs } from '../core/budget.ts';
-import { type HookPolicy, type Policy, STAGES } from '../core/policy.ts';
+import { type HookPolicy, type Occasion, type Policy, STAGES } from '../core/policy.ts';
 import type { HookRun, State } from '../core/state.ts';
 
 /** What `evictd status --json` and `GET /v1/status` answer. A stable contract; times are in ms. */
@@ -27,6 +27,15 @@ export interface Status {
   }[];
   /** All that would run at an event, registered ones included, in the order in which they run. */
   readonly hooks: readonly HookPolicy[];
+  /** Those that would run at another VM's event. */
+  readonly peerHooks: readonly HookPolicy[];
+  /** Other VMs' draining events, and the hooks that run because of them. */
+  readonly peers: readonly {
+    readonly eventId: string;
+    readonly type: string;
+    readonly resources: readonly string[];
+    readonly hooks: readonly HookRunStatus[];
+  }[];
   readonly drain:
     | {
         readonly eventId: string;
@@ -34,19 +43,7 @@ export interface Status {
         readonly leftMs: number | undefined;
         readonly outcome: string | undefined;
         /** In the order in which they run. */
-        readonly hooks: readonly {
-          readonly name: string;
-          readonly stage: string;
-          /** `pending`, `running`, `succeeded`, `failed` or `skipped`. */
-          readonly state: string;
-          readonly attempt: number;
-          /** So far, while it runs. */
-          readonly durationMs: number | undefined;
-          /** Why it failed or was skipped: a word for programs. */
-          readonly reason: string | undefined;
-          /** The same for people. */
-          readonly detail: string | undefined;
-        }[];
+        readonly hooks: readonly HookRunStatus[];
         readonly sets: readonly {
           readonly name: string;
           readonly state: string;
@@ -69,6 +66,20 @@ export interface Status {
     readonly windowMs: number;
   };
   readonly store: { readonly ready: boolean; readonly error: string | undefined } | undefined;
+}
+
+export interface HookRunStatus {
+  readonly name: string;
+  readonly stage: Occasion;
+  /** `pending`, `running`, `succeeded`, `failed` or `skipped`. */
+  readonly state: string;
+  readonly attempt: number;
+  /** So far, while it runs. */
+  readonly durationMs: number | undefined;
+  /** Why it failed or was skipped: a word for programs. */
+  readonly reason: string | undefined;
+  /** The same for people. */
+  readonly detail: string | undefined;
 }
 
 export interface StatusSources {
@@ -108,6 +119,13 @@ export function statusOf(sources: StatusSources): Status {
       ack: ack.kind,
     })),
     hooks: inRunningOrder(sources.policy.hooks),
+    peerHooks: inRunningOrder(sources.policy.peerHooks),
+    peers: state.peers.map(({ event, hooks }) => ({
+      eventId: event.id,
+      type: event.type,
+      resources: event.resources,
+      hooks: hooks.map((hook) => describeHook({ ...hook, stage: 'peer-notice' }, now)),
+    })),
     drain:
       drain === undefined
         ? undefined
@@ -158,7 +176,10 @@ function inRunningOrder<T extends Pick<HookPolicy, 'stage' | 'order'>>(hooks: re
   );
 }
 
-function describeHook({ name, stage, attempt, run }: HookRun, now: MonotonicMs) {
+function describeHook(
+  { name, stage, attempt, run }: Pick<HookRun, 'name' | 'attempt' | 'run'> & { readonly stage: Occasion },
+  now: MonotonicMs,
+): HookRunStatus {
   return { name, stage, attempt, ...describeRun(run, now) };
 }
 

@@ -7,12 +7,14 @@ import type { Account } from './account.ts';
 /** Variables of the daemon that a hook may see. A list of what is allowed: nobody can list all secrets. */
 const INHERITED = new Set(['PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'LANG', 'LANGUAGE', 'TZ', 'TMPDIR']);
 
+const PEERS_MAX = 1000;
+
 /** What a daemon started with an empty environment searches. */
 export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /**
  * The whole environment of a hook.
- * `EVICTD_DEADLINE` and `EVICTD_SECONDS_LEFT` are there only when the window has an end (not for `on-resume`);
+ * `EVICTD_DEADLINE` and `EVICTD_SECONDS_LEFT` are there only when the window has an end (not for `on-resume` and peers);
  * the deadline is written on the guest's wall clock, because that is what the hook can compare it with.
  * `EVICTD_TIMEOUT_SECONDS` is when the hook is killed at the latest; SIGTERM comes up to a second before.
  */
@@ -39,6 +41,11 @@ export function hookEnvironment(
   environment['EVICTD_EVENT_TYPE'] = withoutNul(request.event.type);
   environment['EVICTD_HOOK'] = request.name;
   environment['EVICTD_STAGE'] = request.stage;
+  environment['EVICTD_SCOPE'] = request.stage === 'peer-notice' ? 'peers' : 'own';
+  if (request.stage === 'peer-notice') {
+    // Room for a whole scale set; stdin has them all.
+    environment['EVICTD_PEERS'] = withoutNul(request.event.resources.slice(0, PEERS_MAX).join(' '));
+  }
   environment['EVICTD_ATTEMPT'] = String(request.attempt);
   environment['EVICTD_DRILL'] = request.drill ? '1' : '0';
   environment['EVICTD_TIMEOUT_SECONDS'] = wholeSeconds(request.timeoutMs);

@@ -48,6 +48,13 @@ const HookResult = z.discriminatedUnion('kind', [
   }),
 ]);
 
+const HookRunState = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('pending') }),
+  z.strictObject({ kind: z.literal('running'), startedAt: z.number(), endsAt: z.number() }),
+  z.strictObject({ kind: z.literal('ended'), startedAt: z.number(), result: HookResult }),
+  z.strictObject({ kind: z.literal('skipped'), why: z.enum(['no-time', 'withdrawn']) }),
+]);
+
 const HookRun = z.strictObject({
   name: z.string(),
   stage: z.enum(STAGES),
@@ -55,12 +62,14 @@ const HookRun = z.strictObject({
   required: z.boolean(),
   timeoutMs: z.number(),
   attempt: z.int(),
-  run: z.discriminatedUnion('kind', [
-    z.strictObject({ kind: z.literal('pending') }),
-    z.strictObject({ kind: z.literal('running'), startedAt: z.number(), endsAt: z.number() }),
-    z.strictObject({ kind: z.literal('ended'), startedAt: z.number(), result: HookResult }),
-    z.strictObject({ kind: z.literal('skipped'), why: z.enum(['no-time', 'withdrawn']) }),
-  ]),
+  run: HookRunState,
+});
+
+const PeerNotice = z.strictObject({
+  id: z.string(),
+  event: Event,
+  absences: z.int(),
+  hooks: z.array(HookRun.pick({ name: true, order: true, timeoutMs: true, attempt: true, run: true })),
 });
 
 const SetRun = z.strictObject({
@@ -125,6 +134,8 @@ const KeptState = z.strictObject({
   vmName: optional(z.string()),
   watched: z.array(Watched),
   drain: optional(Drain),
+  // Not in journals of earlier versions.
+  peers: z.array(PeerNotice).default([]),
   mentioned: z.array(z.string()),
 });
 
@@ -139,8 +150,14 @@ export type JournalFile = z.output<typeof JournalFile>;
 
 /** The state as it is written; members that are undefined are left out by JSON. */
 export function toKept(state: State): JournalFile['state'] {
-  const { vmName, watched, drain, mentioned } = state;
-  return { vmName, watched: [...watched], drain, mentioned: [...mentioned] } as JournalFile['state']; // readonly arrays only
+  const { vmName, watched, drain, peers, mentioned } = state;
+  return {
+    vmName,
+    watched: [...watched],
+    drain,
+    peers: [...peers],
+    mentioned: [...mentioned],
+  } as JournalFile['state']; // readonly arrays only
 }
 
 export function fromKept(kept: JournalFile['state']): State {

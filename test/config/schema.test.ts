@@ -42,6 +42,7 @@ describe('defaults', () => {
     expect(config.hooks).toEqual([
       {
         name: 'a',
+        scope: 'own',
         stage: 'before-checkpoint',
         order: 50,
         timeout: 10_000,
@@ -95,6 +96,7 @@ hooks:
   - { name: stop, on: [Preempt], stage: after-checkpoint, order: 10, timeout: 1.5s, required: false, run: [/bin/a, -b], user: worker }
   - { name: nginx, systemd: { unit: nginx.service, action: stop } }
   - { name: tell, http: { url: "https://scheduler.internal/drain" } }
+  - { name: ring, scope: peers, on: [Preempt], run: [/bin/ring] }
 checkpoint:
   store: { url: "http://127.0.0.1:10000/devstoreaccount1/ckpt/some/prefix", auth: { kind: azurite } }
   key: "{scaleSet}/{tag:job name}-x"
@@ -161,6 +163,10 @@ describe('refused with key, value and what is allowed', () => {
     [
       'hooks: [{ name: a, systemd: { unit: a.service, action: stop, signal: SIGUSR1 } }]',
       /given without kill/,
+    ],
+    [
+      'hooks: [{ name: a, run: [/b], scope: peers, stage: on-resume }]',
+      /hooks\[0\]\.stage: .*given with scope: peers/,
     ],
     ['hooks: [{ name: a, run: [/b], order: 1.5 }]', /hooks\[0\]\.order: 1\.5 is not a whole number/],
     [

@@ -25,6 +25,7 @@ export function policyWith(change: Partial<Policy> = {}): Policy {
     },
     ackShared: false,
     hooks: [hook('stop')],
+    peerHooks: [],
     sets: [{ name: 'job', priority: 50 }],
     ...change,
   };
@@ -148,6 +149,8 @@ export function describeEffect(effect: Effect): string {
   switch (effect.kind) {
     case 'run-hook':
       return `run-hook ${effect.name}#${effect.attempt}`;
+    case 'run-peer-hook':
+      return `run-peer-hook ${effect.name}#${effect.attempt}`;
     case 'commit-set':
       return `commit-set ${effect.set}#${effect.attempt}`;
     case 'acknowledge':

@@ -98,6 +98,19 @@ export function play(script: Script): History {
         afterMs: outcome.afterMs === undefined ? undefined : Math.min(outcome.afterMs, timeoutMs),
       };
       later(bounded, (when) => ({ ...moment(when), kind: 'hook-ended', drainId, name, attempt, result }));
+    } else if (effect.kind === 'run-peer-hook') {
+      // By the name, so that the outcomes of the own hooks stay the same with and without it.
+      const outcome = outcomes.hooks[effect.name.length % Math.max(1, outcomes.hooks.length)];
+      const { noticeId, name, attempt } = effect;
+      const result: HookResult = { kind: 'succeeded', durationMs: 1 };
+      later(outcome ?? { ok: true, afterMs: 1 }, (when) => ({
+        ...moment(when),
+        kind: 'peer-hook-ended',
+        noticeId,
+        name,
+        attempt,
+        result,
+      }));
     } else if (effect.kind === 'commit-set') {
       const outcome = next('sets');
       const { drainId, set, attempt } = effect;

@@ -28,6 +28,7 @@ const policy = policyWith({
     hook('tell', { stage: 'after-checkpoint' }),
     hook('undo', { stage: 'on-resume' }),
   ],
+  peerHooks: [hook('ring'), hook('rescale', { order: 60 })],
   sets: [
     { name: 'first', priority: 1 },
     { name: 'second', priority: 2 },
@@ -69,6 +70,15 @@ const HISTORIES: Record<string, Script> = {
       { event: event(), from: 1000, until: 5000, startsAt: 99_000 },
       { event: event({ id: 'B2', type: 'Terminate' }), from: 8000, until: 40_000, startsAt: 99_000 },
     ],
+  }),
+  'events of others, during a drain and after it': script({
+    announced: [
+      { event: event(), from: 4000, until: 20_000, startsAt: 99_000 },
+      { event: event({ id: 'P1', resources: ['fleet_1'] }), from: 1000, until: 50_000, startsAt: 30_000 },
+      { event: event({ id: 'P2', resources: ['fleet_3'] }), from: 4000, until: 6000, startsAt: 30_000 },
+      { event: event({ id: 'P3', resources: ['fleet_4'] }), from: 15_000, until: 50_000, startsAt: 40_000 },
+    ],
+    restartsAt: [1500],
   }),
   'several events, some without a drain': script({
     announced: [
