@@ -68,7 +68,7 @@ export function createHttpRunner(
 type Failure = Pick<Extract<HookResult, { kind: 'failed' }>, 'reason' | 'detail'>;
 
 function eventFor(request: HookRequest, vmName: string | undefined, wallMs: number) {
-  const { event, name, stage, attempt, windowLeftMs, checkpoint, drill } = request;
+  const { drainId, event, name, stage, attempt, windowLeftMs, checkpoint, drill } = request;
   const window =
     windowLeftMs === undefined
       ? {}
@@ -86,9 +86,9 @@ function eventFor(request: HookRequest, vmName: string | undefined, wallMs: numb
     checkpoint,
     ...window,
   };
-  // The hook and its stage: an event that is withdrawn is told of twice.
   return cloudEvent({
-    id: `${event.id}/${name}/${attempt}`,
+    // One for each drain: an event that was withdrawn and comes back is news, a repetition after a restart is none.
+    id: `${drainId}/${name}`,
     kind: stage,
     vmName,
     eventId: event.id,

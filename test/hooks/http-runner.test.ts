@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import * as z from 'zod';
 
 import { systemClock } from '../../src/base/clock.ts';
 import type { HookResult } from '../../src/core/ports.ts';
@@ -25,7 +26,7 @@ describe.concurrent('an http hook', () => {
     });
     expect(JSON.parse(got?.body ?? '')).toEqual({
       specversion: '1.0',
-      id: `${EVENT.id}/tell/1`,
+      id: `${EVENT.id}@1/tell`,
       source: '/evictd/fleet_2',
       type: 'evictd.before-checkpoint',
       subject: EVENT.id,
@@ -42,6 +43,14 @@ describe.concurrent('an http hook', () => {
         secondsLeft: 25,
       },
     });
+  });
+
+  it('has one id in a drain, and another one when the same event is announced again', async () => {
+    await using receiver = await startHttpReceiver();
+    for (const changes of [{}, { attempt: 2 }, { drainId: `${EVENT.id}@2` }])
+      await tell(receiver.url, changes);
+    const ids = receiver.requests.map(({ body }) => z.object({ id: z.string() }).parse(JSON.parse(body)).id);
+    expect(ids).toEqual([`${EVENT.id}@1/tell`, `${EVENT.id}@1/tell`, `${EVENT.id}@2/tell`]);
   });
 
   it('is told again, with the same id, while its time lasts', async () => {
