@@ -39,6 +39,8 @@ export interface FileIndex {
   /** Ids and fingerprints of what it held when it was last read, changed or not, if it was cut into such blocks. */
   prints(path: string, blockSize: number): BlockPrints | undefined;
   readonly fingerprintKey: string;
+  /** It has files, and none of them was on one of these devices. */
+  isOfOthers(devices: ReadonlySet<bigint>): boolean;
   set(path: string, entry: IndexEntry): void;
   readonly size: number;
   /** Forgets files that are gone. */
@@ -127,6 +129,8 @@ function createIndex({ entries, fingerprintKey }: Found, place: IndexFile): File
       return { blocks: entry.blocks, fingerprints: entry.fingerprints };
     },
     fingerprintKey,
+    isOfOthers: (devices) =>
+      entries.size > 0 && [...entries.values()].every(({ stat }) => !devices.has(stat.dev)),
     get size() {
       return entries.size;
     },

@@ -69,6 +69,8 @@ export interface Scan {
   readonly symlinks: readonly ScannedSymlink[];
   /** Sockets, pipes and devices: left out. */
   readonly specials: number;
+  /** `st_dev` of the set's own folder and those in it. */
+  readonly devices: ReadonlySet<bigint>;
   /** Something was made, removed or renamed meanwhile: what moved from one folder to another may be missing. */
   readonly namesChanged: boolean;
 }
@@ -93,6 +95,7 @@ export async function scanSet(set: SetOptions, reader: Reader, signal: AbortSign
     ask: (job) => abandonOn(signal, reader.run(job)),
     found: { files: [], linkedFiles: [], directories: [], symlinks: [] },
     needed: new Set(),
+    devices: new Set([root.dev]),
     specials: 0,
     count: 0,
   };
@@ -107,6 +110,7 @@ export async function scanSet(set: SetOptions, reader: Reader, signal: AbortSign
     directories: directories.filter(({ path, included }) => included || walk.needed.has(path)),
     symlinks,
     specials: walk.specials,
+    devices: walk.devices,
     namesChanged: await haveNamesChanged(walk, root, signal),
   };
 }
@@ -133,6 +137,7 @@ interface Walk {
   found: Found;
   /** Folders above something included. */
   readonly needed: Set<string>;
+  readonly devices: Set<bigint>;
   specials: number;
   count: number;
 }
@@ -202,6 +207,7 @@ function note(
   const attributes = { path, mode: mode & 0o7777, uid: Number(stats.uid), gid: Number(stats.gid) };
   if (type === constants.S_IFDIR) {
     part.directories.push({ ...attributes, mtimeNs: stats.mtimeNs, included });
+    walk.devices.add(stats.dev);
   } else if (!included) {
     return;
   } else if (type === constants.S_IFREG) {

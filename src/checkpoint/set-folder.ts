@@ -46,9 +46,16 @@ async function checkRestored({ name, path }: SetFolder): Promise<void> {
 }
 
 export function folderMissing(set: SetFolder): EvictdError {
-  return new EvictdError(
-    'set-path-missing',
-    `the folder ${set.path} of checkpoint set ${set.name} is not there`,
-    { remedy: 'check checkpoint.sets[].path, and that its disk is mounted' },
-  );
+  return missing(set, 'is not there');
+}
+
+/** What is seen of a folder whose disk isn't mounted, where there is a folder to mount it on. */
+export function diskMissing(set: SetFolder): EvictdError {
+  return missing(set, 'is empty, and not on the disk that its files were on');
+}
+
+function missing({ name, path }: SetFolder, how: string): EvictdError {
+  return new EvictdError('set-path-missing', `the folder ${path} of checkpoint set ${name} ${how}`, {
+    remedy: 'check checkpoint.sets[].path, and that its disk is mounted',
+  });
 }

@@ -10,6 +10,7 @@ import { scanSet } from './scan.ts';
 import type { Scan, ScannedFile } from './scan.ts';
 import { knownVersion, likelyStored, sendFile } from './send-file.ts';
 import type { SendMode } from './send-file.ts';
+import { diskMissing } from './set-folder.ts';
 import { FILES_IN_FLIGHT } from './set-work.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { unstampedDevices } from './unstamped-devices.ts';
@@ -29,7 +30,7 @@ export interface Look {
 export async function look(begun: SetWork, versions: Versions, signal: AbortSignal): Promise<Look> {
   const { send, tracker, activity } = begun;
   const tally = tracker.count();
-  const scan = await scanSet(begun.set, send.reader, signal).catch((error: unknown) => {
+  const scan = await scanMounted(begun, signal).catch((error: unknown) => {
     if (isNothingToSave(error)) {
       tally.done();
       activity.scans++;
@@ -51,6 +52,12 @@ export async function look(begun: SetWork, versions: Versions, signal: AbortSign
   activity.scans++;
   activity.specials = scan.specials;
   return { scan, due };
+}
+
+async function scanMounted({ set, send }: SetWork, signal: AbortSignal): Promise<Scan> {
+  const scan = await scanSet(set, send.reader, signal);
+  if (scan.files.length === 0 && send.index.isOfOthers(scan.devices)) throw diskMissing(set);
+  return scan;
 }
 
 /** The hooks may have the time of a set that can't be saved. */
