@@ -20,7 +20,7 @@ export interface HttpSender {
   readonly isStarted: boolean;
   /**
    * The memory of `body` must stay as it is until then. Rejects with a system error, with `bad-answer`, or with the
-   * signal's reason.
+   * signal's reason, as soon as the thread has let go of the memory.
    */
   send(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer>;
   /** Ends the thread; requests under way fail. The next one would start it anew. */
@@ -45,7 +45,7 @@ interface Thread {
  * INVARIANTS
  * - The thread is started by the first request, keeps the process alive only while there is one, and ends when there was
  *   none for IDLE_MS.
- * - Each request is settled exactly once: by its outcome, by its signal, or by the end of the thread.
+ * - Each request is settled exactly once: by its outcome, which an abort brings about, or by the end of the thread.
  * - Requests of one turn of the event loop are handed over together at its end.
  */
 export function createHttpSender(origin: HttpOrigin, { clock }: { readonly clock: Clock }): HttpSender {
@@ -83,16 +83,13 @@ export function createHttpSender(origin: HttpOrigin, { clock }: { readonly clock
       new Promise((resolve, reject) => {
         if (signal.aborted) return reject(reasonOf(signal));
         const number = ++serial;
-        const onAbort = () => {
-          thread?.give(number, undefined);
-          remove(number);
-          reject(reasonOf(signal));
-        };
+        const onAbort = () => thread?.give(number, undefined);
         signal.addEventListener('abort', onAbort, { once: true });
         return add(number, request, (outcome) => {
           signal.removeEventListener('abort', onAbort);
           remove(number);
-          if (outcome.kind === 'answer') resolve(outcome);
+          if (signal.aborted) reject(reasonOf(signal));
+          else if (outcome.kind === 'answer') resolve(outcome);
           else reject(errorOf(outcome));
         });
       }),

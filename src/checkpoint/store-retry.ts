@@ -144,19 +144,25 @@ async function firstSuccess<T>(
   using ended = childController(signal);
   const { promise, resolve, reject } = Promise.withResolvers<Outcome<T>>();
   let underWay = 0;
-  let failure: Failure | undefined;
+  let outcome: Outcome<T> | undefined;
   const begin = (as: number) => {
     underWay++;
+    // Both have to be over: nobody may send on from memory that the caller takes back.
+    const settle = (found: Outcome<T>) => {
+      outcome = found;
+      if (--underWay === 0) resolve(found);
+    };
     const onValue = (value: T) => {
-      // At once: nobody may send on from memory that the caller takes back.
       ended.abort(new EvictdError('aborted', 'another try was quicker'));
-      resolve({ kind: 'done', value });
+      settle(outcome?.kind === 'done' ? outcome : { kind: 'done', value });
     };
     const onError = (error: unknown) => {
-      const explained = dependencies.explain(error);
       // A refusal can come from what the other one did; that shows when it is tried again.
-      if (failure === undefined || failure.retry.kind === 'never') failure = explained;
-      if (--underWay === 0) resolve({ kind: 'failed', failure });
+      const isFinal =
+        outcome?.kind === 'done' || (outcome !== undefined && outcome.failure.retry.kind !== 'never');
+      settle(
+        outcome !== undefined && isFinal ? outcome : { kind: 'failed', failure: dependencies.explain(error) },
+      );
     };
     attempt.run(ended.signal, as).then(onValue, onError).catch(reject);
   };

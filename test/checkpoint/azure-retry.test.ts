@@ -164,9 +164,15 @@ test('a try without an answer gets a second one beside it, and who comes too lat
     const beside = runBeside(2000, count);
     await began(beside, 2);
     expect(count.count).toBe(1);
+    let isOver = false;
+    void beside.outcome.then(() => (isOver = true));
     beside.settle(winner);
+    await vi.waitFor(() => expect(beside.signals.every(({ aborted }) => aborted)).toBe(true));
+    await new Promise((resolve) => setImmediate(resolve));
+    // It may still be sending from memory that the caller means to use again.
+    expect(isOver).toBe(false);
+    beside.settle(3 - winner, 'never');
     expect(await beside.outcome).toBe(winner);
-    expect(beside.signals.every(({ aborted }) => aborted)).toBe(true);
     expect(count.count).toBe(0);
   }
 });
@@ -181,8 +187,9 @@ test('the failure of one of two waits for the other, and a refusal that it may h
   await began(both, 2);
   both.settle(2, 'lost');
   both.settle(1, 'never');
-  await vi.waitFor(() => expect(both.numbers.length).toBeGreaterThan(2));
+  await began(both, 4);
   both.settle(3);
+  both.settle(4, 'never');
   expect(await both.outcome).toBe(2);
 });
 
@@ -194,5 +201,6 @@ test('few second tries run at a time; the others’ turn comes', async () => {
   count.count = 1;
   await began(beside, 2);
   beside.settle(2);
+  beside.settle(1, 'never');
   expect(await beside.outcome).toBe(2);
 });

@@ -165,3 +165,22 @@ test('what is under way when the thread is ended is rejected, and the next reque
   expect(client.sender.isStarted).toBe(false);
   expect(await client.put('/next')).toMatchObject({ status: 201 });
 });
+
+test('an aborted request is over only when its thread no longer sends from the memory', async () => {
+  await using server = await listening(createRawServer());
+  using peer = senderTo(server.port);
+  const aborting = new AbortController();
+  let isOver = false;
+  const over = peer
+    .put('/', new Uint8Array(new SharedArrayBuffer(8 * MIB)), aborting.signal)
+    .catch((error: unknown) => {
+      isOver = true;
+      return error;
+    });
+  const reason = new Error('no longer wanted');
+  aborting.abort(reason);
+  // No answer of a thread comes before the next turn of the event loop.
+  await Promise.resolve().then(() => undefined);
+  expect(isOver).toBe(false);
+  expect(await over).toBe(reason);
+});
