@@ -75,6 +75,7 @@ export function abandonOn<T>(signal: AbortSignal, work: Promise<T>): Promise<T> 
   });
 }
 
-function reasonOf(signal: AbortSignal): Error {
+/** What a signal was aborted for, to be thrown. */
+export function reasonOf(signal: AbortSignal): Error {
   return signal.reason instanceof Error ? signal.reason : new EvictdError('aborted', String(signal.reason));
 }

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 
+import { reasonOf } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import type {
@@ -161,8 +162,4 @@ function errorOf(outcome: Exclude<HttpOutcome, { kind: 'answer' }>): Error {
 
 function failedOutcome(reason: string): HttpOutcome {
   return { kind: 'failed', errno: 'ECONNABORTED', message: `the thread that sends ${reason}` };
-}
-
-function reasonOf(signal: AbortSignal): Error {
-  return signal.reason instanceof Error ? signal.reason : new EvictdError('aborted', String(signal.reason));
 }

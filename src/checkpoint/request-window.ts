@@ -1,5 +1,5 @@
+import { reasonOf } from '../base/abort.ts';
 import type { Clock, MonotonicMs } from '../base/clock.ts';
-import { EvictdError } from '../base/errors.ts';
 
 /** How many requests go out at once, found out while they do. */
 export interface RequestWindow {
@@ -105,8 +105,4 @@ function createRoom(roomMax: number, clock: Clock) {
       room = Math.min(room + (shrunkAt === -Infinity ? 1 : 1 / room), roomMax);
     },
   };
-}
-
-function reasonOf(signal: AbortSignal): Error {
-  return signal.reason instanceof Error ? signal.reason : new EvictdError('aborted', String(signal.reason));
 }
