@@ -41,6 +41,11 @@ export async function layOutProgram(root: string, { bundle, packages, node }: Pr
   for (const name of await readdir(examples)) {
     await install(join(examples, name), join(doc, 'examples', name), 0o755);
   }
+  const hooks = join(ROOT, 'packaging/hooks');
+  for (const name of await readdir(hooks)) {
+    if (name === 'README.md') await install(join(hooks, name), join(doc, 'hooks.md'), 0o644);
+    else await install(join(hooks, name), join(root, 'usr/share/evictd/hooks', name), 0o755);
+  }
   await writeFile(join(doc, 'copyright'), await copyright(packages, node));
 }
 

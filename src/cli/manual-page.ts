@@ -18,7 +18,7 @@ const FILES: readonly (readonly [file: string, meaning: string])[] = [
 
 const ENVIRONMENT: readonly (readonly [variable: string, meaning: string])[] = [
   ['EVICTD_*', 'Keys of the configuration; `evictd config reference` names the variable of each.'],
-  ['NO_COLOR', 'Where it is set and not empty, nothing is drawn over on a terminal.'],
+  ['NO_COLOR', 'Where it is set and not empty there are no colours and no progress bars.'],
 ];
 
 /** evictd(1) in man(7) macros, for `man` and mandoc. */

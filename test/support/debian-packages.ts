@@ -28,6 +28,9 @@ export const DEBIAN_PACKAGES: readonly string[] = [
   // The shells that completion is made for, beside bash.
   'zsh',
   'fish',
+  // Judges the scripts for common programs; one of these programs.
+  'shellcheck',
+  'nginx-light',
   // Show and judge the man page.
   'man-db',
   'mandoc',
