@@ -14,6 +14,10 @@ export const checkpointCommand: Command = {
   summary: 'stage and commit a checkpoint now',
   description:
     'Through the running daemon; without one it does the work itself. For cron, or after each epoch.',
+  manual:
+    'Examples:\n' +
+    '  evictd checkpoint --set job      # after an epoch\n' +
+    "  evictd checkpoint --json | jq '.sets[].kind'",
   options: [
     CONFIG_OPTION,
     { name: 'set', value: 'NAME', description: 'only this set (default: all)' },

@@ -32,6 +32,11 @@ export const reportsCommand: Command = {
   description:
     'Each drain leaves a report in the store before it acknowledges, so that it outlives the VM. From any machine ' +
     'with access to the store; the newest 1,000, the newest first.\n\nExit code 3 when there is none.',
+  manual:
+    'Examples:\n' +
+    '  evictd reports --all-keys                       # evictions of the whole fleet\n' +
+    '  evictd reports show                             # the newest of this VM\n' +
+    '  evictd reports show 602d9444 --html report.html',
   options: [...WHOSE_OPTIONS, CONFIG_OPTION, IMDS_OPTION, JSON_OPTION],
   async run(invocation) {
     const { options, out, err, signal } = invocation;

@@ -23,6 +23,11 @@ export const restoreCommand: Command = {
     '.evictd-restored once it is complete and on disk. A folder so marked on this machine is not touched again, nor ' +
     'is one with files that were changed after the checkpoint was made; --force restores over both.\n\n' +
     'Exit code 3 when there is no checkpoint.',
+  manual:
+    'Examples:\n' +
+    '  evictd restore                                  # all sets, each into its own folder\n' +
+    '  evictd restore --key fleet_3 --wait 5m          # what the VM fleet_3 has left\n' +
+    '  evictd restore --set job --to /tmp/look         # beside what is there',
   options: [
     {
       name: 'to',

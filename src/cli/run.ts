@@ -11,6 +11,10 @@ export const runCommand: Command = {
     'Polls for events of this VM, and at a notice runs the hooks, uploads the checkpoints and acknowledges.\n' +
     'With --dry-run it polls and decides for real, but only logs what it would do, on lines with "dryRun": true. ' +
     'It opens no control socket, so `evictd status` does not see it.',
+  manual:
+    'Examples:\n' +
+    '  evictd run --dry-run\n' +
+    '  evictd run --config ./config.yaml --imds http://127.0.0.1:1338    # against evictd mock-imds',
   options: [
     CONFIG_OPTION,
     {

@@ -20,6 +20,10 @@ export const waitCommand: Command = {
     'NotBefore and so on), with Deadline (RFC 3339) and SecondsLeft, by which everything has to be done.\n\n' +
     'Exit code 3 when no notice came in time, 69 when the daemon is not running; while it is only started again, ' +
     'this goes on waiting for up to a minute.',
+  manual:
+    'Examples:\n' +
+    '  evictd wait && /usr/local/bin/stop-workers\n' +
+    "  evictd wait --timeout 1h | jq -r '.EventType, .SecondsLeft'",
   options: [
     { name: 'timeout', value: 'D', description: 'how long to wait, such as 30s or 5m (default: for ever)' },
     CONFIG_OPTION,
