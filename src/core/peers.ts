@@ -56,9 +56,9 @@ export function advancePeers(context: Context, state: State): Step<State> {
   if (state.peers.length === 0) return step(state);
   const effects: Effect[] = [];
   const given = state.peers.map((one) => giveUp(context, one, effects));
-  let free = isDraining(state.drain) || state.stopping ? 0 : RUNNING_MAX - given.filter(isRunning).length;
+  let free = isDraining(state.drain) || state.stopping ? 0 : RUNNING_MAX - given.filter(isServed).length;
   const peers = given.map((one) => {
-    if (isRunning(one) || one.hooks.every(isOver) || free <= 0) return one;
+    if (isServed(one) || one.hooks.every(isOver) || free <= 0) return one;
     free -= 1;
     return startNext(context, one, effects);
   });
@@ -166,6 +166,7 @@ export function peerWakeTimes({ peers }: State): MonotonicMs[] {
   );
 }
 
-function isRunning({ hooks }: PeerNotice): boolean {
+/** Does a hook run because of it? */
+export function isServed({ hooks }: PeerNotice): boolean {
   return hooks.some(({ run }) => run.kind === 'running');
 }

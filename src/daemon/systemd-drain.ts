@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
+import { isServed } from '../core/peers.ts';
 import type { State } from '../core/state.ts';
 import { askManager, complaintOf } from '../hooks/manager.ts';
 import { forgetUnits } from '../hooks/unit-state.ts';
@@ -42,7 +43,7 @@ export function createSystemdDrain({ clock, manager, onFailure }: SystemdDrainDe
   return {
     follow(state) {
       const wanted = isEvicting(state) ? 'start' : 'stop';
-      const isOver = state.drain === undefined;
+      const isOver = state.drain === undefined && !state.peers.some(isServed);
       if (wanted !== target) {
         soon(
           () => target === wanted,

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 
 import { INITIAL_STATE } from '../../src/core/state.ts';
 import { createSystemdDrain } from '../../src/daemon/systemd-drain.ts';
-import { noticed } from '../core/support.ts';
+import { Life, event, hook, noticed, policyWith } from '../core/support.ts';
 import { manualClock } from '../imds/support.ts';
 
 const DRAINING = noticed().state;
@@ -37,4 +37,18 @@ it('leaves the hooks of a drain alone that begins before the older ones are remo
   systemd.follow(INITIAL_STATE);
   await clock.advance(100);
   expect(asked).toEqual(['start', 'stop', 'forget']);
+});
+
+it('leaves a hook for peers alone while it runs, and removes it then', async () => {
+  const { clock, asked, systemd } = follower();
+  const life = new Life(policyWith({ peerHooks: [hook('ring')] }));
+  life.document([event({ resources: ['fleet_1'] })]);
+  systemd.follow(DRAINING);
+  systemd.follow(life.state);
+  await clock.advance(100);
+  expect(asked).toEqual(['stop']);
+  life.tick(60_000);
+  systemd.follow(life.state);
+  await clock.advance(100);
+  expect(asked).toEqual(['stop', 'forget']);
 });
