@@ -32,9 +32,11 @@ export interface Azurite extends AsyncDisposable {
   readonly ca: string | undefined;
   /** URL of a container (or queue) in path style; a new name each time when none is given. It is not created. */
   containerUrl(name?: string): string;
-  /** Kills the process at once. */
+  /** Kills the process at once; with `persistent` it forgets what it acknowledged in the last seconds. */
   kill(): Promise<void>;
-  /** Starts it again on the same port after `kill`. */
+  /** Ends the process; with `persistent` nothing that it has acknowledged is lost. */
+  shutDown(): Promise<void>;
+  /** Starts it again on the same port after `kill` or `shutDown`. */
   restart(): Promise<void>;
   /** Ends the process and removes its files. */
   stop(): Promise<void>;
@@ -73,6 +75,10 @@ export async function startAzurite(options: AzuriteOptions = {}): Promise<Azurit
     ca,
     containerUrl: (name = `container-${++containers}`) => `${origin}/${AZURITE_ACCOUNT}/${name}`,
     kill,
+    async shutDown() {
+      running.end('SIGTERM');
+      await running.ended;
+    },
     async restart() {
       running = await launch(service, args, Number(new URL(origin).port));
     },
@@ -84,7 +90,7 @@ export async function startAzurite(options: AzuriteOptions = {}): Promise<Azurit
 interface Running {
   readonly origin: string;
   readonly ended: Promise<unknown>;
-  end(): void;
+  end(signal?: NodeJS.Signals): void;
 }
 
 async function launch(service: Service, args: readonly string[], port: number): Promise<Running> {
@@ -94,9 +100,10 @@ async function launch(service: Service, args: readonly string[], port: number): 
     env: { PATH: process.env['PATH'], NODE_ENV: 'production' },
   });
   // The test process may end without its hooks having run.
-  const end = () => void child.kill('SIGKILL');
-  process.once('exit', end);
-  const ended = once(child, 'exit').finally(() => process.removeListener('exit', end));
+  const end = (signal: NodeJS.Signals = 'SIGKILL') => void child.kill(signal);
+  const endWithUs = () => end();
+  process.once('exit', endWithUs);
+  const ended = once(child, 'exit').finally(() => process.removeListener('exit', endWithUs));
   try {
     return { origin: await announcedOrigin(child), ended, end };
   } catch (error) {

@@ -20,6 +20,9 @@ export const DEBIAN_PACKAGES: readonly string[] = [
   'libatomic1-arm64-cross',
   // promtool, which judges metrics and alert rules.
   'prometheus',
+  // Steps the wall clock of one process; a network that can be taken away.
+  'libfaketime',
+  'iproute2',
   // The examples of programs that take part over the control socket.
   'curl',
   'python3',

@@ -16,18 +16,23 @@ import { readTree } from './file-tree.ts';
 import { startTestImds } from './mock-imds.ts';
 
 type ConfigFile = z.input<typeof Config>;
+type CheckpointConfig = NonNullable<ConfigFile['checkpoint']>;
 
 const FIXTURES = fileURLToPath(new URL('../fixtures/hooks/', import.meta.url));
 
 export interface SpotVmOptions {
   /** `checkpoint.store`; none: a VM with hooks only. */
-  readonly store?: NonNullable<ConfigFile['checkpoint']>['store'];
+  readonly store?: CheckpointConfig['store'];
   /** PEM to trust for it. */
   readonly ca?: string | undefined;
   readonly key?: string;
   readonly hooks?: readonly HookScript[];
   /** Over the rest of the config. */
   readonly config?: Partial<ConfigFile>;
+  /** Over the rest of its `checkpoint`. */
+  readonly checkpoint?: Partial<CheckpointConfig>;
+  /** Over the rest of the set `job`. */
+  readonly set?: Partial<NonNullable<CheckpointConfig['sets']>[number]>;
   readonly scenario?: ScenarioInput;
   /** Of every evictd. */
   readonly env?: Readonly<Record<string, string>>;
@@ -78,7 +83,13 @@ export async function createSpotVm(options: SpotVmOptions = {}): Promise<SpotVm>
     hooksDir: join(folder, 'hooks.d'),
     imds: { endpoint: imds.url, pollInterval: '250ms' },
     ...(store !== undefined && {
-      checkpoint: { store, key, sets: [{ name: 'job', path: job }], background: false },
+      checkpoint: {
+        store,
+        key,
+        sets: [{ name: 'job', path: job, ...options.set }],
+        background: false,
+        ...options.checkpoint,
+      },
     }),
     state: { dir: join(folder, 'state') },
     control: { socket: join(folder, 'evictd.sock') },
