@@ -62,14 +62,14 @@ export function createCheckpointSet(
     tracker,
     activity,
     async stage(stop, signal) {
-      const begun = await begin(false, signal);
+      await using begun = await begin(false, signal);
       if (stop()) return;
       const versions: Versions = new Map();
       const { due } = await look(begun, versions, signal);
       await sendFiles(begun, due, versions, { stop, readsMax: 1, changing: 'leave' }, signal);
     },
     async commit(reason, signal) {
-      const begun = await begin(reason !== 'notice', signal);
+      await using begun = await begin(reason !== 'notice', signal);
       const bytesBefore = bytesSentAtCommit;
       const { committed, scan, isOneMoment } = await makeCheckpoint(
         begun,
@@ -82,17 +82,17 @@ export function createCheckpointSet(
       return committed;
     },
     async prepare(signal) {
-      await look(await begin(true, signal), new Map(), signal);
+      await using begun = await begin(true, signal);
+      await look(begun, new Map(), signal);
     },
     async stageIdle(idle, giveWay, signal) {
-      const begun = await begin(true, giveWay);
-      return stageIdle(begun, idle, { staged, clock }, giveWay, signal);
+      await using begun = await begin(true, giveWay);
+      return await stageIdle(begun, idle, { staged, clock }, giveWay, signal);
     },
     async isChanged(signal) {
-      return (
-        committedScan === undefined ||
-        (await isChangedSince(committedScan, await begin(true, signal), signal))
-      );
+      if (committedScan === undefined) return true;
+      await using begun = await begin(true, signal);
+      return await isChangedSince(committedScan, begun, signal);
     },
     reload,
     saveIndex,

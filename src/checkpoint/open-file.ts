@@ -1,12 +1,12 @@
-import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
 import { sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { isErrno } from '../base/errors.ts';
+import { FILE_FLAGS, FOLDER_FLAGS, locationOf, namesOf } from './beneath.ts';
 import { fileError } from './file-error.ts';
-import { fsPath } from './path-name.ts';
+import { fsPath, splitPath } from './path-name.ts';
 import { sameStat, statOf } from './file-stat.ts';
 import type { FileStat } from './file-stat.ts';
 
@@ -17,12 +17,19 @@ import type { FileStat } from './file-stat.ts';
 export const TICK_MS = 20;
 const LOOKS_MAX = 5;
 
-/** Undefined when it isn't there any more, or is no regular file now. Rejects `file-unreadable`. */
-export async function openFile(root: string, path: string): Promise<FileHandle | undefined> {
+/**
+ * `location` is that of the open set folder. Undefined when it isn't there any more, or is no regular file now, or a
+ * link is on the way. Rejects `file-unreadable`.
+ */
+export async function openFile(location: string, path: string): Promise<FileHandle | undefined> {
+  const { folder, name } = splitPath(path);
+  await using folders = new AsyncDisposableStack();
+  let at = location;
   try {
-    // Not through a link that took its place, and not waiting for the other end of a pipe.
-    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-    return await open(fsPath(root, path), flags);
+    for (const segment of namesOf(folder)) {
+      at = locationOf(folders.use(await open(fsPath(at, segment), FOLDER_FLAGS)).fd);
+    }
+    return await open(fsPath(at, name), FILE_FLAGS);
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO')) return undefined;
     throw fileError(error, path);

@@ -42,6 +42,12 @@ export function fsPath(root: string, path: string): string | Buffer {
   return full.isWellFormed() ? full : encodePath(full);
 }
 
+/** The folder that holds `path`, and its name in there. */
+export function splitPath(path: string): { readonly folder: string; readonly name: string } {
+  const slash = path.lastIndexOf('/');
+  return { folder: path.slice(0, Math.max(slash, 0)), name: path.slice(slash + 1) };
+}
+
 /**
  * Why `path` can't be a path inside a set, or undefined when it is fine:
  * relative, no empty, `.` or `..` segment, no NUL, and the one spelling that its bytes have.

@@ -26,7 +26,9 @@ export type ReadJob =
   /** A small file as a whole, if it is an ordinary one that holds still. */
   | {
       readonly kind: 'file';
-      readonly path: string | Uint8Array;
+      readonly root: string;
+      /** Relative to `root`. */
+      readonly path: string;
       readonly size: number;
       /** Changed later than this, epoch ms by the guest's clock, it isn't read yet. */
       readonly changedBeforeMs: number;

@@ -3,13 +3,15 @@
  * it is terminated. Imports what small and free of packages: it is built into a text of its own.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 
+import { FILE_FLAGS, foldersBeneath } from './beneath.ts';
 import { createFingerprinter } from './fingerprint.ts';
 import type { Fingerprinter } from './fingerprint.ts';
 import { createFetcher } from './fetch-thread.ts';
 import type { FetchJob, ReadAnswers, ReadJob, ReadMessage, ReadResult } from './read-job.ts';
+import { fsPath, splitPath } from './path-name.ts';
 import { placeFrame, verifyBlock } from './restore-thread.ts';
 import { listFolders, lookAt } from './scan-thread.ts';
 import type { FileStat } from './file-stat.ts';
@@ -158,10 +160,8 @@ function fingerprintOf(into: Fingerprinter, fd: number, start: number, length: n
   return into.digest();
 }
 
-function readFile({ path, size, changedBeforeMs, memory }: ReadJob & { kind: 'file' }): ReadResult {
-  // Not through a link that took its place, and not waiting for the other end of a pipe.
-  const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-  const fd = openSync(typeof path === 'string' ? path : Buffer.from(path), flags);
+function readFile({ root, path, size, changedBeforeMs, memory }: ReadJob & { kind: 'file' }): ReadResult {
+  const fd = openBeneath(root, path);
   try {
     const found = fstatSync(fd, { bigint: true });
     if (!found.isFile() || Number(found.size) !== size || Number(found.ctimeNs) / 1e6 > changedBeforeMs)
@@ -177,6 +177,12 @@ function readFile({ path, size, changedBeforeMs, memory }: ReadJob & { kind: 'fi
   } finally {
     closeSync(fd);
   }
+}
+
+function openBeneath(root: string, path: string): number {
+  const { folder, name } = splitPath(path);
+  using beneath = foldersBeneath(root);
+  return openSync(fsPath(beneath.at(folder), name), FILE_FLAGS);
 }
 
 function readFully(fd: number, bytes: Buffer, position: number): boolean {

@@ -4,7 +4,7 @@ import type { FileHandle } from 'node:fs/promises';
 
 import { EvictdError, isErrno } from '../base/errors.ts';
 import { fileError } from './file-error.ts';
-import { fsPath, quotePath } from './path-name.ts';
+import { fsPath, quotePath, splitPath } from './path-name.ts';
 
 /*
  * INVARIANTS
@@ -94,12 +94,6 @@ export async function openFolderTree(root: string): Promise<FolderTree> {
       await rootFolder.handle.close();
     },
   };
-}
-
-/** The folder that holds `path`, and its name in there. */
-export function splitPath(path: string): { readonly folder: string; readonly name: string } {
-  const slash = path.lastIndexOf('/');
-  return { folder: path.slice(0, Math.max(slash, 0)), name: path.slice(slash + 1) };
 }
 
 export type Kind = 'nothing' | 'folder' | 'file' | 'link' | 'special file';

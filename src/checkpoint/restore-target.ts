@@ -17,9 +17,9 @@ import type { FileHandle } from 'node:fs/promises';
 import { errnoOf, EvictdError, isErrno } from '../base/errors.ts';
 import { fileError } from './file-error.ts';
 import { isTemporaryName, temporaryName } from './own-names.ts';
-import { decodePath, encodePath, quotePath } from './path-name.ts';
+import { decodePath, encodePath, quotePath, splitPath } from './path-name.ts';
 import { dress } from './restore-attributes.ts';
-import { FOLDER_FLAGS, kindOf, notAFolder, openFolderTree, splitPath } from './restore-folders.ts';
+import { FOLDER_FLAGS, kindOf, notAFolder, openFolderTree } from './restore-folders.ts';
 import type { OpenFolder } from './restore-folders.ts';
 import type { ManifestDirectory, ManifestHardLink, ManifestRoot, ManifestSymlink } from './schema.ts';
 

@@ -3,7 +3,8 @@ import { lstatSync, readdirSync, readlinkSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 
 import { isErrno } from '../base/errors.ts';
-import { decodePath, fsPath } from './path-name.ts';
+import { foldersBeneath } from './beneath.ts';
+import { decodePath, fsPath, splitPath } from './path-name.ts';
 import type { ListJob, ListResult, LookJob, LookResult, ReadFailure } from './read-job.ts';
 
 /** Of a stat, in the order in which they are packed. */
@@ -14,10 +15,11 @@ export type PackedStat = Readonly<Record<(typeof FIELDS)[number], bigint>>;
 /** Names in each of the folders, in the order of their bytes. */
 export function listFolders({ root, folders }: ListJob): ListResult | ReadFailure {
   const names: (string | undefined)[] = [];
+  using beneath = foldersBeneath(root);
   for (const path of folders) {
     try {
       // One character per byte, so that nothing of an odd name is lost.
-      const bytes = readdirSync(fsPath(root, path), 'latin1').sort();
+      const bytes = readdirSync(beneath.at(path), 'latin1').sort();
       names.push(bytes.map((name) => decodePath(Buffer.from(name, 'latin1'))).join('/'));
     } catch (error) {
       if (!isGone(error)) return failure(error, path);
@@ -31,9 +33,11 @@ export function listFolders({ root, folders }: ListJob): ListResult | ReadFailur
 export function lookAt({ root, paths }: LookJob): LookResult | ReadFailure {
   const stats = new BigInt64Array(paths.length * FIELDS.length);
   const targets = new Map<number, string>();
+  using beneath = foldersBeneath(root);
   for (const [index, path] of paths.entries()) {
-    const location = fsPath(root, path);
+    const { folder, name } = splitPath(path);
     try {
+      const location = fsPath(beneath.at(folder), name);
       const found = lstatSync(location, { bigint: true });
       if (found.isSymbolicLink()) {
         targets.set(index, decodePath(readlinkSync(location, { encoding: 'buffer' })));
@@ -70,7 +74,7 @@ export function unpack(stats: BigInt64Array, index: number): PackedStat | undefi
 
 /** Removed, or something else by now. */
 function isGone(error: unknown): boolean {
-  return isErrno(error, 'ENOENT', 'ENOTDIR', 'EINVAL');
+  return isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EINVAL');
 }
 
 function failure(error: unknown, path: string): ReadFailure {

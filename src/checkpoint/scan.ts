@@ -16,6 +16,7 @@ import { unpack } from './scan-thread.ts';
 import type { PackedStat } from './scan-thread.ts';
 import { ENTRIES_MAX } from './schema.ts';
 import { checkSetFolder, folderMissing } from './set-folder.ts';
+import type { SetFolder } from './set-folder.ts';
 import { matcher } from './set-patterns.ts';
 
 export interface SetOptions {
@@ -86,10 +87,16 @@ const JOBS_IN_FLIGHT = 4;
  * names, before what is further down. Links are not followed, so nothing outside the folder is seen.
  * Throws `set-path-missing`, `restore-unfinished`, `file-unreadable`, `too-many-files`, or the signal's reason.
  */
-export async function scanSet(set: SetOptions, reader: Reader, signal: AbortSignal): Promise<Scan> {
-  const root = await checkSetFolder(set);
+export async function scanSet(
+  set: SetOptions,
+  folder: SetFolder,
+  reader: Reader,
+  signal: AbortSignal,
+): Promise<Scan> {
+  const root = await checkSetFolder(set, folder);
   const walk: Walk = {
     set,
+    folder,
     includes: matcher(set.include),
     excludes: matcher(set.exclude),
     ask: (job) => abandonOn(signal, reader.run(job)),
@@ -131,6 +138,7 @@ interface Found {
 
 interface Walk {
   readonly set: SetOptions;
+  readonly folder: SetFolder;
   readonly includes: (path: string) => boolean;
   readonly excludes: (path: string) => boolean;
   readonly ask: (job: ListJob | LookJob) => Promise<ReadResult>;
@@ -144,9 +152,13 @@ interface Walk {
 
 /** What is in the folders and may belong to the set. */
 async function list(walk: Walk, folders: readonly Place[], signal: AbortSignal): Promise<readonly Place[]> {
-  const { set, includes, excludes } = walk;
+  const { set, folder: setFolder, includes, excludes } = walk;
   const parts = await inParts(folders, FOLDERS_TOGETHER, signal, async (some) => {
-    const answer = await walk.ask({ kind: 'list', root: set.path, folders: some.map(({ path }) => path) });
+    const answer = await walk.ask({
+      kind: 'list',
+      root: setFolder.location,
+      folders: some.map(({ path }) => path),
+    });
     if (answer.kind === 'failed') throw readError(answer, answer.path ?? set.path);
     if (answer.kind !== 'listed') throw new AssertionFailed(`a list was answered by ${answer.kind}`);
     const places: Place[] = [];
@@ -224,17 +236,17 @@ function note(
 
 /** Any change of a folder's names is a change of its time. */
 async function haveNamesChanged(walk: Walk, root: BigIntStats, signal: AbortSignal): Promise<boolean> {
-  const { set, found } = walk;
+  const { set, folder, found } = walk;
   const parts = await inParts(found.directories, PATHS_TOGETHER, signal, async (some) => {
     const answer = await askLook(walk, some);
     return some.some(({ mtimeNs }, index) => unpack(answer.stats, index)?.mtimeNs !== mtimeNs);
   });
-  return parts.includes(true) || (await checkSetFolder(set)).mtimeNs !== root.mtimeNs;
+  return parts.includes(true) || (await checkSetFolder(set, folder)).mtimeNs !== root.mtimeNs;
 }
 
 async function askLook(walk: Walk, places: readonly { readonly path: string }[]): Promise<LookResult> {
-  const { set, ask } = walk;
-  const answer = await ask({ kind: 'look', root: set.path, paths: places.map(({ path }) => path) });
+  const { set, folder, ask } = walk;
+  const answer = await ask({ kind: 'look', root: folder.location, paths: places.map(({ path }) => path) });
   if (answer.kind === 'failed') throw readError(answer, answer.path ?? set.path);
   if (answer.kind !== 'looked') throw new AssertionFailed(`a look was answered by ${answer.kind}`);
   return answer;

@@ -7,7 +7,10 @@ import type { StoredBlob } from './stored-blobs.ts';
 import type { Transfer } from './transfer.ts';
 
 export interface SendContext {
+  /** The set's folder, as it is configured. */
   readonly root: string;
+  /** Where it is, open. */
+  readonly location: string;
   /** `PREFIX/KEY/SET/`. */
   readonly prefix: string;
   readonly store: BlobStore;

@@ -32,7 +32,7 @@ export async function sendFile(
   if (small !== undefined) return small;
   let earlier: FileVersion | undefined;
   for (let reads = 0; reads < mode.readsMax; reads++) {
-    await using handle = await openFile(context.root, file.path);
+    await using handle = await openFile(context.location, file.path);
     if (handle === undefined) return undefined;
     context.onFileRead();
     const outcome = await sendOpenFile(context, file.path, handle, mode, earlier?.stat.size, signal);

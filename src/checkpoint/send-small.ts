@@ -1,6 +1,5 @@
 import { blockSizeOf, SMALL_BYTES_MAX } from './block-size.ts';
 import { TICK_MS } from './open-file.ts';
-import { fsPath } from './path-name.ts';
 import type { ScannedFile } from './scan.ts';
 import { isStored, sendWhole, stageOne } from './send-blocks.ts';
 import type { FileVersion, SendContext, SendMode } from './send-context.ts';
@@ -26,7 +25,8 @@ export async function sendSmall(
   const memory = context.transfer.smallMemory();
   const result = await context.reader.run({
     kind: 'file',
-    path: fsPath(context.root, path),
+    root: context.location,
+    path,
     size,
     changedBeforeMs: readAtMs - TICK_MS,
     memory,

@@ -1,11 +1,13 @@
 import type { SetActivity, SetTracker } from './progress.ts';
 import type { SetOptions } from './scan.ts';
+import type { SetFolder } from './set-folder.ts';
 import type { FileVersion, SendContext } from './send-file.ts';
 import type { StoredSet } from './stored-blobs.ts';
 
-/** What one stage or commit works with. */
-export interface SetWork {
+/** What one stage or commit works with; disposing it closes the folder. */
+export interface SetWork extends AsyncDisposable {
   readonly set: SetOptions;
+  readonly folder: SetFolder;
   readonly send: SendContext;
   readonly stored: StoredSet;
   readonly tracker: SetTracker;

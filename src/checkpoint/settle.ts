@@ -1,6 +1,5 @@
 import { AssertionFailed } from '../base/assert.ts';
 import { createGroup, forEachLimit } from '../base/concurrency.ts';
-import { EvictdError } from '../base/errors.ts';
 import { forEachInSlices } from '../base/slices.ts';
 import { claimSet } from './claim.ts';
 import { putWhole } from './commit-file.ts';
@@ -10,7 +9,7 @@ import { scanSet } from './scan.ts';
 import type { Scan, ScannedFile } from './scan.ts';
 import { knownVersion, likelyStored, sendFile } from './send-file.ts';
 import type { SendMode } from './send-file.ts';
-import { diskMissing } from './set-folder.ts';
+import { diskMissing, isNothingToSave } from './set-folder.ts';
 import { FILES_IN_FLIGHT } from './set-work.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { unstampedDevices } from './unstamped-devices.ts';
@@ -37,7 +36,7 @@ export async function look(begun: SetWork, versions: Versions, signal: AbortSign
     }
     throw error;
   });
-  send.index.distrust(await unstampedDevices(begun.set.path, scan.files));
+  send.index.distrust(await unstampedDevices(begun.folder.location, scan.files));
   const due: ScannedFile[] = [];
   const count = (file: ScannedFile) => {
     const { path, stat } = file;
@@ -54,15 +53,10 @@ export async function look(begun: SetWork, versions: Versions, signal: AbortSign
   return { scan, due };
 }
 
-async function scanMounted({ set, send }: SetWork, signal: AbortSignal): Promise<Scan> {
-  const scan = await scanSet(set, send.reader, signal);
+async function scanMounted({ set, folder, send }: SetWork, signal: AbortSignal): Promise<Scan> {
+  const scan = await scanSet(set, folder, send.reader, signal);
   if (scan.files.length === 0 && send.index.isOfOthers(scan.devices)) throw diskMissing(set);
   return scan;
-}
-
-/** The hooks may have the time of a set that can't be saved. */
-function isNothingToSave(error: unknown): boolean {
-  return error instanceof EvictdError && ['set-path-missing', 'restore-unfinished'].includes(error.code);
 }
 
 /**

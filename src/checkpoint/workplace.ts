@@ -10,6 +10,8 @@ import type { SetActivity, SetTracker } from './progress.ts';
 import type { Reader } from './reader.ts';
 import type { SetOptions } from './scan.ts';
 import type { SendContext } from './send-file.ts';
+import { isNothingToSave, openSetFolder } from './set-folder.ts';
+import type { SetFolder } from './set-folder.ts';
 import type { SetWork } from './set-work.ts';
 import type { StoredBlob, StoredSet } from './stored-blobs.ts';
 import { watchStagedBlocks } from './staged-blocks.ts';
@@ -40,7 +42,8 @@ export interface Workplace {
   readonly tracker: SetTracker;
   readonly activity: SetActivity;
   readonly staged: StagedBlocks;
-  /** `thorough` as in base.ts. Rejects `conflict`, or what the store rejects with. */
+  /** `thorough` as in base.ts. Rejects `conflict`, what openSetFolder rejects with, or what the
+   * store rejects with. */
   begin(this: void, thorough: boolean, signal: AbortSignal): Promise<SetWork>;
   /** What the store has is asked for anew at the next work. */
   reload(this: void): void;
@@ -94,8 +97,10 @@ export function createWorkplace(
       const stored = await base.load(thorough, signal);
       const isOutgrown = byPath.blobs.size > 2 * tracker.files + 1000;
       if (byPath.stored !== stored || isOutgrown) byPath = { stored, blobs: new Map() };
+      const folder = await openCounted(set, tracker, activity);
       const send: SendContext = {
         root: set.path,
+        location: folder.location,
         prefix,
         ...dependencies,
         store,
@@ -106,9 +111,30 @@ export function createWorkplace(
         onRead: (bytes) => (activity.bytesRead += bytes),
         onSent: (bytes) => (activity.bytesSent += bytes),
       };
-      return { set, send, stored, tracker, activity };
+      return {
+        set,
+        folder,
+        send,
+        stored,
+        tracker,
+        activity,
+        [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+      };
     },
     reload: () => base.outdate(),
     saveIndex: async () => index?.save(),
   };
+}
+
+/** Where there is nothing to save, nothing is counted. */
+async function openCounted(set: SetOptions, tracker: SetTracker, activity: SetActivity): Promise<SetFolder> {
+  try {
+    return await openSetFolder(set);
+  } catch (error) {
+    if (isNothingToSave(error)) {
+      tracker.count().done();
+      activity.scans++;
+    }
+    throw error;
+  }
 }

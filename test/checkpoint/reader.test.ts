@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto';
-import { open, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, open, symlink, writeFile } from 'node:fs/promises';
 
 import { expect, test } from 'vitest';
 
@@ -78,21 +78,32 @@ test('a block of zeros has the id of its zeros, whole, at an end and before some
 test('a small file that holds still comes as a whole; any other one is left to more care', async () => {
   await using folder = await testFolder();
   using reader = disposable();
-  const path = `${folder.path}/f`;
-  await writeFile(path, 'content');
-  await symlink(path, `${folder.path}/link`);
+  const root = folder.path;
+  await mkdir(`${root}/d`);
+  await writeFile(`${root}/d/f`, 'content');
+  await symlink('f', `${root}/d/link`);
+  await symlink('d', `${root}/e`);
   const memory = new SharedArrayBuffer(10);
   const read = (changes: object) =>
-    reader.run({ kind: 'file', path, size: 7, changedBeforeMs: Date.now() + 60_000, memory, ...changes });
+    reader.run({
+      kind: 'file',
+      root,
+      path: 'd/f',
+      size: 7,
+      changedBeforeMs: Date.now() + 60_000,
+      memory,
+      ...changes,
+    });
   const found = await read({});
   if (found.kind !== 'file') throw new Error(found.kind);
   expect(Buffer.from(memory, 0, 7).toString()).toBe('content');
   expect(found).toMatchObject({ id: hash('sha256', 'content', 'base64'), stat: { size: 7 } });
   expect(await read({ size: 6 })).toEqual({ kind: 'not-so' });
   expect(await read({ changedBeforeMs: 0 })).toEqual({ kind: 'not-so' });
-  expect(await read({ path: folder.path })).toEqual({ kind: 'not-so' });
-  expect(await read({ path: `${folder.path}/link` })).toMatchObject({ kind: 'failed', errno: 'ELOOP' });
-  expect(await read({ path: `${folder.path}/none` })).toMatchObject({ kind: 'failed', errno: 'ENOENT' });
+  expect(await read({ path: 'd' })).toEqual({ kind: 'not-so' });
+  expect(await read({ path: 'd/link' })).toMatchObject({ kind: 'failed', errno: 'ELOOP' });
+  expect(await read({ path: 'e/f' })).toMatchObject({ kind: 'failed', errno: 'ENOTDIR' });
+  expect(await read({ path: 'd/none' })).toMatchObject({ kind: 'failed', errno: 'ENOENT' });
 });
 
 test('hundreds of files asked for at once are all answered, by threads that end when nothing is left to do', async () => {
@@ -104,12 +115,19 @@ test('hundreds of files asked for at once are all answered, by threads that end 
   };
   using reader = disposable({ ...systemClock, timer });
   const read = async (number: number) => {
-    const path = `${folder.path}/${number}`;
-    await writeFile(path, `file ${number}`);
+    const path = String(number);
+    await writeFile(`${folder.path}/${path}`, `file ${number}`);
     const size = `file ${number}`.length;
     const memory = new SharedArrayBuffer(size);
     const changedBeforeMs = Date.now() + 60_000;
-    const found = await reader.run({ kind: 'file', path, size, changedBeforeMs, memory });
+    const found = await reader.run({
+      kind: 'file',
+      root: folder.path,
+      path,
+      size,
+      changedBeforeMs,
+      memory,
+    });
     return found.kind === 'file' ? Buffer.from(memory).toString() : found.kind;
   };
   const numbers = Array.from({ length: 300 }, (_, number) => number);
@@ -121,11 +139,17 @@ test('hundreds of files asked for at once are all answered, by threads that end 
 test('what is under way when the threads end is rejected, and the next job starts new ones', async () => {
   await using folder = await testFolder();
   using reader = disposable();
-  const path = `${folder.path}/f`;
-  await writeFile(path, 'x');
+  await writeFile(`${folder.path}/f`, 'x');
   const memory = new SharedArrayBuffer(1);
   const read = () =>
-    reader.run({ kind: 'file', path, size: 1, changedBeforeMs: Date.now() + 60_000, memory });
+    reader.run({
+      kind: 'file',
+      root: folder.path,
+      path: 'f',
+      size: 1,
+      changedBeforeMs: Date.now() + 60_000,
+      memory,
+    });
   const first = read();
   // Given away at the end of this turn.
   await Promise.resolve();

@@ -5,11 +5,14 @@ import { symlink, writeFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 
 import { scanSet } from '../../src/checkpoint/scan.ts';
+import { openSetFolder } from '../../src/checkpoint/set-folder.ts';
 import { never, reader } from '../support/checkpoints.ts';
 import { testFolder, writeTree, type TreeEntry } from '../support/file-tree.ts';
 
 async function scan(path: string, include = ['**'], exclude: string[] = []) {
-  return scanSet({ name: 'job', path, include, exclude, priority: 50 }, reader, never());
+  const set = { name: 'job', path, include, exclude, priority: 50 };
+  await using folder = await openSetFolder(set);
+  return await scanSet(set, folder, reader, never());
 }
 
 const file: TreeEntry = { kind: 'file', content: '' };
@@ -121,5 +124,6 @@ test('an abort ends the scan', async () => {
   await using folder = await testFolder();
   await writeTree(folder.path, { f: file });
   const set = { name: 'job', path: folder.path, include: ['**'], exclude: [], priority: 50 };
-  await expect(scanSet(set, reader, AbortSignal.abort(new Error('stop')))).rejects.toThrow('stop');
+  await using open = await openSetFolder(set);
+  await expect(scanSet(set, open, reader, AbortSignal.abort(new Error('stop')))).rejects.toThrow('stop');
 });
