@@ -15,13 +15,21 @@ export interface Problem {
   readonly isMissing?: boolean;
 }
 
+/** A file that is no configuration at all can have a problem at each of its bytes, or one that quotes all of it. */
+const SHOWN_MAX = 100;
+const CHARACTERS_MAX = 900;
+
 /** All problems of a configuration at once; `code` is `config-invalid`. */
 export class ConfigInvalid extends EvictdError {
   readonly problems: readonly Problem[];
 
   constructor(problems: readonly Problem[]) {
     const count = problems.length === 1 ? 'one problem' : `${problems.length} problems`;
-    super('config-invalid', [`the configuration has ${count}`, ...problems.map(formatProblem)].join('\n  '), {
+    const shown = problems
+      .slice(0, SHOWN_MAX)
+      .map((problem) => formatProblem(problem).slice(0, CHARACTERS_MAX));
+    if (problems.length > SHOWN_MAX) shown.push(`and ${problems.length - SHOWN_MAX} more`);
+    super('config-invalid', [`the configuration has ${count}`, ...shown].join('\n  '), {
       remedy:
         'correct what is named above, then run `evictd config check`; `evictd config reference` explains every key',
     });
