@@ -1,5 +1,6 @@
 /** Scenario files of the mock metadata service; manual.ts describes their keys. */
 import { readFile } from 'node:fs/promises';
+import { inspect } from 'node:util';
 
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
@@ -35,7 +36,7 @@ export function parseScenario(text: string, file: string): Scenario {
       cause: syntax,
     });
   }
-  const value: unknown = document.toJS({ maxAliasCount: 100 });
+  const value = plain(document, file);
   const result = Scenario.safeParse(value ?? {});
   if (result.success) return result.data;
   const problems = describeIssues(result.error, value).map(({ path, text }) => {
@@ -45,6 +46,15 @@ export function parseScenario(text: string, file: string): Scenario {
   throw new EvictdError('bad-scenario', problems.join('\n'), {
     remedy: 'correct the file; `evictd mock-imds --help` describes every key',
   });
+}
+
+function plain(document: Document, file: string): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 });
+  } catch (error) {
+    // Of aliases only: one that names nothing, or far too many.
+    throw new EvictdError('bad-scenario', `${file}: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 /** A scenario from a plain object, with the same defaults. Throws `bad-scenario`. */
@@ -88,7 +98,11 @@ function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 function show(value: unknown): string {
-  const text = value === undefined ? '(nothing)' : JSON.stringify(value);
+  // An alias can stand inside of what it names.
+  const isNested = typeof value === 'object' && value !== null;
+  const text = isNested
+    ? inspect(value, { depth: 2, breakLength: Infinity })
+    : (JSON.stringify(value) ?? '(nothing)');
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
