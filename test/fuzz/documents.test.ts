@@ -123,13 +123,13 @@ test('the journal: never an exception, and what is read can be gone on with', as
 test('the file index, the outbox and the cached instance: what is damaged is not used', async () => {
   await using folder = await testFolder();
   const index = join(folder.path, 'index');
-  const written = await openFileIndex({ file: index, root: '/set' }, () => undefined);
+  const written = await openFileIndex({ file: index, root: '/set', bootId: 'boot' }, () => undefined);
   const stat = { size: 5, mtimeNs: 1n, ctimeNs: 1n, ino: 1n, dev: 1n };
   written.set('a', { stat, readAtMs: 1, blockSize: 4096, blocks: [`${'A'.repeat(43)}=`] });
   await written.save();
   await fuzz(mutated(await readFile(index, 'utf8')), async (body) => {
     await writeFile(index, body);
-    await openFileIndex({ file: index, root: '/set' }, () => undefined);
+    await openFileIndex({ file: index, root: '/set', bootId: 'boot' }, () => undefined);
   });
   const news = { id: 'x', kind: 'notice', at: systemClock.wallMs() };
   const outbox = JSON.stringify({ version: 1, entries: [{ news, done: ['ops'] }] });
