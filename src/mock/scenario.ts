@@ -1,6 +1,5 @@
 /** Scenario files of the mock metadata service; manual.ts describes their keys. */
 import { readFile } from 'node:fs/promises';
-import { inspect } from 'node:util';
 
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from 'yaml';
 import type { z } from 'zod';
@@ -98,12 +97,18 @@ function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 function show(value: unknown): string {
-  // An alias can stand inside of what it names.
-  const isNested = typeof value === 'object' && value !== null;
-  const text = isNested
-    ? inspect(value, { depth: 2, breakLength: Infinity })
-    : (JSON.stringify(value) ?? '(nothing)');
+  const text = value === undefined ? '(nothing)' : (json(value) ?? 'a list or map with itself inside');
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+}
+
+/** Undefined where an alias stands inside of what it names. */
+function json(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value);
+  } catch (error) {
+    if (error instanceof TypeError) return undefined;
+    throw error;
+  }
 }
 
 /** Where the innermost node on the path stands; for a key of a map, where the key stands. */
