@@ -14,6 +14,7 @@ import { look, sendFiles, settle } from './settle.ts';
 import { stageIdle } from './stage-idle.ts';
 import type { IdleOptions } from './stage-idle.ts';
 import { nameOnly } from './stored-blobs.ts';
+import type { NewestCheckpoint } from './stored-blobs.ts';
 import { createWorkplace } from './workplace.ts';
 import type { CheckpointSetDependencies, CheckpointSetOptions } from './workplace.ts';
 import { foldersAndLinks, writeManifest } from './write-manifest.ts';
@@ -35,6 +36,8 @@ export interface CheckpointSet {
   ): Promise<EvictdError | undefined>;
   /** False when the files are beyond doubt as they were at the last scheduled commit of this process. */
   isChanged(signal: AbortSignal): Promise<boolean>;
+  /** Of the store, as far as it was asked; whichever process or VM made it. */
+  newest(): NewestCheckpoint | undefined;
   /** What the store has is asked for anew at the next call. */
   reload(): void;
   /** Writes the file index, where one is kept. */
@@ -54,7 +57,10 @@ export function createCheckpointSet(
 ): CheckpointSet {
   const { clock } = dependencies;
   const note = (error: EvictdError) => dependencies.onNote(options.set.name, error);
-  const { tracker, activity, staged, begin, reload, saveIndex } = createWorkplace(options, dependencies);
+  const { tracker, activity, staged, begin, newest, reload, saveIndex } = createWorkplace(
+    options,
+    dependencies,
+  );
   let bytesSentAtCommit = 0;
   let committedScan: string | undefined;
 
@@ -94,6 +100,7 @@ export function createCheckpointSet(
       await using begun = await begin(true, signal);
       return await isChangedSince(committedScan, begun, signal);
     },
+    newest,
     reload,
     saveIndex,
   };

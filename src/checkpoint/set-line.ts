@@ -62,7 +62,6 @@ export function createSetLine(options: SetLineOptions, dependencies: SetLineDepe
   const { name, priority } = options;
   const { commits, clock, onNote } = dependencies;
   let isCommitting = false;
-  let last: { readonly id: string; readonly at: number } | undefined;
   const set = dependencies.create(() => (isCommitting ? priority : STAGING_RANK + priority));
   const index = createIndexSaver(options, {
     save: () => set.saveIndex(),
@@ -87,7 +86,6 @@ export function createSetLine(options: SetLineOptions, dependencies: SetLineDepe
     isCommitting = true;
     try {
       const committed = await set.commit(reason, signal);
-      last = { id: committed.id, at: clock.wallMs() };
       const durationMs = Math.round(clock.monotonicMs() - startedAt);
       return { kind: 'committed', ...committed, durationMs } as const;
     } finally {
@@ -117,7 +115,7 @@ export function createSetLine(options: SetLineOptions, dependencies: SetLineDepe
     },
     prepare: (signal) => inBackground(signal, (giveWay) => set.prepare(giveWay)),
     stageIdle: (idle, signal) => inBackground(signal, (giveWay) => set.stageIdle(idle, giveWay, signal)),
-    progress: () => ({ name, ...progressOf(set), committedAt: last?.at, checkpointId: last?.id }),
+    progress: () => ({ name, ...progressOf(set) }),
     afterCommits: () => index.begin(),
     async idle() {
       await turns.idle();
@@ -126,9 +124,10 @@ export function createSetLine(options: SetLineOptions, dependencies: SetLineDepe
   };
 }
 
-function progressOf({ tracker, activity }: CheckpointSet) {
-  const { files, bytes, bytesStored } = tracker;
-  return { files, bytes, bytesStored, bytesSent: activity.bytesSent };
+function progressOf(set: CheckpointSet) {
+  const { files, bytes, bytesStored } = set.tracker;
+  const { id, at } = set.newest() ?? {};
+  return { files, bytes, bytesStored, bytesSent: set.activity.bytesSent, committedAt: at, checkpointId: id };
 }
 
 /** `onFirst` is called each time one begins beside no other, `onNone` each time the last one has ended. */

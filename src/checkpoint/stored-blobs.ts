@@ -1,3 +1,4 @@
+import type { WallMs } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { forEachInSlices } from '../base/slices.ts';
 import { createGroup } from '../base/concurrency.ts';
@@ -37,10 +38,18 @@ export interface StoredBlob {
   isNamed: boolean;
 }
 
+export interface NewestCheckpoint {
+  readonly id: string;
+  /** By the clock of the VM that made it. */
+  readonly at: WallMs;
+}
+
 /** What the store has of a set. */
 export interface StoredSet {
   /** The newest checkpoint. */
   parent: string | undefined;
+  /** Of the checkpoints that can be read, what a restore would take. */
+  newest: NewestCheckpoint | undefined;
   /** ETag of the set's writer blob. */
   claimEtag: string | undefined;
   /** Who had written that when it was looked at. */
@@ -108,6 +117,7 @@ export async function loadStoredSet(
   await forEachInSlices(manifest?.files ?? [], (file) => recall(file, known), signal);
   return {
     parent: newest?.id,
+    newest: manifest === undefined ? undefined : { id: manifest.id, at: Date.parse(manifest.createdAt) },
     claimEtag: claim?.etag,
     claim,
     blobs: () => blobs.values(),

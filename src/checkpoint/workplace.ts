@@ -13,7 +13,7 @@ import type { SendContext } from './send-file.ts';
 import { isNothingToSave, openSetFolder } from './set-folder.ts';
 import type { SetFolder } from './set-folder.ts';
 import type { SetWork } from './set-work.ts';
-import type { StoredBlob, StoredSet } from './stored-blobs.ts';
+import type { NewestCheckpoint, StoredBlob, StoredSet } from './stored-blobs.ts';
 import { watchStagedBlocks } from './staged-blocks.ts';
 import type { StagedBlocks } from './staged-blocks.ts';
 import type { BlobStore } from './store.ts';
@@ -45,6 +45,8 @@ export interface Workplace {
   /** `thorough` as in base.ts. Rejects `conflict`, what openSetFolder rejects with, or what the
    * store rejects with. */
   begin(this: void, thorough: boolean, signal: AbortSignal): Promise<SetWork>;
+  /** What the store had when it was last asked, or has been given since. */
+  newest(this: void): NewestCheckpoint | undefined;
   /** What the store has is asked for anew at the next work. */
   reload(this: void): void;
   /** Writes the file index, where one is kept. */
@@ -121,6 +123,7 @@ export function createWorkplace(
         [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
       };
     },
+    newest: () => byPath.stored?.newest,
     reload: () => base.outdate(),
     saveIndex: async () => index?.save(),
   };

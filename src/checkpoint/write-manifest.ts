@@ -34,6 +34,7 @@ export async function writeManifest(
         ),
       );
       base.parent = current.id;
+      base.newest = { id: current.id, at: Date.parse(content.createdAt) };
       return current.id;
     } catch (error) {
       if (!isConflict(error)) throw error;

@@ -111,7 +111,7 @@ function describeSet(
   const now = run === undefined ? '' : `${run.state}${run.late ? ' late' : ''}${attempt}; `;
   const committed =
     committedAgoMs === undefined
-      ? 'no checkpoint yet'
+      ? 'no checkpoint known yet'
       : `checkpoint ${checkpointId ?? ''} ${formatDuration(Math.max(0, committedAgoMs))} ago`;
   return `${name}: ${now}${committed}; ${files} files, ${formatSize(bytes)}, of it in the store ${formatSize(bytesStored)}`;
 }

@@ -88,7 +88,7 @@ export interface SetProgress {
   /** Of `bytes`, already in the store (committed or staged). */
   readonly bytesStored: number;
   readonly bytesSent: number;
-  /** Wall time of the newest commit that this process knows of, epoch ms. */
+  /** When the newest checkpoint that is known to be in the store was made, by whichever process, epoch ms. */
   readonly committedAt: number | undefined;
   readonly checkpointId: string | undefined;
 }

@@ -119,6 +119,19 @@ test('staging sends the blocks, and the commit after it sends no content', async
   expect(countCalls(store, 'put', '/files/')).toBe(0);
 });
 
+test('a process knows of the checkpoint that an earlier one made as soon as it has asked the store', async () => {
+  await using from = await testFolder();
+  await writeTree(from.path, { a: { kind: 'file', content: 'small' } });
+  const service = createMemoryService();
+  await committed(testCheckpointer(service.connect(), from.path));
+  const next = testCheckpointer(service.connect(), from.path);
+  expect(next.progress()).toMatchObject([{ checkpointId: undefined, committedAt: undefined }]);
+  await next.prepare('job', never());
+  expect(next.progress()).toMatchObject([{ checkpointId: '00000001', committedAt: expect.any(Number) }]);
+  await committed(next);
+  expect(next.progress()).toMatchObject([{ checkpointId: '00000002' }]);
+});
+
 test('blocks that an earlier process staged are not sent again', async () => {
   await using from = await testFolder();
   await writeTree(from.path, { big: { kind: 'file', content: pattern(9 * MIB) } });
