@@ -103,6 +103,9 @@ const NETWORK_ERRNOS = new Set(
   ).split(' '),
 );
 
+const NETWORK_REMEDY =
+  'check checkpoint.store.url, name resolution, the route and the firewalls; no proxy is used';
+
 function ofNetwork(error: unknown, context: ErrorContext): Failure {
   const errno = plain(errnoOf(error), /^[A-Z0-9_]{1,60}$/);
   const where = `connection to ${context.host} failed`;
@@ -116,25 +119,31 @@ function ofNetwork(error: unknown, context: ErrorContext): Failure {
   }
   const reason = `the ${where} with ${errno}`;
   if (RESET_ERRNOS.has(errno)) return { code: 'network', reason, retry: { kind: 'at-once' } };
-  if (NETWORK_ERRNOS.has(errno)) return { code: 'network', reason, retry: BACKOFF };
+  if (NETWORK_ERRNOS.has(errno)) return { code: 'network', reason, remedy: NETWORK_REMEDY, retry: BACKOFF };
   if (errno.startsWith('HPE_')) return { code: 'bad-answer', reason, retry: BACKOFF };
   const remedy = 'check the certificate, the clock and whether something on the way intercepts TLS';
   return { code: 'network', reason, remedy, retry: NEVER };
 }
 
 function remedyOf(code: StoreErrorCode, status: number, context: ErrorContext): string | undefined {
-  const { account, container } = context;
+  const { account, container, credentialPlace } = context;
   if (code === 'container-not-found') {
     return `create it: az storage container create --account-name ${account} --name ${container} --auth-mode login`;
+  }
+  if (code === 'forbidden' && credentialPlace !== undefined) {
+    return (
+      `check ${credentialPlace}: it must belong to the account ${account}, be allowed there and not have expired ` +
+      "(a shared access signature needs rwdlc); and check the account's firewall"
+    );
   }
   if (code === 'forbidden') {
     return (
       `give the identity the role "Storage Blob Data Contributor" on the container ${container} of ${account} ` +
-      "(it takes minutes to work), and check the account's firewall; a shared access signature needs rwdlc"
+      "(it takes minutes to work), and check the account's firewall"
     );
   }
   if (code === 'unauthenticated') {
-    const credential = context.credentialPlace ?? 'the credential';
+    const credential = credentialPlace ?? 'the credential';
     return `check ${credential}: it must belong to the account ${account} and still be valid; check the clock too`;
   }
   if (status >= 300 && status < 400)

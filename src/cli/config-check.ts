@@ -7,12 +7,13 @@ export const configCheckCommand: Command = {
   summary: 'say whether the configuration is valid',
   description:
     'Reads all files and variables as the daemon would and names every problem with its place. Of what is valid ' +
-    'but would not work, such as a hook whose program is missing here, it warns.\n\n' +
+    'but would not work, such as a hook whose program or a secret whose file is missing here, it warns.\n\n' +
     'Exit code 0 when it is valid, 2 when it is not.',
   options: [CONFIG_OPTION, JSON_OPTION],
   async run({ options, env, out, err }) {
     const { loadConfig, DEFAULT_CONFIG_FILE } = await import('../config/load.ts');
     const { ConfigInvalid } = await import('../config/problem.ts');
+    const { missingSecrets } = await import('../config/secret-files.ts');
     const { hookWarnings } = await import('../daemon/hook-check.ts');
     const json = options['json'] === true;
     try {
@@ -23,6 +24,7 @@ export const configCheckCommand: Command = {
           ? []
           : [`no config file was found: neither ${DEFAULT_CONFIG_FILE} nor conf.d/*.yaml beside it`]),
         ...loaded.warnings,
+        ...missingSecrets(loaded.config),
         ...(await hookWarnings(loaded, { clock: systemClock, environment: env })),
       ];
       return json

@@ -111,15 +111,21 @@ async function answer(
 }
 
 function registrationOf({ options, positionals }: Invocation): Readonly<Record<string, unknown>> {
-  const order = textOption(options, 'order');
   const on = textOption(options, 'on');
   const program = path.basename(positionals[0] ?? '').replaceAll(/[^A-Za-z0-9._-]/g, '_');
   return {
     name: textOption(options, 'name') ?? `${program.slice(0, 40)}-${process.pid}`,
     stage: textOption(options, 'stage'),
-    order: order === undefined ? undefined : Number(order),
+    order: orderOption(textOption(options, 'order')),
     timeout: textOption(options, 'timeout'),
     required: options['optional'] !== true,
     on: on?.split(','),
   };
+}
+
+function orderOption(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  // What else a number has to be, the daemon says.
+  if (/^-?\d{1,9}$/.test(text)) return Number(text);
+  throw new EvictdError('usage', `order: ${JSON.stringify(text)} is not a whole number`);
 }

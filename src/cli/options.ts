@@ -1,3 +1,5 @@
+import { EvictdError } from '../base/errors.ts';
+import { parseDuration } from '../base/units.ts';
 import type { Command, OptionSpec, PositionalSpec } from './command.ts';
 
 /** Options that several commands share, so that they read the same everywhere. */
@@ -25,6 +27,22 @@ export function textOption(
 ): string | undefined {
   const value = options[name];
   return typeof value === 'string' ? value : undefined;
+}
+
+/** Milliseconds; undefined when the option was not given. Throws `usage`, with its name. */
+export function durationOption(
+  options: Readonly<Record<string, string | boolean | undefined>>,
+  name: string,
+): number | undefined {
+  const text = textOption(options, name);
+  if (text === undefined) return undefined;
+  try {
+    return parseDuration(text);
+  } catch (error) {
+    if (!(error instanceof EvictdError)) throw error;
+    const remedy = error.remedy === undefined ? {} : { remedy: error.remedy };
+    throw new EvictdError('usage', `--${name}: ${error.message}`, { ...remedy, cause: error });
+  }
 }
 
 /** `hook [options] <command...>` */

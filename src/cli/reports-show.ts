@@ -94,8 +94,11 @@ interface Moment {
 
 /** In the order in which it happened; what has no time comes last. */
 function timeline({ timeline: phases, hooks, sets, writtenMs }: DrainReport): readonly Moment[] {
+  const [first = [], later = []] = [phases.slice(0, 1), phases.slice(1)].map((some) =>
+    some.map(({ phase, atMs }) => ({ atMs, text: phase })),
+  );
   const moments = [
-    ...phases.map(({ phase, atMs }) => ({ atMs, text: phase })),
+    ...first,
     ...hooks.map(({ name, state, startedMs, durationMs = 0, reason, detail }) => ({
       atMs: startedMs === undefined ? writtenMs : startedMs + durationMs,
       text: [
@@ -110,6 +113,8 @@ function timeline({ timeline: phases, hooks, sets, writtenMs }: DrainReport): re
           ? `  set ${name} committed as ${id ?? ''}: ${files} files, ${formatSize(bytes)}, sent ${formatSize(bytesSent)}`
           : `  set ${name} ${state}${detail === undefined ? '' : `: ${detail}`}`,
     })),
+    // What ends at the moment at which a phase begins is why that begins.
+    ...later,
   ];
   return moments.toSorted((one, other) => one.atMs - other.atMs);
 }

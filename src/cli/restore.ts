@@ -3,12 +3,12 @@ import { realpath } from 'node:fs/promises';
 import { unreachable } from '../base/assert.ts';
 import { systemClock } from '../base/clock.ts';
 import { EvictdError, isErrno } from '../base/errors.ts';
-import { formatDuration, formatSize, parseDuration } from '../base/units.ts';
+import { formatDuration, formatSize } from '../base/units.ts';
 import type { Checkpoint } from '../config/schema.ts';
 import { type Command, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { reportFailure } from './failure.ts';
 import { loadConfigFor } from './load-config.ts';
-import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
+import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, durationOption, textOption } from './options.ts';
 import { restoreSets, type SetOutcome, type WantedSet } from './restore-sets.ts';
 import { KEY_OPTION } from './stored-place.ts';
 
@@ -64,7 +64,7 @@ export const restoreCommand: Command = {
         sets,
         key: textOption(options, 'key'),
         at: textOption(options, 'at'),
-        waitMs: parseDuration(textOption(options, 'wait') ?? '0s'),
+        waitMs: durationOption(options, 'wait') ?? 0,
       },
       invocation,
       systemClock,

@@ -90,6 +90,13 @@ async function ownKey(
       isFirst = false;
     });
     return expandKey(template, { ...instance, name: vmName ?? instance.name });
+  } catch (error) {
+    if (signal.aborted || !bound.signal.aborted) throw error;
+    const message = `the metadata service (${endpoint}) has not said in 3 minutes whose checkpoints these are`;
+    throw new EvictdError('timeout', message, {
+      remedy: 'give --key, or check the route to it',
+      cause: error,
+    });
   } finally {
     await client.close();
   }

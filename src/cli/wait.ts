@@ -1,11 +1,11 @@
 import { boundedSignal } from '../base/abort.ts';
 import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
-import { formatDuration, parseDuration } from '../base/units.ts';
+import { formatDuration } from '../base/units.ts';
 import type { Notice } from '../control/protocol.ts';
 import { type Command, EXIT, type Invocation } from './command.ts';
 import { loadConfigFor } from './load-config.ts';
-import { CONFIG_OPTION, JSON_OPTION, textOption } from './options.ts';
+import { CONFIG_OPTION, JSON_OPTION, durationOption } from './options.ts';
 
 /** As long as a restart of the daemon takes, with all that systemd may wait for. */
 const AWAY_MS = 60_000;
@@ -31,8 +31,7 @@ export const waitCommand: Command = {
   ],
   async run(invocation) {
     const { options, out, err } = invocation;
-    const timeout = textOption(options, 'timeout');
-    const limitMs = timeout === undefined ? FOREVER_MS : parseDuration(timeout);
+    const limitMs = durationOption(options, 'timeout') ?? FOREVER_MS;
     using bound = boundedSignal(systemClock, limitMs, invocation.signal);
     try {
       const { event, deadline, secondsLeft } = await nextNotice(invocation, bound.signal);

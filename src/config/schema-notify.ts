@@ -1,6 +1,6 @@
 import * as z from 'zod';
 
-import { choice, httpUrl, name, secretFile } from './schema-leaf.ts';
+import { choice, name, parseHttpUrl, secretFile, text } from './schema-leaf.ts';
 
 const TARGETS = ['webhook', 'storageQueue'] as const;
 
@@ -19,7 +19,13 @@ export const Notification = z
       .meta({ description: 'Sends an HTTPS request.' }),
     storageQueue: z
       .strictObject({
-        url: httpUrl('The queue, which has to exist.', 'https://ACCOUNT.queue.core.windows.net/QUEUE'),
+        url: text({
+          description: 'The queue, which has to exist.',
+          example: 'https://ACCOUNT.queue.core.windows.net/QUEUE',
+          allowed: "an http or https URL that ends with the queue's name, without user name and password",
+          test: (value) => parseHttpUrl(value)?.pathname.endsWith('/') === false,
+          wrong: 'not the URL of a queue',
+        }),
       })
       .optional()
       .meta({ description: 'Puts a message into an Azure Storage queue.' }),

@@ -8,7 +8,7 @@ const OTHERS_READ = 0o004;
 export function readableSecrets({ checkpoint }: Config): readonly string[] {
   const auth = checkpoint?.store.auth;
   if (auth === undefined || !('file' in auth)) return [];
-  const mode = modeOf(auth.file);
+  const mode = modeOf(auth.file) ?? 0;
   if ((mode & OTHERS_READ) === 0) return [];
   const shown = (mode & 0o7777).toString(8).padStart(4, '0');
   return [
@@ -16,12 +16,28 @@ export function readableSecrets({ checkpoint }: Config): readonly string[] {
   ];
 }
 
-/** Whether it is there and fits is seen when the store is opened, which may be on another machine than this. */
-function modeOf(file: string): number {
+/** Of systemd (`LoadCredential=`): it is there only for the service itself. */
+const CREDENTIALS = '/run/credentials/';
+
+/** One sentence for each file with a secret that is not on this machine. */
+export function missingSecrets({ checkpoint, notify }: Config): readonly string[] {
+  const auth = checkpoint?.store.auth;
+  const named = [
+    ...(auth !== undefined && 'file' in auth ? [{ key: 'checkpoint.store.auth.file', file: auth.file }] : []),
+    ...notify.flatMap(({ name, webhook }) =>
+      webhook === undefined ? [] : [{ key: `notify "${name}", url-file`, file: webhook['url-file'] }],
+    ),
+  ];
+  return named
+    .filter(({ file }) => !file.startsWith(CREDENTIALS) && modeOf(file) === undefined)
+    .map(({ key, file }) => `${key}: ${file} is not there, or in a folder that can't be entered`);
+}
+
+/** Undefined when it can't be told; then it can't be read by everybody either. */
+function modeOf(file: string): number | undefined {
   try {
-    return statSync(file, { throwIfNoEntry: false })?.mode ?? 0;
+    return statSync(file, { throwIfNoEntry: false })?.mode;
   } catch {
-    // In a folder that not even this process may enter it can't be read by everybody.
-    return 0;
+    return undefined;
   }
 }

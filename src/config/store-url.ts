@@ -40,7 +40,10 @@ export function encryptionFault(value: string, auth: string): StoreUrlFault | un
   const url = parseHttpUrl(value);
   if (url?.protocol !== 'http:' || auth === 'azurite') return undefined;
   if (auth !== 'managed-identity' && isLoopback(url.hostname)) return undefined;
-  return { message: `unencrypted, which auth ${auth} must not be`, params: { allowed: 'an https URL' } };
+  return {
+    message: `unencrypted, and would carry the secrets of auth ${auth}`,
+    params: { allowed: 'an https URL' },
+  };
 }
 
 /** The emulator names the account in the path (`/ACCOUNT/CONTAINER`), Azure in the host name. */

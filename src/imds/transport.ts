@@ -124,15 +124,11 @@ async function exchange(
 }
 
 function unreachableService(what: string, error: unknown): EvictdError {
-  const code = errnoOf(error);
-  return new EvictdError(
-    'imds-unreachable',
-    `${what}: ${messageOf(error)}${code === undefined ? '' : ` (${code})`}`,
-    {
-      remedy: 'check the route to 169.254.169.254 and that no firewall or proxy agent blocks it',
-      cause: error,
-    },
-  );
+  // With an errno, Node's own text only repeats it and the address.
+  return new EvictdError('imds-unreachable', `${what}: ${errnoOf(error) ?? messageOf(error)}`, {
+    remedy: 'check the route to 169.254.169.254 and that no firewall or proxy agent blocks it',
+    cause: error,
+  });
 }
 
 function endpointUrl(endpoint: string): URL {

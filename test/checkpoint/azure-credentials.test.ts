@@ -91,7 +91,7 @@ test('a signature that may not write is forbidden, and its error names the right
   const failure = await failureOf(roundTrip(url, { kind: 'sas', file: await secret(query) }));
   expect(failure).toMatchObject({
     code: 'forbidden',
-    remedy: expect.stringContaining('Storage Blob Data Contributor'),
+    remedy: expect.stringContaining('rwdlc'),
   });
   expectNoSecret(failure, query);
 });

@@ -93,9 +93,9 @@ describe.concurrent('evictd wait', { timeout: PROCESS_TEST_MS }, () => {
 });
 
 const WRONG_OPTIONS: readonly (readonly [string, string, RegExp])[] = [
-  ['--stage', 'later', /^evictd: stage: .*before-checkpoint/],
+  ['--stage', 'later', /^evictd: .*--stage.* before-checkpoint/],
   ['--timeout', '9x', /^evictd: timeout: "9x" is not a duration/],
-  ['--order', 'first', /^evictd: order: /],
+  ['--order', 'first', /^evictd: order: "first" is not a whole number/],
   ['--name', 'a/b', /^evictd: name: has 1 to 64 letters/],
   ['--on', 'Preempt,no type', /^evictd: on\.1: is not an event type/],
 ];

@@ -122,6 +122,10 @@ describe('refused with key, value and what is allowed', () => {
       'imds: { pollInterval: 1 }',
       /^config\.yaml:1:23: imds\.pollInterval: 1 has no unit; did you mean 1s\?; allowed: a duration from 250ms to 1m$/,
     ],
+    [
+      'notify: [{ name: q, storageQueue: { url: https://a.queue.core.windows.net/ } }]',
+      /storageQueue\.url: .* is not the URL of a queue/,
+    ],
     ['imds: { pollInterval: 5 parsecs }', /imds\.pollInterval: "5 parsecs" is not a duration; allowed: /],
     ['imds: { pollInterval: "30" }', /imds\.pollInterval: 30 has no unit; did you mean 30s\?/],
     ['imds: { pollInterval: 100ms }', /imds\.pollInterval: "100ms" is less than 250ms; /],

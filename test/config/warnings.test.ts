@@ -2,6 +2,7 @@ import { chmod } from 'node:fs/promises';
 
 import { describe, expect, test } from 'vitest';
 
+import { missingSecrets } from '../../src/config/secret-files.ts';
 import { configFolder, loadText } from './support.ts';
 
 const STORE = 'checkpoint:\n  store: { url: "https://acc.blob.core.windows.net/ckpt" }\n';
@@ -16,6 +17,22 @@ describe('warnings', () => {
     ]);
     await chmod(secret, 0o640);
     expect((await loadText(text)).warnings).toEqual([]);
+  });
+
+  test('of a check name files with secrets that are missing, but not those that systemd brings', async () => {
+    const folder = await configFolder();
+    const present = await folder.write('url', 'https://hooks.internal/x');
+    const { config } = await loadText(
+      `${STORE.replace(' }', ', auth: { kind: sas, file: /missing/sas } }')}  sets: [{ name: a, path: /v }]\n` +
+        'notify:\n' +
+        ` - { name: there, webhook: { url-file: ${present} } }\n` +
+        ' - { name: gone, webhook: { url-file: /missing/url } }\n' +
+        ' - { name: unit, webhook: { url-file: /run/credentials/evictd.service/url } }\n',
+    );
+    expect(missingSecrets(config)).toEqual([
+      expect.stringContaining('checkpoint.store.auth.file: /missing/sas is not there'),
+      expect.stringContaining('notify "gone", url-file: /missing/url is not there'),
+    ]);
   });
 
   test('name folders inside of one another once', async () => {
