@@ -5,7 +5,7 @@ import type { Config } from '../config/schema.ts';
 import type { EventDocument } from '../core/event.ts';
 import type { Policy } from '../core/policy.ts';
 import type { HookResult, HookRunner } from '../core/ports.ts';
-import { INITIAL_STATE, type State } from '../core/state.ts';
+import { INITIAL_STATE, type SetRun, type State } from '../core/state.ts';
 import { forgetUnits, hookUnit } from '../hooks/unit-state.ts';
 import { type Poller, startPoller } from '../imds/poller.ts';
 import { type ScheduledEventsClient, createScheduledEventsClient } from '../imds/scheduled-events.ts';
@@ -165,6 +165,8 @@ function followCourse(operations: Operations, context: (state: State) => ReportC
   const settled = Promise.withResolvers<DrainReport>();
   const undone = Promise.withResolvers<readonly Resumed[]>();
   const resumed: Resumed[] = [];
+  // Before they are tried again, late.
+  let setsAtEnd: readonly SetRun[] | undefined;
   // An interruption leaves them unawaited.
   for (const { promise } of [drained, settled, undone]) promise.catch(() => undefined);
   let units: readonly string[] = [];
@@ -193,14 +195,13 @@ function followCourse(operations: Operations, context: (state: State) => ReportC
         return;
       }
       units = drain.hooks.map(({ name }) => hookUnit(name, drain.id));
+      if (drain.phase === 'report') setsAtEnd = drain.sets;
       if (drain.phase === 'waiting') {
-        const report = reportOf(drain, context({ ...after, drain }));
-        drained.resolve(report);
-        if (
-          drain.sets.every(({ run }) => run.kind === 'committed' || (run.kind === 'failed' && !run.retryable))
-        ) {
-          settled.resolve(report);
-        }
+        const at = context({ ...after, drain });
+        drained.resolve(reportOf({ ...drain, sets: setsAtEnd ?? drain.sets }, at));
+        const isSettled = ({ run }: SetRun) =>
+          run.kind === 'committed' || (run.kind === 'failed' && !run.retryable);
+        if (drain.sets.every(isSettled)) settled.resolve(reportOf(drain, at));
       }
       // What the window was too short for, or the user's patience, is of no use any more.
       if (drain.phase === 'withdrawn') cancelAll(operations, drain.id);

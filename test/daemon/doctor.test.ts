@@ -79,6 +79,7 @@ function lines(findings: readonly Finding[], ...checks: readonly string[]): stri
         .replaceAll(machine.folder, 'DIR')
         .replaceAll(/127\.0\.0\.1:\d+/g, 'IMDS')
         .replaceAll(/container-\d+/g, 'CONTAINER')
+        .replace(/request [0-9a-f-]{36}/, 'request N')
         .replace(/process \d+/, 'process N')
         .replace(/in \d+(?:\.\d+)? m?s/, 'in N ms')
         .replace(/[\d.]+ [KMGT]iB free/, 'N free')

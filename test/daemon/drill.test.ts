@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
 import { parseReport } from '../../src/observe/drain-report.ts';
 import { startAzurite, type Azurite } from '../support/azurite.ts';
+import { createBlobProxy } from '../support/blob-proxy.ts';
 import { PROCESS_TEST_MS } from '../support/evictd-process.ts';
 import { isNote } from '../support/log-lines.ts';
 import { startTestImds } from '../support/mock-imds.ts';
@@ -225,5 +226,25 @@ hooks:
     const slow = await rig.drill();
     expect(slow).toMatchObject({ verdict: 'too-slow', neededMs: undefined });
     expect(slow.reasons).toEqual([expect.stringMatching(/^hook stop failed after .* did not end/)]);
+  });
+
+  it('tells a store that refuses from one that is too slow', async () => {
+    await using imds = await startTestImds();
+    await using proxy = await createBlobProxy(azurite.containerUrl());
+    await using rig = await createDrillRig(
+      { imds: imds.url, storeUrl: proxy.url },
+      { config: 'window: { notice: 4s, urgent: 4s, reserve: 1s }' },
+    );
+    await rig.write('f', 'content');
+    let isOver = false;
+    proxy.fail({
+      fault: { kind: 'status', status: 403 },
+      match: ({ method, path }) => !isOver && method === 'PUT' && path.includes('/job/'),
+      times: 1e6,
+    });
+    const onProgress = (text: string) => (isOver ||= text.includes('window is over'));
+    const drill = await rig.drill({ onProgress });
+    expect(drill).toMatchObject({ verdict: 'fails', neededMs: undefined, leftBehind: undefined });
+    expect(drill.reasons).toEqual([expect.stringMatching(/^set job was not committed: .* HTTP 403/)]);
   });
 });

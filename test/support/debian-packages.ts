@@ -38,4 +38,6 @@ export const DEBIAN_PACKAGES: readonly string[] = [
   'man-db',
   'mandoc',
   'groff-base',
+  // Shows the pages of reports and drills as their readers see them.
+  'chromium',
 ];
