@@ -34,6 +34,9 @@ export const CHECKPOINTS = 'checkpoints/';
 /** Who wrote last; see claim.ts. */
 export const WRITER = 'writer.json';
 
+/** What is below it at a key is a rehearsal's: no key and no set can have a `~`. */
+export const DRILL = '~/';
+
 /**
  * The name of a file's blob, relative to the set. The path itself, so that any tool can read the store, except for what
  * a blob name can't carry through Azure and its XML listings: `%`, backslash (the SDK makes it a slash), control

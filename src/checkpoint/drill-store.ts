@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 
 import { forEachLimit } from '../base/concurrency.ts';
 import { EvictdError } from '../base/errors.ts';
-import { keyPrefix } from './blob-name.ts';
+import { DRILL, keyPrefix } from './blob-name.ts';
 import type { BlobStore, BlockList, StoredBlock, WriteCondition, WriteOptions, Written } from './store.ts';
 
 interface Place {
@@ -20,9 +20,9 @@ interface Copy {
   readonly sent: Map<string, number>;
 }
 
-/** No key and no set can have a `~` (config), so nothing but rehearsals is ever below this. */
+/** Nothing but rehearsals is ever below this. */
 export function drillPrefix({ prefix, key }: Place): string {
-  return keyPrefix({ prefix, key: `drill/${key}/~` });
+  return keyPrefix({ prefix, key: `drill/${key}` }) + DRILL;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { forEachLimit } from '../base/concurrency.ts';
 import { EvictdError } from '../base/errors.ts';
-import { CHECKPOINTS, FILES, keyPrefix } from './blob-name.ts';
+import { CHECKPOINTS, DRILL, FILES, keyPrefix } from './blob-name.ts';
 import type { BlobStore } from './store.ts';
 
 /** Where the reports of drains lie: `PREFIX/KEY/reports/EVENT-ID.json`, and the same as a page in `.html`. */
@@ -108,9 +108,9 @@ export async function findReportKeys(
       for await (const name of store.folders(folder, inner)) found.push(name);
       const has = (name: string) => found.includes(`${folder}${name}`);
       if (has(REPORTS) && folder !== root) keys.push(folder.slice(root.length, -1));
-      // What has these is a set; its files can be many.
+      // What has these is a set; its files can be many. What a drill was killed over is no key.
       if (!has(FILES) && !has(CHECKPOINTS))
-        next.push(...found.filter((name) => !name.endsWith(`/${REPORTS}`)));
+        next.push(...found.filter((name) => !name.endsWith(`/${REPORTS}`) && !name.endsWith(`/${DRILL}`)));
     });
     level = next;
   }
