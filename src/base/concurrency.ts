@@ -78,6 +78,7 @@ export function createGroup(parent: AbortSignal): TaskGroup {
 
 /** Bounds how many are inside at once, and how much they weigh together. */
 export interface Gate {
+  readonly isEmpty: boolean;
   /**
    * Waits for a place; dispose the answer to give it back. Of those who wait, the lowest rank (default 0) goes first.
    * Rejects with the signal's reason.
@@ -92,7 +93,12 @@ interface Waiter {
 }
 
 /** Something heavier than `weightMax` counts as `weightMax`: it gets in when nothing else is inside. */
-export function createGate(options: { readonly placesMax: number; readonly weightMax: number }): Gate {
+export function createGate(options: {
+  readonly placesMax: number;
+  readonly weightMax: number;
+  /** Called when the last one inside has left and nobody waits. */
+  readonly onEmpty?: () => void;
+}): Gate {
   const waiting: Waiter[] = [];
   let places = 0;
   let weight = 0;
@@ -109,6 +115,7 @@ export function createGate(options: { readonly placesMax: number; readonly weigh
         places--;
         weight -= more;
         admitWaiting();
+        if (places === 0) options.onEmpty?.();
       },
     };
   };
@@ -120,6 +127,9 @@ export function createGate(options: { readonly placesMax: number; readonly weigh
   };
 
   return {
+    get isEmpty() {
+      return places === 0;
+    },
     enter(asked, signal, rank = 0) {
       const more = Math.min(asked, options.weightMax);
       if (signal.aborted) return Promise.reject(toError(signal.reason));

@@ -1,4 +1,4 @@
-import { Agent, request } from 'undici';
+import { Pool } from 'undici';
 
 import { boundedSignal, sleep } from './abort.ts';
 import type { Clock } from './clock.ts';
@@ -26,12 +26,13 @@ export async function sendUntilTaken(
   { clock, random }: { readonly clock: Clock; readonly random: () => number },
   signal: AbortSignal,
 ): Promise<void> {
-  await using agent = closing(new Agent({ connections: 1, connect: { timeout: TRY_MS_MAX } }));
+  const { origin, pathname, search } = new URL(message.url);
+  await using connection = closing(new Pool(origin, { connections: 1, connect: { timeout: TRY_MS_MAX } }));
   let last = new EvictdError('http-failed', `${message.where} was not reached in time`);
   for (let pauseMs = PAUSE_FIRST_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, PAUSE_CAP_MS)) {
     try {
       using bound = boundedSignal(clock, TRY_MS_MAX, signal);
-      return await sendOnce(message, agent.agent, bound.signal);
+      return await sendOnce(message, connection.pool, pathname + search, bound.signal);
     } catch (error) {
       if (error instanceof EvictdError && error.code === 'http-refused') throw error;
       if (!signal.aborted) last = failed(message, error);
@@ -42,11 +43,12 @@ export async function sendUntilTaken(
 }
 
 async function sendOnce(
-  { url, method, headers, body, where }: HttpMessage,
-  dispatcher: Agent,
+  { method, headers, body, where }: HttpMessage,
+  pool: Pool,
+  path: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const answer = await request(url, { method, headers, body, signal, dispatcher });
+  const answer = await pool.request({ path, method, headers, body, signal });
   const { statusCode } = answer;
   // Thrown away, but not without a limit.
   await answer.body.dump({ limit: 64 * 1024 });
@@ -67,11 +69,11 @@ function failed({ where }: HttpMessage, error: unknown): EvictdError {
   return new EvictdError('http-failed', `${where} was not reached: ${why}`);
 }
 
-function closing(agent: Agent): AsyncDisposable & { readonly agent: Agent } {
+function closing(pool: Pool): AsyncDisposable & { readonly pool: Pool } {
   return {
-    agent,
+    pool,
     async [Symbol.asyncDispose]() {
-      await agent.destroy();
+      await pool.destroy();
     },
   };
 }

@@ -122,6 +122,7 @@ export function createCheckpointer(
     close: async () => {
       await Promise.all([...lines.values()].map((line) => line.idle()));
       if (dependencies.reader === undefined) reader.close();
+      transfer[Symbol.dispose]();
     },
   };
 }

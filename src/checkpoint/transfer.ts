@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { createGate } from '../base/concurrency.ts';
+import { collectGarbage } from '../base/garbage.ts';
 import { BLOCK_BYTES_DEFAULT, SMALL_BYTES_MAX } from './block-size.ts';
 import { createRateMeter } from './progress.ts';
 import type { BlockMemory } from './read-job.ts';
@@ -43,12 +44,30 @@ export const TRANSFER_LIMITS: TransferLimits = { requestsMax: 64, bytesMax: 24 *
 const SHARED_BYTES_MIN = 2 * 1024 ** 2;
 /** All that can be in use at once, so that none is ever left to the garbage collector, which doesn't see its size. */
 const SPARE_MAX = 12;
+/** After so long without work, memory that is kept for it is given back. */
+const IDLE_MS = 10_000;
 
-export function createTransfer(limits: TransferLimits, dependencies: { readonly clock: Clock }): Transfer {
-  const gate = createGate({ placesMax: limits.requestsMax, weightMax: limits.bytesMax });
-  const meter = createRateMeter(dependencies.clock);
+/** Disposing it, when nothing is under way, ends what would keep the process alive. */
+export function createTransfer(
+  limits: TransferLimits,
+  dependencies: { readonly clock: Clock },
+): Transfer & Disposable {
+  const { clock } = dependencies;
+  const meter = createRateMeter(clock);
   const spare: SharedArrayBuffer[] = [];
   const smallSpare: SharedArrayBuffer[] = [];
+  let idle: Disposable | undefined;
+  const giveBack = () => {
+    idle = undefined;
+    if (!gate.isEmpty) return;
+    spare.length = 0;
+    smallSpare.length = 0;
+    collectGarbage();
+  };
+  const onEmpty = () => {
+    if (spare.length + smallSpare.length > 0) idle ??= clock.timer(IDLE_MS, giveBack);
+  };
+  const gate = createGate({ placesMax: limits.requestsMax, weightMax: limits.bytesMax, onEmpty });
 
   const ranked = (rank: () => number): Transfer => ({
     hold: (bytes, signal) => gate.enter(bytes, signal, rank()),
@@ -83,5 +102,9 @@ export function createTransfer(limits: TransferLimits, dependencies: { readonly 
     },
     withRank: ranked,
   });
-  return ranked(() => 0);
+  // Not spread, which would keep the rate of now.
+  return Object.assign(
+    ranked(() => 0),
+    { [Symbol.dispose]: () => idle?.[Symbol.dispose]() },
+  );
 }
