@@ -67,6 +67,7 @@ async function main(args: readonly string[]): Promise<void> {
   const makeAll = (out: string) => makePackages(kinds, architectures, { ...common, out });
 
   const out = resolve(ROOT, values.out);
+  await mkdir(out, { recursive: true });
   const made = await makeAll(out);
   for (const { name, bytes } of made)
     console.log(`${join(values.out, name)}: ${(bytes / 1e6).toFixed(2)} MB`);
