@@ -16,11 +16,21 @@ import { DELTA_HEADER, deltaRow, measureDeltas } from './deltas.ts';
 import { MANY_FILES_HEADER, manyFilesRow, measureManyFiles } from './many-files.ts';
 import { type NoticeToHook, measureNoticeToHook } from './notice-to-hook.ts';
 import { compareRestores, restoreTable } from './restores.ts';
+import {
+  FIRST_POLL_HEADER,
+  firstPollRows,
+  IDLE_HEADER,
+  idleRows,
+  measureStart,
+  packageRows,
+  type StartBench,
+} from './start.ts';
 import { type Summary, table } from './statistics.ts';
 import { measureThrottled, THROTTLED_HEADER, type ThrottledResult, throttledRow } from './throttled.ts';
 import { compareUploads, UPLOAD_HEADER, type UploadComparison, uploadRows } from './uploads.ts';
 
 const NOTICES = 100;
+const START_ROUNDS = 10;
 
 async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
@@ -40,6 +50,7 @@ async function main(args: readonly string[]): Promise<void> {
   console.log(`${machine.cores} × ${machine.cpu}, Node ${machine.node}`);
   const results: unknown[] = [];
   if (only('notice-to-hook')) results.push(...(await benchNotices(Number(values.notices))));
+  if (only('start')) results.push(await benchStart());
   const upload = { bytes: parseSize(values.size), rounds: Number(values.rounds) };
   for await (const comparison of compareUploads(upload, only)) {
     printUploads(comparison);
@@ -64,6 +75,18 @@ async function main(args: readonly string[]): Promise<void> {
   }
   if (values.json === undefined) return;
   await writeFile(values.json, `${JSON.stringify({ version: 1, machine, benchmarks: results }, null, 2)}\n`);
+}
+
+async function benchStart(): Promise<StartBench> {
+  const result = await measureStart(START_ROUNDS);
+  console.log(
+    `\nEverything configured, ${result.rounds} starts of each in turns; idle after all is staged\n`,
+  );
+  console.log(table(FIRST_POLL_HEADER, firstPollRows(result)));
+  console.log(`\n${table(IDLE_HEADER, idleRows(result))}`);
+  const packages = await packageRows();
+  if (packages.length > 0) console.log(`\n${table(['package', 'MB'], packages)}`);
+  return result;
 }
 
 async function benchCompression(): Promise<CompressionResult[]> {
