@@ -10,6 +10,8 @@ const BYTES_PER_SECOND_ASSUMED = 50 * 1024 * 1024;
 const COMMIT_MS = 500;
 /** However much there is to upload, the hooks keep a quarter: without them the workload would go on writing. */
 const UPLOAD_SHARE_MAX = 0.75;
+/** As long as nobody knows, as for some seconds after a restart, both get the same. */
+const UPLOAD_SHARE_UNKNOWN = 0.5;
 /** Below this a hook isn't worth starting. */
 const GRANT_MS_MIN = 50;
 
@@ -32,11 +34,16 @@ export function workEndAt(policy: Policy, drain: Drain): MonotonicMs {
   return drain.deadlineAt - policy.window.reserveMs;
 }
 
-/** Milliseconds the upload is expected to take, from what is left and the measured rate; without end when that isn't known. */
-export function expectedUploadMs(upload: UploadEstimate | undefined): number {
+/** Milliseconds the upload is expected to take, from what is left and the measured rate; undefined while that isn't known. */
+export function expectedUploadMs({ bytesLeft, bytesPerSecond }: UploadEstimate): number | undefined {
+  if (bytesLeft === undefined) return undefined;
+  return COMMIT_MS + (bytesLeft / (bytesPerSecond ?? BYTES_PER_SECOND_ASSUMED)) * 1000;
+}
+
+/** Milliseconds of the `left` that hooks leave to the upload. */
+function keptForUploadMs(upload: UploadEstimate | undefined, left: number): number {
   if (upload === undefined) return 0;
-  if (upload.bytesLeft === undefined) return Infinity;
-  return COMMIT_MS + (upload.bytesLeft / (upload.bytesPerSecond ?? BYTES_PER_SECOND_ASSUMED)) * 1000;
+  return Math.min(expectedUploadMs(upload) ?? left * UPLOAD_SHARE_UNKNOWN, left * UPLOAD_SHARE_MAX);
 }
 
 /**
@@ -55,9 +62,7 @@ export function grantMs(
   const left = workEndAt(policy, drain) - moment.at;
   if (left < GRANT_MS_MIN) return undefined;
   const upload =
-    hook.stage === 'before-checkpoint' && drain.sets.length > 0
-      ? Math.min(expectedUploadMs(moment.upload), left * UPLOAD_SHARE_MAX)
-      : 0;
+    hook.stage === 'before-checkpoint' && drain.sets.length > 0 ? keptForUploadMs(moment.upload, left) : 0;
   const open = drain.hooks.filter(({ stage, run }) => stage !== 'on-resume' && run.kind === 'pending');
   const share = fairShareMs(left - upload, groupTimes(open));
   return Math.min(left, Math.max(GRANT_MS_MIN, Math.min(hook.timeoutMs, share)));

@@ -161,11 +161,10 @@ export function windowLeftMs({ drain }: State, now: MonotonicMs): number | undef
 }
 
 function describeUpload({ upload, policy }: StatusSources): Status['upload'] {
-  const bytesLeft = upload === undefined ? 0 : upload.bytesLeft;
   return {
-    bytesLeft,
+    bytesLeft: upload === undefined ? 0 : upload.bytesLeft,
     bytesPerSecond: round(upload?.bytesPerSecond),
-    expectedMs: bytesLeft === undefined ? undefined : round(expectedUploadMs(upload)),
+    expectedMs: upload === undefined ? 0 : round(expectedUploadMs(upload)),
     windowMs: policy.window.noticeMs,
   };
 }

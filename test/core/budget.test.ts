@@ -29,9 +29,13 @@ describe('the budget of hooks', () => {
   });
 
   it.each([
-    ['however much there is to upload', { bytesLeft: 1e12, bytesPerSecond: 1 }],
-    ['when nobody knows yet how much there is to upload', { bytesLeft: undefined, bytesPerSecond: 1e9 }],
-  ])('keeps a quarter for the hooks %s', (_when, upload) => {
+    ['a quarter, however much there is to upload', { bytesLeft: 1e12, bytesPerSecond: 1 }, 7000],
+    [
+      'half, when nobody knows yet how much there is to upload',
+      { bytesLeft: undefined, bytesPerSecond: 1e9 },
+      14_000,
+    ],
+  ])('keeps for the hooks %s', (_what, upload, kept) => {
     const life = new Life(policyWith({ hooks: [hook('stop', { timeoutMs: 60_000 })] }));
     const document = {
       incarnation: 1,
@@ -41,7 +45,7 @@ describe('the budget of hooks', () => {
       complete: true,
     };
     life.input({ at: 0, wallAt: 0, upload, kind: 'document', document });
-    expect(grants(life)).toEqual({ stop: 7000 });
+    expect(grants(life)).toEqual({ stop: kept });
   });
 
   it('is shared with the groups that come after, and what a short one leaves goes to the others', () => {
