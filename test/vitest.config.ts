@@ -1,5 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
+import { SlowFirst } from './tools/slow-first.ts';
+
 export default defineConfig({
   test: {
     root: new URL('..', import.meta.url).pathname,
@@ -7,6 +9,7 @@ export default defineConfig({
     pool: 'forks',
     // Most tests wait for processes and servers more than they compute.
     maxWorkers: 3,
+    sequence: { sequencer: SlowFirst },
     // Every test has a bound; those that need a longer one say so themselves.
     testTimeout: 20_000,
     hookTimeout: 60_000,

@@ -6,7 +6,7 @@ import * as z from 'zod';
 
 import { bootMachine, until } from './nspawn.ts';
 import type { Bind, Machine } from './nspawn.ts';
-import type { DebianRoot, Suite } from './nspawn-root.ts';
+import type { Suite } from './nspawn-root.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const TOOLS = '/opt/test';
@@ -39,12 +39,6 @@ export interface Disk {
 
 /** A file of the machine before its first boot. */
 export type Files = Readonly<Record<string, string | { readonly text: string; readonly mode: number }>>;
-
-/** What an image for Azure has. */
-export const azureImage = (suite: Suite): DebianRoot => ({
-  suite,
-  packages: ['cloud-init', 'curl', 'init-system-helpers'],
-});
 
 /**
  * What stands around evictd on an Azure VM: the metadata service on its real address, a blob store, a workload that is
@@ -91,7 +85,7 @@ export async function createDisk(
 export const JOB = `#!/bin/sh
 cd /var/lib/job 2>/dev/null || { mkdir /var/lib/job && cd /var/lib/job; }
 step=$(cat step 2>/dev/null || echo 0)
-echo "from $step" >> starts
+echo "from $step" | tee -a starts
 trap 'echo "stopped at $step" > end; exit 0' TERM
 while :; do step=$((step + 1)); echo "$step" > step; sleep 0.1 & wait $!; done
 `;
@@ -135,7 +129,7 @@ export async function bootInstalledVm(disk: Disk, binds: readonly Bind[]): Promi
       { host: join(ROOT, 'dist/evictd.js'), inside: `${TOOLS}/evictd.js` },
       ...binds,
     ],
-    { root: azureImage(disk.suite), disk: disk.folder },
+    { root: { suite: disk.suite }, disk: disk.folder },
   );
   try {
     const cloudInit = await machine.inside(['cloud-init', 'status', '--wait', '--long'], {

@@ -5,14 +5,14 @@ import { fileURLToPath } from 'node:url';
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 
-import { azureImage, bootInstalledVm, createDisk, userDataFor } from '../support/installed-vm.ts';
+import { bootInstalledVm, createDisk, userDataFor } from '../support/installed-vm.ts';
 import type { Disk, InstalledVm } from '../support/installed-vm.ts';
 import { runOnDisk, until } from '../support/nspawn.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
 import { freshDeb } from '../tools/fresh-deb.ts';
 
 const PACKAGING = fileURLToPath(new URL('../../packaging', import.meta.url));
-const IMAGE = azureImage('trixie');
+const IMAGE = { suite: 'trixie' } as const;
 const STEP_MS = 25_000;
 
 // Baked into the image with the workload.

@@ -21,8 +21,8 @@ export interface Rig extends AsyncDisposable {
   withdraw(id: string): Promise<void>;
   acks(id: string): Promise<number>;
   property(unit: string, name: string): Promise<string>;
-  /** What the daemon logged, with the priority that journald gave each line. */
-  log(): Promise<Record<string, unknown>[]>;
+  /** What a unit logged (default: the daemon), with the priority that journald gave each line. */
+  log(unit?: string): Promise<Record<string, unknown>[]>;
   /** Waits for a line of the daemon with this message that `fits`. */
   logged(
     message: string,
@@ -109,8 +109,8 @@ function createRig(machine: Machine): Omit<Rig, typeof Symbol.asyncDispose> {
     return JSON.parse((await machine.output(argv)) || 'null');
   }
   const mockLog = async () => MockLog.parse(await mock('GET', 'log'));
-  async function log(): Promise<Record<string, unknown>[]> {
-    return (await machine.journal('evictd.service')).flatMap(({ MESSAGE = '', PRIORITY }) =>
+  async function log(unit = 'evictd.service'): Promise<Record<string, unknown>[]> {
+    return (await machine.journal(unit)).flatMap(({ MESSAGE = '', PRIORITY }) =>
       MESSAGE.startsWith('{')
         ? // Its lines are objects; a test that finds something else fails.
           [{ priority: PRIORITY, ...(JSON.parse(MESSAGE) as Record<string, unknown>) }]
