@@ -29,6 +29,7 @@ const CONTAINER = 'checkpoints';
 const KEY = 'the-job';
 // Emulated it takes a minute; the rest is for a machine that is busy.
 const BOOT_MS_MAX = 400_000;
+const WORK_MS_MAX = 120_000;
 const WINDOW = '30s';
 
 interface Fleet {
@@ -112,7 +113,13 @@ async function liveAndBeEvicted(fleet: Fleet, vmName: string, starts: number): P
   });
   const polls = () => imds.requests().filter(({ path }) => path.includes('scheduledevents')).length;
   await step(`${vmName}: boot until evictd polls ${imds.url} at its real address`, () =>
-    until(vm, 'polls', BOOT_MS_MAX, () => polls() >= 5),
+    until(vm, 'polls', BOOT_MS_MAX, async () => polls() >= 5),
+  );
+  await step(`${vmName}: until it has its store, and the job is at work`, () =>
+    until(vm, 'store and job', WORK_MS_MAX, async () => {
+      const said = await vm.console();
+      return said.includes('checkpoint store is ready') && / job\[\d+\]: from \d/.test(said);
+    }),
   );
   const { id } = imds.addEvent({ notBefore: WINDOW });
   await step(`${vmName}: notice of ${WINDOW} until the acknowledgement`, () =>
@@ -149,9 +156,9 @@ async function step<T>(what: string, run: () => Promise<T>): Promise<T> {
   return result;
 }
 
-async function until(vm: Vm, what: string, limitMs: number, holds: () => boolean): Promise<void> {
+async function until(vm: Vm, what: string, limitMs: number, holds: () => Promise<boolean>): Promise<void> {
   const endsAt = performance.now() + limitMs;
-  while (!holds()) {
+  while (!(await holds())) {
     check(performance.now() < endsAt, `${what} within ${formatDuration(limitMs)}`);
     await Promise.race([new Promise((resolve) => setTimeout(resolve, 250)), vm.died]);
   }

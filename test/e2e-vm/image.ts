@@ -20,30 +20,31 @@ const INSTALL = fileURLToPath(new URL('../../packaging/image/install-into-root.s
 const BASE: DebianRoot = {
   // Debian 12: the kernel of Debian 13 faults under QEMU 7.2 without hardware virtualization.
   suite: 'bookworm',
-  packages: ['cloud-init', 'curl', 'init-system-helpers', 'linux-image-cloud-amd64', 'udev'],
+  packages: ['linux-image-cloud-amd64', 'udev'],
 };
 
-const TRUST = '[Service]\nEnvironment=NODE_EXTRA_CA_CERTS=/etc/ssl/store.pem\n';
+const ON_CONSOLE = '[Service]\nStandardOutput=journal+console\nStandardError=journal+console\n';
+const TRUST = `${ON_CONSOLE}Environment=NODE_EXTRA_CA_CERTS=/etc/ssl/store.pem\n`;
 
 /** Debian with the workload, and evictd by the project's own script, on a disk of its own. */
 export async function buildImage(folder: string, deb: string, storeCertificate: string): Promise<Image> {
   await writeFiles(folder, {
     '/usr/local/bin/job': { text: JOB, mode: 0o755 },
-    '/etc/systemd/system/job.service':
-      '[Service]\nExecStart=/usr/local/bin/job\n[Install]\nWantedBy=multi-user.target\n',
+    '/etc/systemd/system/job.service': `${ON_CONSOLE}ExecStart=/usr/local/bin/job\n[Install]\nWantedBy=multi-user.target\n`,
     '/etc/systemd/system/job.service.d/evictd.conf':
       '[Unit]\nRequires=evictd-restore.service\nAfter=evictd-restore.service evictd.service\n',
     '/etc/fstab': '/dev/vda / ext4 defaults 0 1\n',
     '/etc/systemd/network/10-azure.network':
       '[Match]\nName=en* eth*\n[Network]\nAddress=169.254.100.2/16\nLinkLocalAddressing=no\n',
-    '/etc/cloud/cloud.cfg.d/90-test.cfg': 'datasource_list: [NoCloud, None]\nnetwork: { config: disabled }\n',
+    '/etc/cloud/cloud.cfg.d/90-test.cfg':
+      'datasource_list: [NoCloud, None]\nnetwork: { config: disabled }\nlocale: false\n',
     // Between the certificate's 127.0.0.1 and the address outside.
     '/etc/systemd/system/store.socket':
       '[Socket]\nListenStream=127.0.0.1:10000\n[Install]\nWantedBy=sockets.target\n',
     '/etc/systemd/system/store.service': `[Service]\nExecStart=/usr/lib/systemd/systemd-socket-proxyd ${STORE_ADDRESS}:10000\n`,
     '/etc/ssl/store.pem': storeCertificate,
-    '/etc/systemd/system/evictd.service.d/store.conf': TRUST,
-    '/etc/systemd/system/evictd-restore.service.d/store.conf': TRUST,
+    '/etc/systemd/system/evictd.service.d/test.conf': TRUST,
+    '/etc/systemd/system/evictd-restore.service.d/test.conf': TRUST,
   });
   const root = join(folder, 'root');
   const image = {

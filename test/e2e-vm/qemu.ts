@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -19,6 +19,8 @@ export interface VmOptions {
 }
 
 export interface Vm extends AsyncDisposable {
+  /** What it has written to its console. */
+  console(): Promise<string>;
   /** Power off at once, as an eviction ends. */
   evict(): Promise<void>;
   /** Rejects when it ends before it is evicted. */
@@ -55,7 +57,8 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
   const qemu = spawn('setpriv', ['--pdeathsig', 'KILL', 'qemu-system-x86_64', ...argv], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  const log = createWriteStream(join(folder, 'console.log'));
+  const logFile = join(folder, 'console.log');
+  const log = createWriteStream(logFile);
   qemu.stdout.pipe(log, { end: false });
   qemu.stderr.pipe(log, { end: false });
   let evicted = false;
@@ -66,12 +69,10 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
     await ended;
   };
   const died = ended.then((): never => {
-    throw new Error(
-      evicted ? `${options.vmName} is gone` : `QEMU ended by itself, see ${join(folder, 'console.log')}`,
-    );
+    throw new Error(evicted ? `${options.vmName} is gone` : `QEMU ended by itself, see ${logFile}`);
   });
   died.catch(() => undefined);
-  return { evict, died, [Symbol.asyncDispose]: evict };
+  return { console: () => readFile(logFile, 'utf8'), evict, died, [Symbol.asyncDispose]: evict };
 }
 
 async function writeSeed({ folder, vmName, userData }: VmOptions): Promise<string> {
