@@ -64,7 +64,13 @@ export function describePackageLife(suite: Suite): void {
     });
 
     const mainPid = () => vm.property(UNIT, 'MainPID');
-    const stepOf = async () => Number(await vm.machine.output(['cat', '/var/lib/job/step']));
+    /** It is empty while the job writes it. */
+    const stepOf = () =>
+      until(
+        'a step',
+        STEP_MS,
+        async () => Number(await vm.machine.output(['cat', '/var/lib/job/step'])) || undefined,
+      );
 
     /** Until `STAGE EVENT 1` is among the calls. */
     const untilCalled = (stage: string, id: string) =>
