@@ -27,7 +27,7 @@ const PACKAGES = [
 const CLIENT_ID = '3f2504e0-4f89-41d3-9a0c-0305e82c3301';
 const CONTAINER = 'checkpoints';
 const KEY = 'the-job';
-// Emulated it takes a minute; the rest is for a machine that is busy.
+// Emulated it takes one or two minutes; the rest is for a machine that is busy.
 const BOOT_MS_MAX = 400_000;
 const WORK_MS_MAX = 120_000;
 const WINDOW = '30s';
