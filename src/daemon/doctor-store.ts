@@ -121,7 +121,7 @@ export async function checkFit(patient: Patient, signal: AbortSignal): Promise<F
   if (checkpoint === undefined || checkpoint.sets.length === 0) return [ok('there is no set to upload')];
   const upload = daemon?.upload ?? (await estimateWithoutDaemon(patient, checkpoint, signal));
   const expectedMs = expectedUploadMs(upload);
-  if (upload.bytesLeft === undefined) {
+  if (upload.bytesLeft === undefined || expectedMs === undefined) {
     return [
       warn('not known yet what a notice would have to move', 'ask again when evictd has looked at the files'),
     ];
