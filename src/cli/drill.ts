@@ -29,9 +29,10 @@ export const drillCommand: Command = {
     const { options, env, out } = invocation;
     const result = await drill(invocation);
     const file = textOption(options, 'report');
-    if (file !== undefined) await writePage(file, result);
     if (options['json'] === true) out.write(`${JSON.stringify(result)}\n`);
     else out.write(describeDrill(result, out.isTerminal && (env['NO_COLOR'] ?? '') === ''));
+    // Last: whatever becomes of the page, the result is told.
+    if (file !== undefined) await writePage(file, result);
     return EXIT_BY_VERDICT[result.verdict];
   },
 };
