@@ -114,7 +114,7 @@ hook         stop (before-checkpoint): order 50, up to 1.5 s
 hook         registered/trainer (before-checkpoint): order 60, up to 10.0 s, optional, only Preempt and Terminate
 hook         again (on-resume): order 50, up to 10.0 s
 set          job: checkpoint 00000003 1 min 40 s ago; 12 files, 3.0 GiB, of it in the store 2.0 GiB
-set          logs: no checkpoint yet; 0 files, 0 B, of it in the store 0 B
+set          logs: no checkpoint known yet; 0 files, 0 B, of it in the store 0 B
 store        ready
 a notice now would have to move 1.0 GiB, about 4.5 s of 30.0 s
 `);
@@ -132,7 +132,7 @@ describe('the status of a drain', () => {
     };
     const text = describeStatus(statusOf({ ...drain, state, progress: [emptyProgress('job')] }));
     expect(text).toContain('phase        before-checkpoint (DRAINING: hooks before the checkpoint run)\n');
-    expect(text).toContain('set          job: committing (attempt 2); no checkpoint yet; 0 files');
+    expect(text).toContain('set          job: committing (attempt 2); no checkpoint known yet; 0 files');
   });
 
   it('shows hooks in the order in which they run, with state, time and why they failed', () => {
