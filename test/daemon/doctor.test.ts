@@ -225,7 +225,7 @@ checkpoint:
     expect(await found()).toEqual([
       'ok store: container CONTAINER of account devstoreaccount1 is reachable, key fleet_0',
       expect.stringMatching(
-        /^fail store: evictd may not write blobs: .* HTTP 403 .* → give the identity the role "Storage Blob Data Contributor"/,
+        /^fail store: evictd may not write blobs: .* HTTP 403 .* → check the shared access signature in .* needs rwdlc/,
       ),
     ]);
     await may('rwlc');
