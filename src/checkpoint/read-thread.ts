@@ -53,7 +53,8 @@ function take(number: number, job: ReadJob): ReadAnswers {
   return [];
 }
 
-function perform(job: Exclude<ReadJob, FetchJob>): ReadResult {
+/** What a thread does for a job that it can answer at once. */
+export function perform(job: Exclude<ReadJob, FetchJob>): ReadResult {
   try {
     switch (job.kind) {
       case 'block':

@@ -1,0 +1,145 @@
+import type { StoreWeather } from './sim-store.ts';
+import { fail } from './disk.ts';
+import type { Doors, GuestProcess } from './guest.ts';
+import type { HookRequest } from '../../src/core/ports.ts';
+import { runHook } from './hook-outcomes.ts';
+import { createImds } from './imds.ts';
+import type { SimulatedDocument, SimulatedEvent } from './imds.ts';
+import { windowMs } from '../../src/core/budget.ts';
+import { policyOf } from '../../src/daemon/policy.ts';
+import { WALL_EPOCH } from './guest.ts';
+import { SELF } from './plan.ts';
+import { connectStore } from './sim-store.ts';
+import type { World } from './world.ts';
+
+/** What a process of this world meets outside of itself. */
+export function createDoors(world: World): Doors {
+  const { plan, agenda, random, facts, rules, service } = world;
+  const isQuiet = () => agenda.now() >= plan.quietFrom || !world.guest.isAlive;
+  const isOutage = () => plan.outage.from <= agenda.now() && agenda.now() < plan.outage.until;
+  const weather: StoreWeather = {
+    trouble: () => (isQuiet() ? 0 : isOutage() ? 0.9 : plan.storeTrouble),
+    bytesPerMs: plan.bytesPerMs,
+    latencyMs: plan.latencyMs,
+    onEffect(operation, name) {
+      const [, , set = '', id] = /^(.*\/)?([^/]+)\/checkpoints\/(\d+)\.json$/.exec(name) ?? [];
+      if (
+        operation !== 'put' ||
+        id === undefined ||
+        facts.manifests.some((one) => one.set === set && one.id === id)
+      )
+        return;
+      if (!service.names().includes(name)) return;
+      world.trace(`manifest ${set} ${id}`);
+      facts.manifests.push({ set, id, at: agenda.now() });
+    },
+  };
+  const imds = createImds(
+    {
+      events: plan.events,
+      vmName: SELF,
+      trouble: () => (isQuiet() ? 0 : plan.imdsTrouble),
+      onDocument: (process, document) => noteDocument(world, process, document),
+      onAckSent(process, eventId) {
+        world.trace(`ack of ${eventId} sent`);
+        rules.onAck(process, eventId);
+        facts.acks.push({ process, eventId, at: agenda.now(), acceptedAt: undefined });
+      },
+      onAckTaken: (event) => onAckTaken(world, event),
+      onAckAnswered(process, eventId) {
+        const ack = facts.acks.findLast((one) => one.process === process && one.eventId === eventId);
+        if (ack !== undefined) ack.acceptedAt ??= agenda.now();
+      },
+    },
+    { agenda, random },
+  );
+  return {
+    crashPoint(process, what) {
+      if (isQuiet() || facts.crashes >= plan.crashes.most || !random.chance(plan.crashes.likely)) return;
+      facts.crashes++;
+      process.kill(what);
+    },
+    diskTrouble: (process, what, path) => diskTrouble(world, process, what, path),
+    ask: imds.ask,
+    runHook(process, request, signal) {
+      world.trace(
+        `hook ${request.name} of ${request.drainId}, attempt ${request.attempt}, ${Math.round(request.timeoutMs)} ms`,
+      );
+      rules.onHook(process, request);
+      const isCalm = plan.isCalm || isQuiet();
+      const onSuccess = ({ stage }: HookRequest) => {
+        if (stage === 'before-checkpoint') world.isStopped = true;
+      };
+      return runHook(process, request, signal, { facts, random, now: agenda.now, isCalm, onSuccess });
+    },
+    store: (process) => connectStore(service, process, weather, { agenda, random }),
+    async tell(process, receiver, news, signal) {
+      await new Promise<void>((resolve, reject) => {
+        const afterMs = random.between(1, plan.isCalm ? 50 : 1500);
+        const timer = process.clock.timer(afterMs, () => {
+          rules.onTold(process, receiver, news.id);
+          facts.tells.push({ process, receiver, id: news.id, answeredAt: agenda.now() });
+          resolve();
+        });
+        signal.addEventListener('abort', () => {
+          timer[Symbol.dispose]();
+          reject(new Error('aborted'));
+        });
+      });
+    },
+    control(_process, handlers) {
+      world.handlers = handlers;
+    },
+  };
+}
+
+function noteDocument(
+  world: World,
+  process: GuestProcess,
+  { events, date, askedAt }: SimulatedDocument,
+): void {
+  const { agenda, facts, plan, guest } = world;
+  const at = agenda.now();
+  const last = facts.documents.at(-1);
+  // One that was asked for before the newest one is no news.
+  if (last?.process === process && last.askedAt > askedAt) return;
+  const ids = new Set(events.map(({ id }) => id));
+  facts.documents.push({ at, process, askedAt, ids });
+  for (const [id, notice] of facts.notices) {
+    // Gone for the daemon, so that it comes anew if it comes.
+    if (!ids.has(id) && last?.ids.has(id) === false) notice.deadlineAt = Infinity;
+  }
+  const policy = policyOf(plan.config, []);
+  for (const event of events) {
+    const status = date >= event.startsAt ? 'Started' : 'Scheduled';
+    const notBefore =
+      status === 'Started' ? undefined : WALL_EPOCH + Math.floor(event.notBefore / 1000) * 1000;
+    const seen = { ...event, status, notBefore, description: '', durationSeconds: undefined } as const;
+    const deadlineAt = at + windowMs(policy, seen, WALL_EPOCH + date) / guest.rate;
+    const known = facts.notices.get(event.id);
+    if (known === undefined) facts.notices.set(event.id, { event, firstAt: at, deadlineAt });
+    else known.deadlineAt = Math.min(known.deadlineAt, deadlineAt);
+  }
+}
+
+/** An ack may bring the eviction forward. */
+function onAckTaken({ agenda, random, plan, guest, trace }: World, event: SimulatedEvent): void {
+  trace(`ack of ${event.id} taken`);
+  const isShared = event.resources.length > 1;
+  if (plan.isCalm || isShared || !['Preempt', 'Terminate'].includes(event.type) || random.chance(0.3)) return;
+  agenda.after(random.between(0, 5000), () => {
+    if (event.goneAt === Infinity) guest.isAlive = false;
+  });
+}
+
+async function diskTrouble(world: World, { clock }: GuestProcess, what: string, path: string): Promise<void> {
+  const { plan, agenda, random } = world;
+  if (agenda.now() >= plan.quietFrom || !path.startsWith('/state') || !random.chance(plan.diskTrouble))
+    return;
+  world.diskHasFailed = true;
+  const how = random.pick(['full', 'broken', 'hangs']);
+  if (how === 'hangs')
+    await new Promise<void>((resolve) => void clock.timer(random.between(1, 5000), resolve));
+  else if (how === 'full' && (what === 'write' || what === 'create')) fail('ENOSPC', path);
+  else if (how === 'broken' && what === 'sync') fail('EIO', path);
+}

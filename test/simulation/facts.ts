@@ -1,0 +1,74 @@
+import type { HookRequest, HookResult } from '../../src/core/ports.ts';
+import type { GuestProcess } from './guest.ts';
+import type { SimulatedEvent } from './imds.ts';
+
+/** What happened in the simulated world, as somebody who sees everything would write it down. Times in ms. */
+export interface Facts {
+  readonly violations: string[];
+  readonly documents: {
+    readonly at: number;
+    readonly process: GuestProcess;
+    readonly askedAt: number;
+    readonly ids: ReadonlySet<string>;
+  }[];
+  /** By event: when a process first had it in a document, and how long it may think that it has. */
+  readonly notices: Map<string, Notice>;
+  readonly hooks: HookFact[];
+  readonly manifests: { readonly set: string; readonly id: string; readonly at: number }[];
+  /** What the program said it has committed: the files as they were at `since` or after it. */
+  readonly claims: { readonly set: string; readonly id: string; readonly since: number }[];
+  readonly acks: AckFact[];
+  readonly tells: TellFact[];
+  readonly diedAt: Map<GuestProcess, number>;
+  crashes: number;
+  powerCuts: number;
+}
+
+export interface Notice {
+  readonly event: SimulatedEvent;
+  readonly firstAt: number;
+  deadlineAt: number;
+}
+
+export interface HookFact {
+  readonly process: GuestProcess;
+  readonly request: HookRequest;
+  readonly startedAt: number;
+  endedAt: number | undefined;
+  result: HookResult | undefined;
+}
+
+export interface AckFact {
+  readonly process: GuestProcess;
+  readonly eventId: string;
+  readonly at: number;
+  acceptedAt: number | undefined;
+}
+
+export interface TellFact {
+  readonly process: GuestProcess;
+  readonly receiver: string;
+  readonly id: string;
+  readonly answeredAt: number;
+}
+
+/** The daemon has lost count of the time, and begins anew with the next document. */
+export function forgetDeadlines({ notices }: Facts): void {
+  for (const notice of notices.values()) notice.deadlineAt = Infinity;
+}
+
+export function createFacts(): Facts {
+  return {
+    violations: [],
+    documents: [],
+    notices: new Map(),
+    hooks: [],
+    manifests: [],
+    claims: [],
+    acks: [],
+    tells: [],
+    diedAt: new Map(),
+    crashes: 0,
+    powerCuts: 0,
+  };
+}

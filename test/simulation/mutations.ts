@@ -1,0 +1,210 @@
+import type { Replacement } from './boot.ts';
+
+/** A mistake that somebody could make, and how the simulation has to put it. */
+export interface Mutation {
+  readonly replacements: readonly Replacement[];
+  readonly caughtAs: RegExp;
+  /** From here on it is found after some lives. */
+  readonly seed: number;
+}
+
+const PERSIST = 'await persist(state);';
+const PERFORM = 'for (const effect of effects) dependencies.perform(effect);';
+
+export const MUTATIONS = {
+  'no own-VM filter': {
+    replacements: [
+      {
+        file: 'core/event.ts',
+        from: 'return event.resources.some((resource) => resource.toLowerCase() === own);',
+        to: 'return own.length > 0;',
+      },
+    ],
+    caughtAs: /another VM's event/,
+    seed: 1,
+  },
+  'shared events are ours': {
+    replacements: [
+      {
+        file: 'core/event.ts',
+        from: 'return event.resources.some((resource) => resource.toLowerCase() !== own);',
+        to: 'return own.length === 0;',
+      },
+    ],
+    caughtAs: /an ack for the shared event/,
+    seed: 1,
+  },
+  'ack before commit': {
+    replacements: [
+      {
+        file: 'core/decide.ts',
+        from: "(drain.phase !== 'ack' && drain.phase !== 'waiting')) return 'unfinished';\n  return drain.outcome === 'success' ?",
+        to: "drain.phase === 'before-checkpoint') return 'unfinished';\n  return drain.outcome !== 'failure' ?",
+      },
+    ],
+    caughtAs: /was not committed since the hooks ended/,
+    seed: 1,
+  },
+  'ack although a required hook failed': {
+    replacements: [
+      {
+        file: 'core/drain.ts',
+        from: 'hooksSucceeded(drain) && setsSucceeded(drain)',
+        to: 'setsSucceeded(drain)',
+      },
+    ],
+    caughtAs: /an ack for .* though hook .* did not succeed/,
+    seed: 1,
+  },
+  'ack again after it was accepted': {
+    replacements: [
+      {
+        file: 'core/ack.ts',
+        from: "ack: result.kind === 'failed' ?",
+        to: "ack: result.kind !== 'refused' ?",
+      },
+    ],
+    caughtAs: /a second ack/,
+    seed: 1,
+  },
+  'checkpoint beside the hooks': {
+    replacements: [
+      {
+        file: 'core/drain.ts',
+        from: "stageIsOver(next, 'before-checkpoint') ? enter(context, next, 'checkpoint')",
+        to: "next.hooks.length >= 0 ? enter(context, next, 'checkpoint')",
+      },
+    ],
+    caughtAs: /an ack for .* though|was not acknowledged/,
+    seed: 1,
+  },
+  'manifest before block lists': {
+    replacements: [
+      {
+        file: 'checkpoint/commit-file.ts',
+        from: 'snapshot === undefined || !sameBlocks(blob.content, version.blocks))',
+        to: 'snapshot === undefined)',
+      },
+    ],
+    caughtAs: /can't be restored/,
+    seed: 1,
+  },
+  'a changed file is not looked at': {
+    replacements: [
+      {
+        file: 'checkpoint/file-stat.ts',
+        from: 'one.mtimeNs === other.mtimeNs &&\n    one.ctimeNs === other.ctimeNs &&',
+        to: '',
+      },
+    ],
+    caughtAs: /as it never was|different moments/,
+    seed: 1,
+  },
+  'the newest checkpoint is pruned too': {
+    replacements: [
+      {
+        file: 'checkpoint/prune.ts',
+        from: 'if (staying < options.keep) {',
+        to: 'if (staying < options.keep - 1) {',
+      },
+    ],
+    caughtAs: /was committed and is gone|can't be restored/,
+    seed: 1,
+  },
+  'journal after effect': {
+    replacements: [
+      { file: 'daemon/loop.ts', from: PERSIST, to: PERFORM },
+      {
+        file: 'daemon/loop.ts',
+        from: `if (stopped) return;\n      ${PERFORM}`,
+        to: `${PERSIST}\n      if (stopped) return;`,
+      },
+    ],
+    caughtAs: /runs twice|runs for a second drain|second ack/,
+    seed: 1,
+  },
+  'hooks that ended run again after a restart': {
+    replacements: [
+      {
+        file: 'core/drain.ts',
+        from: "hook.run.kind === 'running' ? { ...hook",
+        to: "hook.run.kind !== 'pending' ? { ...hook",
+      },
+    ],
+    caughtAs: /runs twice .* though its result was known/,
+    seed: 1,
+  },
+  'journal without fsync': {
+    replacements: [{ file: 'base/durable-file.ts', from: 'await handle.sync();', to: '' }],
+    // Both files are kept in the same way.
+    caughtAs: /journal unreadable|is told twice/,
+    seed: 1,
+  },
+  'journal written in place': {
+    replacements: [
+      {
+        file: 'base/durable-file.ts',
+        from: 'const temporary = `${file}.new`;',
+        to: 'const temporary = file;',
+      },
+      { file: 'base/durable-file.ts', from: 'await rename(temporary, file);', to: '' },
+    ],
+    caughtAs: /journal unreadable/,
+    seed: 1,
+  },
+  'wall clock in the deadline': {
+    replacements: [
+      {
+        file: 'core/announcements.ts',
+        from: 'policy.drain ? at + windowMs(context.policy, event, document.serverNow)',
+        to: 'policy.drain ? at + windowMs(context.policy, event, context.now.wallAt)',
+      },
+    ],
+    caughtAs: /after the deadline|past the end of work/,
+    seed: 1,
+  },
+  'a window that gets shorter': {
+    replacements: [
+      {
+        file: 'core/drain.ts',
+        from: 'if (lostMs < JITTER_MS) return step(drain);',
+        to: 'if (lostMs < Infinity) return step(drain);',
+      },
+    ],
+    caughtAs: /after the deadline|past the end of work/,
+    seed: 1,
+  },
+  'one document without it means gone': {
+    replacements: [
+      {
+        file: 'core/announcements.ts',
+        from: 'const ABSENCES_MEAN_GONE = 2;',
+        to: 'const ABSENCES_MEAN_GONE = 1;',
+      },
+    ],
+    caughtAs: /runs for a second drain/,
+    seed: 1,
+  },
+  'a withdrawal is not noticed': {
+    replacements: [
+      {
+        file: 'core/announcements.ts',
+        from: 'const drainGone = ',
+        to: 'const drainGone = state.stopping && ',
+      },
+    ],
+    caughtAs: /not watching/,
+    seed: 1,
+  },
+  'each notice is told again and again': {
+    replacements: [{ file: 'daemon/outbox.ts', from: 'if (entries.has(one.id)) continue;', to: '' }],
+    caughtAs: /is told twice/,
+    seed: 1,
+  },
+} as const satisfies Readonly<Record<string, Mutation>>;
+
+export type MutationName = keyof typeof MUTATIONS;
+
+export function isMutationName(name: string): name is MutationName {
+  return Object.hasOwn(MUTATIONS, name);
+}

@@ -1,0 +1,155 @@
+import { Config } from '../../src/config/schema.ts';
+import type { SimulatedEvent } from './imds.ts';
+import type { Random } from './random.ts';
+
+/** What a life is to bring, all of it from its seed. Times in ms. */
+export interface Plan {
+  /** Nothing goes wrong but the eviction. */
+  readonly isCalm: boolean;
+  readonly config: Config;
+  readonly events: SimulatedEvent[];
+  /** After that nothing goes wrong any more, and all events are gone. */
+  readonly quietFrom: number;
+  readonly endsAt: number;
+  readonly imdsTrouble: number;
+  readonly storeTrouble: number;
+  /** While the store can't be reached at all. */
+  readonly outage: { readonly from: number; readonly until: number };
+  readonly diskTrouble: number;
+  readonly crashes: { readonly most: number; readonly likely: number };
+  readonly killsAt: readonly number[];
+  readonly powerCutsAt: readonly number[];
+  readonly stopsAt: readonly number[];
+  readonly freezes: readonly { readonly at: number; readonly forMs: number }[];
+  readonly clockSteps: readonly { readonly at: number; readonly byMs: number }[];
+  readonly checkpointsAt: readonly number[];
+  readonly workEveryMs: number;
+  readonly bytesPerMs: number;
+  readonly latencyMs: number;
+  readonly rate: number;
+}
+
+export const SELF = 'fleet_2';
+export const RESERVE_MS = 2000;
+
+export function makePlan(random: Random): Plan {
+  const isCalm = random.chance(0.15);
+  const isRough = !isCalm && random.chance(0.5);
+  const times = (most: number, from: number, until: number) =>
+    isCalm ? [] : Array.from({ length: random.whole(0, most) }, () => random.between(from, until));
+  const quietFrom = random.between(40_000, 120_000);
+  const outageFrom = random.between(0, quietFrom);
+  return {
+    isCalm,
+    config: makeConfig(random, isCalm),
+    events: makeEvents(random, isCalm, quietFrom),
+    quietFrom,
+    endsAt: quietFrom + 200_000,
+    imdsTrouble: isCalm ? 0 : random.pick([0, 0.05, 0.3]),
+    storeTrouble: isCalm ? 0 : random.pick([0, 0.02, 0.1, 0.3]),
+    outage: isRough
+      ? { from: outageFrom, until: outageFrom + random.between(1000, 30_000) }
+      : { from: 0, until: 0 },
+    diskTrouble: isRough && random.chance(0.3) ? random.pick([0.02, 0.2, 1]) : 0,
+    crashes: isCalm
+      ? { most: 0, likely: 0 }
+      : { most: random.whole(0, 3), likely: random.pick([0.002, 0.01, 0.05]) },
+    killsAt: times(1, 0, quietFrom),
+    powerCutsAt: isRough && random.chance(0.3) ? times(1, 5000, quietFrom) : [],
+    stopsAt: times(1, 0, quietFrom),
+    freezes: random.chance(0.3)
+      ? times(2, 0, quietFrom).map((at) => ({ at, forMs: random.between(100, 12_000) }))
+      : [],
+    clockSteps: times(2, 0, quietFrom).map((at) => ({ at, byMs: random.between(-3_600_000, 3_600_000) })),
+    checkpointsAt: times(3, 2000, quietFrom),
+    workEveryMs: random.pick([300, 2000, 10_000]),
+    bytesPerMs: isCalm ? 1000 : random.pick([5, 50, 1000]),
+    latencyMs: isCalm ? 10 : random.pick([2, 20, 150]),
+    rate: 1 + random.between(-0.0003, 0.0003),
+  };
+}
+
+function makeConfig(random: Random, isCalm: boolean): Config {
+  const drains = {
+    drain: true,
+    ack: isCalm ? 'after-success' : random.pick(['after-success', 'after-success', 'always']),
+  };
+  const sets = Array.from({ length: random.whole(1, 2) }, (_, index) => ({
+    name: `set${index}`,
+    path: `/data/set${index}`,
+    priority: random.whole(1, 2),
+    compress: random.pick(['none', 'none', 'zstd']),
+  }));
+  const hooks = Array.from({ length: random.whole(0, 4) }, (_, index) => ({
+    name: `hook${index}`,
+    stage: random.pick(['before-checkpoint', 'before-checkpoint', 'after-checkpoint', 'on-resume']),
+    order: random.whole(1, 2),
+    timeout: isCalm ? '5s' : random.pick(['500ms', '5s', '40s']),
+    required: random.chance(0.7),
+    run: ['/bin/true'],
+    ...(random.chance(0.2) && { on: random.pick([['Preempt'], ['Terminate', 'Preempt']]) }),
+  }));
+  return Config.parse({
+    hooks,
+    hooksDir: '/etc/none',
+    events: {
+      Preempt: drains,
+      Terminate: drains,
+      ackShared: random.chance(0.1),
+    },
+    checkpoint: {
+      store: { url: 'http://127.0.0.1:10000/devstoreaccount1/world/p', auth: { kind: 'azurite' } },
+      key: 'job',
+      sets,
+      ...(random.chance(0.3) && { background: false }),
+      ...(random.chance(0.5) && { every: '10s' }),
+      keep: random.whole(1, 4),
+    },
+    ...(random.chance(0.7) && {
+      notify: [{ name: 'ops', webhook: { 'url-file': '/etc/ops', template: 'cloudevents' } }],
+    }),
+    state: { dir: '/state' },
+  });
+}
+
+function makeEvents(random: Random, isCalm: boolean, quietFrom: number): SimulatedEvent[] {
+  const count = isCalm ? 1 : random.whole(0, 5);
+  return Array.from({ length: count }, (_, index): SimulatedEvent => {
+    const announcedAt = random.between(3000, quietFrom - 35_000 > 4000 ? quietFrom - 35_000 : 4000);
+    const noticeMs = isCalm ? 30_000 : random.pick([30_000, 30_000, 15_000, 5000, 300_000, -5000]);
+    const isWithdrawn = !isCalm && random.chance(0.5);
+    return {
+      id: `${random.chance(0.5) ? 'AAAA' : 'aaaa'}-${index}`,
+      type: isCalm ? 'Preempt' : random.pick(TYPES),
+      resources: isCalm ? [SELF] : random.pick(RESOURCES),
+      source: random.pick(['Platform', 'User']),
+      announcedAt,
+      notBefore: announcedAt + noticeMs,
+      startsAt: announcedAt + Math.max(0, noticeMs + random.between(0, 2000)),
+      goneAt: isWithdrawn ? announcedAt + random.between(500, 60_000) : Infinity,
+    };
+  });
+}
+
+const TYPES = [
+  'Preempt',
+  'Preempt',
+  'Preempt',
+  'Terminate',
+  'Reboot',
+  'Redeploy',
+  'Freeze',
+  'SpotRebalanceRecommendation',
+  'Novelty',
+] as const;
+
+const RESOURCES: readonly [readonly string[], ...(readonly string[])[]] = [
+  [SELF],
+  [SELF],
+  [SELF],
+  [SELF.toUpperCase()],
+  [SELF, 'fleet_9'],
+  ['fleet_9'],
+  ['fleet_9', 'fleet_22'],
+  [],
+];

@@ -1,0 +1,183 @@
+import type { Config } from '../../src/config/schema.ts';
+import { eventPolicy } from '../../src/core/policy.ts';
+import type { HookPolicy, Policy } from '../../src/core/policy.ts';
+import { hookApplies } from '../../src/core/policy.ts';
+import type { HookRequest } from '../../src/core/ports.ts';
+import type { Status } from '../../src/daemon/status.ts';
+import { policyOf } from '../../src/daemon/policy.ts';
+import type { AckFact, Facts, HookFact } from './facts.ts';
+import type { GuestProcess } from './guest.ts';
+import type { SimulatedEvent } from './imds.ts';
+import { RESERVE_MS, SELF } from './plan.ts';
+
+/** What must never happen, whatever else does. Each rule looks at the facts and adds what breaks it. */
+export interface Rules {
+  onHook(process: GuestProcess, request: HookRequest): void;
+  onAck(process: GuestProcess, eventId: string): void;
+  onClaim(set: string, id: string): void;
+  onTold(process: GuestProcess, receiver: string, id: string): void;
+  /** The daemon says so of itself; `settledMs`: for so long nothing has kept it from going on. */
+  onStatus(status: Status, settledMs: number): void;
+}
+
+export interface RuleSources {
+  readonly config: Config;
+  readonly events: readonly SimulatedEvent[];
+  readonly facts: Facts;
+  readonly now: () => number;
+  /** The disk may have lost what the daemon wrote. */
+  readonly mayForget: () => boolean;
+}
+
+/** Whole seconds in both headers, and a window that shrinks by less than that is left as it is. */
+const JITTER_MS = 1100;
+/** From an answer to the note of it on disk. */
+const KEPT_MS = 60;
+const BUSY: ReadonlySet<string> = new Set([
+  'before-checkpoint',
+  'checkpoint',
+  'after-checkpoint',
+  'report',
+  'ack',
+]);
+
+export function createRules(sources: RuleSources): Rules {
+  const { config, events, facts, now } = sources;
+  const policy = policyOf(config, []);
+  const broken = (what: string) => void facts.violations.push(what);
+  const eventOf = (id: string) => events.find((event) => event.id === id);
+
+  /** Did its process live on long enough to remember it? */
+  const isRemembered = (process: GuestProcess, at: number) =>
+    !sources.mayForget() && (facts.diedAt.get(process) ?? Infinity) - at > KEPT_MS;
+
+  return {
+    onHook(process, request) {
+      const event = eventOf(request.event.id);
+      if (event === undefined || !isOwn(event))
+        return broken(`hook ${request.name} runs for another VM's event`);
+      checkTimeout(sources, request, broken);
+      const before = facts.hooks.filter(({ request: other }) => isSameHook(other, request));
+      for (const one of before) {
+        const twice = `hook ${request.name} runs twice for ${event.id}, as attempts ${one.request.attempt} and ${request.attempt}`;
+        if (one.process === process) broken(twice);
+        else if (one.request.attempt >= request.attempt && !sources.mayForget())
+          broken(`${twice}, after a crash`);
+        else if (one.result !== undefined && isRemembered(one.process, one.endedAt ?? now()))
+          broken(`${twice}, though its result was known`);
+      }
+      const again = facts.hooks.filter(
+        ({ request: other }) =>
+          other.name === request.name && other.event.id === event.id && other.drainId !== request.drainId,
+      );
+      if (again.some((one) => !sources.mayForget() && !wasAway(facts, event, one.startedAt)))
+        broken(`hook ${request.name} runs for a second drain of ${event.id}, which was there all the time`);
+    },
+    onAck(process, eventId) {
+      const event = eventOf(eventId);
+      if (event === undefined || !isOwn(event)) return broken(`an ack for another VM's event ${eventId}`);
+      if (!config.events.ackShared && isShared(event)) broken(`an ack for the shared event ${eventId}`);
+      const rule = eventPolicy(policy, event.type);
+      if (rule === undefined || rule.ack === 'never') broken(`an ack for ${event.type}`);
+      else if (rule.ack === 'user-initiated' && event.source !== 'User')
+        broken(`an ack for ${event.type} of the platform`);
+      else if (rule.drain && rule.ack === 'after-success') checkWork(policy, sources, event, broken);
+      for (const one of facts.acks.filter((other) => other.eventId === eventId))
+        if (isTwice(one, process)) broken(`a second ack for ${eventId}, though the first was accepted`);
+    },
+    onClaim(set, id) {
+      if (!facts.manifests.some((one) => one.set === set && one.id === id))
+        broken(`${set} ${id} is said to be committed, and has no manifest`);
+    },
+    onTold(process, receiver, id) {
+      for (const one of facts.tells.filter((other) => other.receiver === receiver && other.id === id))
+        if (one.process === process || isRemembered(one.process, one.answeredAt))
+          broken(`${receiver} is told twice of ${id}`);
+    },
+    onStatus({ phase, drain }, settledMs) {
+      const deadlineAt = drain === undefined ? undefined : facts.notices.get(drain.eventId)?.deadlineAt;
+      if (deadlineAt === undefined || !BUSY.has(phase)) return;
+      const lateMs = Math.min(settledMs, now() - deadlineAt - JITTER_MS);
+      if (lateMs > (sources.mayForget() ? 3000 : 200))
+        broken(`${phase} ${Math.round(lateMs)} ms after the deadline`);
+    },
+  };
+
+  function isTwice({ process: first, acceptedAt }: AckFact, process: GuestProcess): boolean {
+    if (acceptedAt === undefined) return false;
+    return first === process || isRemembered(first, acceptedAt);
+  }
+}
+
+function isOwn({ resources }: SimulatedEvent): boolean {
+  return resources.some((name) => name.toLowerCase() === SELF);
+}
+
+function isShared({ resources }: SimulatedEvent): boolean {
+  return resources.some((name) => name.toLowerCase() !== SELF);
+}
+
+function isSameHook(one: HookRequest, other: HookRequest): boolean {
+  return one.drainId === other.drainId && one.name === other.name;
+}
+
+/** Two documents in a row without it mean that it is gone. */
+function wasAway({ documents, powerCuts }: Facts, { id }: SimulatedEvent, since: number): boolean {
+  if (powerCuts > 0) return true;
+  const after = documents.filter(({ at }) => at >= since);
+  return after.some(({ ids }, index) => !ids.has(id) && after[index + 1]?.ids.has(id) === false);
+}
+
+function checkTimeout(
+  { facts, now }: RuleSources,
+  request: HookRequest,
+  broken: (what: string) => void,
+): void {
+  const notice = facts.notices.get(request.event.id);
+  if (notice === undefined)
+    return broken(`hook ${request.name} runs for ${request.event.id}, which nobody has seen`);
+  if (request.stage === 'on-resume') return;
+  const overMs = now() + request.timeoutMs - (notice.deadlineAt - RESERVE_MS) - JITTER_MS;
+  if (overMs > 100) broken(`hook ${request.name} may run ${Math.round(overMs)} ms past the end of work`);
+}
+
+/** Everything that is required was done before an ack is sent. */
+function checkWork(
+  policy: Policy,
+  sources: RuleSources,
+  event: SimulatedEvent,
+  broken: (what: string) => void,
+): void {
+  const { facts, config } = sources;
+  const required = policy.hooks.filter(({ stage, required: is }) => is && stage !== 'on-resume');
+  for (const hook of required.filter((one) =>
+    hookApplies(policy, one, {
+      ...event,
+      status: 'Scheduled',
+      notBefore: undefined,
+      description: '',
+      durationSeconds: undefined,
+    }),
+  )) {
+    const last = lastRun(facts, hook);
+    if (last?.result?.kind !== 'succeeded')
+      broken(`an ack for ${event.id} though hook ${hook.name} did not succeed`);
+  }
+  const hooksEndedAt = Math.max(
+    ...policy.hooks
+      .filter(({ stage }) => stage === 'before-checkpoint')
+      .map((hook) => lastRun(facts, hook)?.endedAt ?? 0),
+    Math.min(...[...facts.notices.values()].map(({ firstAt }) => firstAt)),
+  );
+  for (const { name } of config.checkpoint?.sets ?? []) {
+    const newest = facts.manifests.findLast(({ set }) => set === name);
+    if (newest === undefined || newest.at < hooksEndedAt)
+      broken(`an ack for ${event.id} though ${name} was not committed since the hooks ended`);
+    // What the ack gives away has to be in there.
+    else facts.claims.push({ ...newest, since: hooksEndedAt });
+  }
+}
+
+function lastRun({ hooks }: Facts, { name }: HookPolicy): HookFact | undefined {
+  return hooks.findLast(({ request }) => request.name === name);
+}

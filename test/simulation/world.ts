@@ -1,0 +1,97 @@
+import type { ControlHandlers } from '../../src/control/server.ts';
+import { type MemoryService, createMemoryService } from '../support/memory-store.ts';
+import { type Agenda, createAgenda } from './agenda.ts';
+import { createDisk } from './disk.ts';
+import { type Facts, createFacts } from './facts.ts';
+import { type Guest, type GuestProcess, wallMs } from './guest.ts';
+import { type Plan, SELF, makePlan } from './plan.ts';
+import { type Random, createRandom } from './random.ts';
+import { type Rules, createRules } from './rules.ts';
+import { type Workload, createWorkload } from './workload.ts';
+
+/** Everything of one life. */
+export interface World {
+  readonly seed: number;
+  readonly plan: Plan;
+  readonly agenda: Agenda;
+  readonly random: Random;
+  readonly facts: Facts;
+  readonly rules: Rules;
+  readonly guest: Guest;
+  readonly service: MemoryService;
+  readonly workloads: readonly Workload[];
+  readonly trace: (text: string) => void;
+  /** The daemon that runs at the moment, and how it is asked; see doors.ts. */
+  process: GuestProcess | undefined;
+  handlers: ControlHandlers | undefined;
+  processes: number;
+  /** Nothing has kept the daemon from going on since then. */
+  undisturbedSince: number;
+  diskHasFailed: boolean;
+  /** The workload, by a hook. */
+  isStopped: boolean;
+}
+
+/** The kernel's clock for files. */
+const TICK_MS = 4;
+
+export function createWorld(
+  seed: number,
+  settled: () => Promise<void>,
+  trace: (text: string) => void,
+): World {
+  const random = createRandom(seed);
+  const plan = makePlan(random);
+  const agenda = createAgenda(settled);
+  const facts = createFacts();
+  const times = {
+    bootedAt: -60_000,
+    wallOffset: plan.isCalm ? 0 : random.between(-5000, 5000),
+    rate: plan.rate,
+    frozenUntil: 0,
+  };
+  const disk = createDisk(() => BigInt(Math.floor(wallMs(times, agenda) / TICK_MS) * TICK_MS) * 1_000_000n);
+  // The same object: a step of the clock is one for the disk too.
+  const guest: Guest = Object.assign(times, { name: SELF, disk, bootId: '', isAlive: true });
+  const { config, events } = plan;
+  const world: World = {
+    seed,
+    plan,
+    agenda,
+    random,
+    facts,
+    rules: createRules({ config, events, facts, now: agenda.now, mayForget: () => world.diskHasFailed }),
+    guest,
+    service: createMemoryService(),
+    workloads: (config.checkpoint?.sets ?? []).map(({ name }) => createWorkload(name, disk, agenda, random)),
+    trace: (text) => trace(`${(agenda.now() / 1000).toFixed(3).padStart(8)}  ${text}`),
+    process: undefined,
+    handlers: undefined,
+    processes: 0,
+    undisturbedSince: 0,
+    diskHasFailed: false,
+    isStopped: false,
+  };
+  for (const folder of ['/proc/sys/kernel/random', '/state']) makeFolders(world, folder);
+  boot(world);
+  return world;
+}
+
+function makeFolders({ guest: { disk } }: World, path: string): void {
+  let at = '';
+  for (const part of path.split('/').slice(1)) {
+    at += `/${part}`;
+    if (disk.inode(at) === undefined) disk.mkdir(at, 0o755);
+  }
+}
+
+/** The kernel names the boot. */
+export function boot({ guest, facts }: World): void {
+  const { disk } = guest;
+  guest.bootId = `boot-${facts.powerCuts}`;
+  const fd = disk.open('/proc/sys/kernel/random/boot_id', 'w');
+  const text = Buffer.from(`${guest.bootId}\n`);
+  disk.write(fd, text, 0, text.length, 0);
+  disk.close(fd);
+  disk.flush();
+}
