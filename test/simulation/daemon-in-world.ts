@@ -5,6 +5,7 @@ import type { Log } from '../../src/observe/log.ts';
 import { forgetDeadlines } from './facts.ts';
 import { createDoors } from './doors.ts';
 import { type GuestProcess, createGuestClock, running } from './guest.ts';
+import { KEPT_MS } from './rules.ts';
 import type { World } from './world.ts';
 
 /** As systemd has it: RestartSec and the time that a start takes. */
@@ -22,6 +23,7 @@ export function startDaemon(world: World): void {
     isAlive = false;
     world.trace(`process ${number} ends: ${why}`);
     facts.diedAt.set(process, agenda.now());
+    forgetDeadlines(facts, agenda.now() - KEPT_MS);
     world.process = undefined;
     world.handlers = undefined;
     agenda.after(RESTART_MS + random.between(0, 2000), () => startDaemon(world));

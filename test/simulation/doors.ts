@@ -21,17 +21,11 @@ export function createDoors(world: World): Doors {
     trouble: () => (isQuiet() ? 0 : isOutage() ? 0.9 : plan.storeTrouble),
     bytesPerMs: plan.bytesPerMs,
     latencyMs: plan.latencyMs,
-    onEffect(operation, name) {
-      const [, , set = '', id] = /^(.*\/)?([^/]+)\/checkpoints\/(\d+)\.json$/.exec(name) ?? [];
-      if (
-        operation !== 'put' ||
-        id === undefined ||
-        facts.manifests.some((one) => one.set === set && one.id === id)
-      )
-        return;
-      if (!service.names().includes(name)) return;
-      world.trace(`manifest ${set} ${id}`);
-      facts.manifests.push({ set, id, at: agenda.now() });
+    onEffect({ guest }, operation, name) {
+      const [, , set, id] = /^(.*\/)?([^/]+)\/checkpoints\/(\d+)\.json$/.exec(name) ?? [];
+      if (operation !== 'put' || set === undefined || id === undefined) return;
+      world.trace(`manifest ${set} ${id} of ${guest.name}`);
+      facts.manifests.push({ set, id, writer: guest.name, at: agenda.now() });
     },
   };
   const imds = createImds(
@@ -117,8 +111,8 @@ function noteDocument(
     const seen = { ...event, status, notBefore, description: '', durationSeconds: undefined } as const;
     const deadlineAt = at + windowMs(policy, seen, WALL_EPOCH + date) / guest.rate;
     const known = facts.notices.get(event.id);
-    if (known === undefined) facts.notices.set(event.id, { event, firstAt: at, deadlineAt });
-    else known.deadlineAt = Math.min(known.deadlineAt, deadlineAt);
+    if (known !== undefined && known.deadlineAt <= deadlineAt) continue;
+    facts.notices.set(event.id, { event, firstAt: known?.firstAt ?? at, deadlineAt, changedAt: at });
   }
 }
 

@@ -14,7 +14,13 @@ export interface Facts {
   /** By event: when a process first had it in a document, and how long it may think that it has. */
   readonly notices: Map<string, Notice>;
   readonly hooks: HookFact[];
-  readonly manifests: { readonly set: string; readonly id: string; readonly at: number }[];
+  readonly manifests: {
+    readonly set: string;
+    readonly id: string;
+    /** Name of the VM. */
+    readonly writer: string;
+    readonly at: number;
+  }[];
   /** What the program said it has committed: the files as they were at `since` or after it. */
   readonly claims: { readonly set: string; readonly id: string; readonly since: number }[];
   readonly acks: AckFact[];
@@ -28,6 +34,8 @@ export interface Notice {
   readonly event: SimulatedEvent;
   readonly firstAt: number;
   deadlineAt: number;
+  /** When it was last set. */
+  changedAt: number;
 }
 
 export interface HookFact {
@@ -52,9 +60,9 @@ export interface TellFact {
   readonly answeredAt: number;
 }
 
-/** The daemon has lost count of the time, and begins anew with the next document. */
-export function forgetDeadlines({ notices }: Facts): void {
-  for (const notice of notices.values()) notice.deadlineAt = Infinity;
+/** What the daemon has learnt since then is lost: it begins anew with the next document. */
+export function forgetDeadlines({ notices }: Facts, since = 0): void {
+  for (const notice of notices.values()) if (notice.changedAt >= since) notice.deadlineAt = Infinity;
 }
 
 export function createFacts(): Facts {

@@ -1,6 +1,7 @@
+import { arrangeOtherWriter } from './beside.ts';
 import { startDaemon, statusOf } from './daemon-in-world.ts';
 import { forgetDeadlines } from './facts.ts';
-import { WALL_EPOCH } from './guest.ts';
+import { WALL_EPOCH, running } from './guest.ts';
 import { createRandom } from './random.ts';
 import { checkRestores } from './restores.ts';
 import { type World, boot, createWorld } from './world.ts';
@@ -25,6 +26,7 @@ export async function liveOnce(
   Math.random = createRandom(seed ^ 0x5eed).next;
   Date.now = () => Math.round(WALL_EPOCH + agenda.now());
   arrange(world);
+  arrangeOtherWriter(world);
   startDaemon(world);
   await agenda.play(plan.quietFrom, () => guest.isAlive && facts.violations.length === 0);
   const isOver = () => !guest.isAlive || facts.violations.length > 0 || isWatching(world);
@@ -70,7 +72,7 @@ function arrange(world: World): void {
     // Best effort only: it may come before its time.
     agenda.at(startsAt + random.between(-10_000, 10_000), () => void (guest.isAlive = false));
   }
-  for (const workload of workloads) {
+  for (const workload of workloads.get(guest.name) ?? []) {
     const work = () => {
       if (guest.frozenUntil <= agenda.now() && !isStopped(world)) workload.work();
       if (agenda.now() < plan.quietFrom) agenda.after(random.between(0, 2 * plan.workEveryMs), work);
@@ -99,7 +101,7 @@ function cutPower(world: World): void {
   facts.powerCuts++;
   forgetDeadlines(facts);
   guest.disk.losePower(() => random.chance(0.5));
-  for (const workload of workloads) workload.note();
+  for (const workload of workloads.get(guest.name) ?? []) workload.note();
   world.process?.kill('the power is gone');
   guest.bootedAt = agenda.now();
   boot(world);
@@ -107,12 +109,14 @@ function cutPower(world: World): void {
 
 function askForCheckpoint({ handlers, agenda, facts, rules, process }: World): void {
   const since = agenda.now();
-  void handlers?.checkpoint(undefined, new AbortController().signal).then(
+  if (handlers === undefined || process === undefined) return;
+  const asked = running.run(process, () => handlers.checkpoint(undefined, new AbortController().signal));
+  void asked.then(
     (answer) => {
       // The answer of the control socket: see CheckpointAnswer.
       const { sets } = answer as { sets: readonly { set: string; kind: string; id?: string }[] };
       for (const { set, kind, id } of sets) {
-        if (kind !== 'committed' || id === undefined || process?.isAlive() !== true) continue;
+        if (kind !== 'committed' || id === undefined || !process.isAlive()) continue;
         rules.onClaim(set, id);
         facts.claims.push({ set, id, since });
       }

@@ -182,7 +182,7 @@ export const MUTATIONS = {
         to: 'const ABSENCES_MEAN_GONE = 1;',
       },
     ],
-    caughtAs: /runs for a second drain/,
+    caughtAs: /runs for a second drain|past the end of work|after the deadline/,
     seed: 1,
   },
   'a withdrawal is not noticed': {

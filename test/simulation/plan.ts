@@ -23,6 +23,7 @@ export interface Plan {
   readonly freezes: readonly { readonly at: number; readonly forMs: number }[];
   readonly clockSteps: readonly { readonly at: number; readonly byMs: number }[];
   readonly checkpointsAt: readonly number[];
+  readonly otherWriter: { readonly isThisVm: boolean; readonly commitsAt: readonly number[] } | undefined;
   readonly workEveryMs: number;
   readonly bytesPerMs: number;
   readonly latencyMs: number;
@@ -62,6 +63,10 @@ export function makePlan(random: Random): Plan {
       : [],
     clockSteps: times(2, 0, quietFrom).map((at) => ({ at, byMs: random.between(-3_600_000, 3_600_000) })),
     checkpointsAt: times(3, 2000, quietFrom),
+    otherWriter:
+      isCalm || random.chance(0.8)
+        ? undefined
+        : { isThisVm: random.chance(0.5), commitsAt: times(3, 5000, quietFrom) },
     workEveryMs: random.pick([300, 2000, 10_000]),
     bytesPerMs: isCalm ? 1000 : random.pick([5, 50, 1000]),
     latencyMs: isCalm ? 10 : random.pick([2, 20, 150]),

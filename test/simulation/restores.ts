@@ -1,37 +1,31 @@
 import { findManifest, restoreManifest } from '../../src/checkpoint/restore.ts';
 import { setPrefix } from '../../src/checkpoint/blob-name.ts';
 import { messageOf } from '../../src/base/errors.ts';
-import { createDoors } from './doors.ts';
-import { createDisk } from './disk.ts';
-import { type Guest, type GuestProcess, createGuestClock, running } from './guest.ts';
-import { type Workload, sameTree, treeOf } from './workload.ts';
+import { KEY, PREFIX, createOtherVm, startBeside } from './beside.ts';
+import { running } from './guest.ts';
+import { sameTree, treeOf } from './workload.ts';
 import type { World } from './world.ts';
-
-const PREFIX = 'p';
-const KEY = 'job';
 
 /**
  * Another VM takes over: every checkpoint that is there comes back as its files were at one moment, and none is missing
  * that was said to be there.
  */
 export async function checkRestores(world: World): Promise<void> {
-  const { plan, facts, workloads, agenda } = world;
+  const { plan, facts, agenda } = world;
   const keep = plan.config.checkpoint?.keep ?? 1;
-  for (const workload of workloads) {
-    const there = idsOf(world, workload.set);
-    const claimed = facts.claims.filter(({ set }) => set === workload.set);
-    for (const { id } of claimed) {
+  for (const { name: set } of plan.config.checkpoint?.sets ?? []) {
+    const there = idsOf(world, set);
+    for (const { id } of facts.claims.filter((claim) => claim.set === set)) {
       const isPruned = there.filter((other) => other > id).length >= keep;
-      if (!there.includes(id) && !isPruned)
-        facts.violations.push(`${workload.set} ${id} was committed and is gone`);
+      if (!there.includes(id) && !isPruned) facts.violations.push(`${set} ${id} was committed and is gone`);
     }
     for (const id of there) {
-      const back = restoreOnNewVm(world, workload, id);
+      const back = restoreOnNewVm(world, set, id);
       let isOver = false;
       void back.finally(() => (isOver = true));
       await agenda.play(Infinity, () => !isOver);
       const wrong = await back;
-      if (wrong !== undefined) facts.violations.push(`${workload.set} ${id}: ${wrong}`);
+      if (wrong !== undefined) facts.violations.push(`${set} ${id}: ${wrong}`);
     }
   }
 }
@@ -43,29 +37,10 @@ function idsOf({ service }: World, set: string): string[] {
 }
 
 /** Answers what is wrong with it. */
-async function restoreOnNewVm(world: World, workload: Workload, id: string): Promise<string | undefined> {
-  const { agenda, random } = world;
-  const disk = createDisk(() => BigInt(Math.floor(agenda.now())) * 1_000_000n);
-  const guest: Guest = {
-    name: 'fleet_3',
-    disk,
-    bootId: 'other',
-    bootedAt: agenda.now(),
-    wallOffset: 0,
-    rate: 1,
-    frozenUntil: 0,
-    isAlive: true,
-  };
-  const process: GuestProcess = {
-    guest,
-    number: 0,
-    stop: new AbortController(),
-    isAlive: () => true,
-    kill: () => undefined,
-    doors: createDoors(world),
-    clock: createGuestClock(guest, agenda, random, (fire) => running.run(process, fire)),
-  };
-  const options = { prefix: PREFIX, key: KEY, set: workload.set, at: id, target: '/back' };
+async function restoreOnNewVm(world: World, set: string, id: string): Promise<string | undefined> {
+  const guest = createOtherVm(world, 'fleet_3');
+  const process = startBeside(world, guest);
+  const options = { prefix: PREFIX, key: KEY, set, at: id, target: '/back' };
   const { signal } = new AbortController();
   let isChanging = false;
   try {
@@ -78,8 +53,8 @@ async function restoreOnNewVm(world: World, workload: Workload, id: string): Pro
   } catch (error) {
     return `can't be restored: ${messageOf(error)}`;
   }
-  const tree = treeOf(disk, '/back');
-  const versions = versionsFor(world, workload, id);
+  const tree = treeOf(guest.disk, '/back');
+  const versions = versionsFor(world, set, id);
   if (versions.some((version) => sameTree(version.tree, tree))) return undefined;
   const odd = [...tree].find(([path, line]) => !versions.some((version) => version.tree.get(path) === line));
   if (odd !== undefined) return `restored ${odd.join(': ')}, as it never was`;
@@ -87,10 +62,14 @@ async function restoreOnNewVm(world: World, workload: Workload, id: string): Pro
   return isChanging ? undefined : `restored files of different moments: ${JSON.stringify([...tree])}`;
 }
 
-/** How the files were at the moments that the checkpoint may be of. */
-function versionsFor({ facts }: World, { set, versions }: Workload, id: string) {
+/** How the files of its writer were at the moments that the checkpoint may be of. */
+function versionsFor({ facts, workloads }: World, set: string, id: string) {
   const of = (one: { readonly set: string; readonly id: string }) => one.set === set && one.id === id;
-  const until = facts.manifests.find(of)?.at ?? Infinity;
+  const manifest = facts.manifests.find(of);
+  const versions =
+    workloads.get(manifest?.writer ?? '')?.find((workload) => workload.set === set)?.versions ?? [];
   const since = Math.max(...facts.claims.filter(of).map((claim) => claim.since), 0);
-  return versions.filter(({ at }, index) => at <= until && (versions[index + 1]?.at ?? Infinity) > since);
+  return versions.filter(
+    ({ at }, index) => at <= (manifest?.at ?? Infinity) && (versions[index + 1]?.at ?? Infinity) > since,
+  );
 }

@@ -32,7 +32,7 @@ export interface RuleSources {
 /** Whole seconds in both headers, and a window that shrinks by less than that is left as it is. */
 const JITTER_MS = 1100;
 /** From an answer to the note of it on disk. */
-const KEPT_MS = 60;
+export const KEPT_MS = 60;
 const BUSY: ReadonlySet<string> = new Set([
   'before-checkpoint',
   'checkpoint',
@@ -86,7 +86,7 @@ export function createRules(sources: RuleSources): Rules {
         if (isTwice(one, process)) broken(`a second ack for ${eventId}, though the first was accepted`);
     },
     onClaim(set, id) {
-      if (!facts.manifests.some((one) => one.set === set && one.id === id))
+      if (!facts.manifests.some((one) => one.set === set && one.id === id && one.writer === SELF))
         broken(`${set} ${id} is said to be committed, and has no manifest`);
     },
     onTold(process, receiver, id) {
@@ -166,11 +166,11 @@ function checkWork(
   const hooksEndedAt = Math.max(
     ...policy.hooks
       .filter(({ stage }) => stage === 'before-checkpoint')
-      .map((hook) => lastRun(facts, hook)?.endedAt ?? 0),
+      .map((hook) => successAt(lastRun(facts, hook))),
     Math.min(...[...facts.notices.values()].map(({ firstAt }) => firstAt)),
   );
   for (const { name } of config.checkpoint?.sets ?? []) {
-    const newest = facts.manifests.findLast(({ set }) => set === name);
+    const newest = facts.manifests.findLast(({ set, writer }) => set === name && writer === SELF);
     if (newest === undefined || newest.at < hooksEndedAt)
       broken(`an ack for ${event.id} though ${name} was not committed since the hooks ended`);
     // What the ack gives away has to be in there.
@@ -180,4 +180,9 @@ function checkWork(
 
 function lastRun({ hooks }: Facts, { name }: HookPolicy): HookFact | undefined {
   return hooks.findLast(({ request }) => request.name === name);
+}
+
+/** One that fails may go on for a while after it was given up. */
+function successAt(run: HookFact | undefined): number {
+  return run?.result?.kind === 'succeeded' ? (run.endedAt ?? 0) : 0;
 }

@@ -11,7 +11,7 @@ export interface StoreWeather {
   readonly bytesPerMs: number;
   readonly latencyMs: number;
   /** After a call took effect. */
-  readonly onEffect: (operation: string, name: string) => void;
+  readonly onEffect: (process: GuestProcess, operation: string, name: string) => void;
 }
 
 /** Before the effect. `hang`: no answer ever comes. */
@@ -76,10 +76,12 @@ export function connectStore(
         // What goes into a file of the guest needs somebody there to write it.
         if (operation === 'download' && (isOver || !process.isAlive())) return;
         const outcome = await running.run(process, act).then(
-          (value) => () => resolve(value),
+          (value) => {
+            weather.onEffect(process, operation, name);
+            return () => resolve(value);
+          },
           (error: unknown) => () => reject(error instanceof Error ? error : new Error(String(error))),
         );
-        weather.onEffect(operation, name);
         process.doors.crashPoint(process, `after ${operation}`);
         if (fault === 'hang') return;
         process.clock.timer(way, () => (isAnswerLost ? refuse('network') : end(outcome)));

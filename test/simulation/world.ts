@@ -19,7 +19,8 @@ export interface World {
   readonly rules: Rules;
   readonly guest: Guest;
   readonly service: MemoryService;
-  readonly workloads: readonly Workload[];
+  /** By the name of the VM on which they work. */
+  readonly workloads: Map<string, readonly Workload[]>;
   readonly trace: (text: string) => void;
   /** The daemon that runs at the moment, and how it is asked; see doors.ts. */
   process: GuestProcess | undefined;
@@ -54,6 +55,9 @@ export function createWorld(
   // The same object: a step of the clock is one for the disk too.
   const guest: Guest = Object.assign(times, { name: SELF, disk, bootId: '', isAlive: true });
   const { config, events } = plan;
+  const workloads = (config.checkpoint?.sets ?? []).map(({ name }) =>
+    createWorkload(name, disk, agenda, random),
+  );
   const world: World = {
     seed,
     plan,
@@ -63,7 +67,7 @@ export function createWorld(
     rules: createRules({ config, events, facts, now: agenda.now, mayForget: () => world.diskHasFailed }),
     guest,
     service: createMemoryService(),
-    workloads: (config.checkpoint?.sets ?? []).map(({ name }) => createWorkload(name, disk, agenda, random)),
+    workloads: new Map([[SELF, workloads]]),
     trace: (text) => trace(`${(agenda.now() / 1000).toFixed(3).padStart(8)}  ${text}`),
     process: undefined,
     handlers: undefined,
