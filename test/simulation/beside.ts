@@ -45,7 +45,7 @@ export function arrangeOtherWriter(world: World): void {
     const workloads = sets.map(({ name }) => createWorkload(name, guest.disk, agenda, random));
     world.workloads.set(guest.name, workloads);
     for (const at of otherWriter.commitsAt)
-      agenda.at(at - 100, () => workloads.forEach(({ work }) => work()));
+      agenda.at(at - 100, () => workloads.forEach((workload) => workload.work()));
   }
   const process = startBeside(world, guest);
   const writer = { vmName: guest.name, vmId: `id of ${guest.name}`, bootId: guest.bootId };

@@ -15,6 +15,10 @@ const RESTART_MS = 500;
 export function startDaemon(world: World): void {
   const { agenda, facts, guest, random } = world;
   if (!guest.isAlive || world.process !== undefined) return;
+  if (guest.frozenUntil > agenda.now()) {
+    agenda.at(guest.frozenUntil, () => startDaemon(world));
+    return;
+  }
   const abort = new AbortController();
   const number = ++world.processes;
   let isAlive = true;

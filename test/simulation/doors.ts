@@ -49,7 +49,10 @@ export function createDoors(world: World): Doors {
   );
   return {
     crashPoint(process, what) {
-      if (isQuiet() || facts.crashes >= plan.crashes.most || !random.chance(plan.crashes.likely)) return;
+      // Where an effect begins, there is most to remember.
+      const likely = plan.crashes.likely * (what.startsWith('hook') || what === 'before the ack' ? 5 : 1);
+      if (isQuiet() || facts.crashes >= plan.crashes.most || agenda.now() < plan.crashes.from) return;
+      if (!random.chance(likely)) return;
       facts.crashes++;
       process.kill(what);
     },

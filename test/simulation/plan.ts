@@ -16,7 +16,7 @@ export interface Plan {
   /** While the store can't be reached at all. */
   readonly outage: { readonly from: number; readonly until: number };
   readonly diskTrouble: number;
-  readonly crashes: { readonly most: number; readonly likely: number };
+  readonly crashes: { readonly most: number; readonly likely: number; readonly from: number };
   readonly killsAt: readonly number[];
   readonly powerCutsAt: readonly number[];
   readonly stopsAt: readonly number[];
@@ -39,11 +39,13 @@ export function makePlan(random: Random): Plan {
   const times = (most: number, from: number, until: number) =>
     isCalm ? [] : Array.from({ length: random.whole(0, most) }, () => random.between(from, until));
   const quietFrom = random.between(40_000, 120_000);
+  const events = makeEvents(random, isCalm, quietFrom);
+  const firstAt = Math.min(...events.map(({ announcedAt }) => announcedAt), quietFrom);
   const outageFrom = random.between(0, quietFrom);
   return {
     isCalm,
     config: makeConfig(random, isCalm),
-    events: makeEvents(random, isCalm, quietFrom),
+    events,
     quietFrom,
     endsAt: quietFrom + 200_000,
     imdsTrouble: isCalm ? 0 : random.pick([0, 0.05, 0.3]),
@@ -53,8 +55,12 @@ export function makePlan(random: Random): Plan {
       : { from: 0, until: 0 },
     diskTrouble: isRough && random.chance(0.3) ? random.pick([0.02, 0.2, 1]) : 0,
     crashes: isCalm
-      ? { most: 0, likely: 0 }
-      : { most: random.whole(0, 3), likely: random.pick([0.002, 0.01, 0.05]) },
+      ? { most: 0, likely: 0, from: 0 }
+      : {
+          most: random.whole(0, 3),
+          likely: random.pick([0.002, 0.01, 0.05]),
+          from: random.pick([0, firstAt, firstAt]),
+        },
     killsAt: times(1, 0, quietFrom),
     powerCutsAt: isRough && random.chance(0.3) ? times(1, 5000, quietFrom) : [],
     stopsAt: times(1, 0, quietFrom),
