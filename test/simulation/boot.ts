@@ -58,6 +58,7 @@ export function openDoors(replacements: readonly Replacement[]): void {
       const loaded = next(url, context);
       const changes = wanted.get(url);
       if (changes === undefined || loaded.source === undefined) return loaded;
+      // Node reads the files of `file:` URLs as bytes.
       let text = Buffer.from(loaded.source as Uint8Array).toString('utf8');
       for (const { from, to } of changes) {
         if (!text.includes(from)) throw new Error(`${fileURLToPath(url)} does not say any more: ${from}`);

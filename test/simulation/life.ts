@@ -14,6 +14,7 @@ export interface LifeResult {
 }
 
 const CHECK_EVERY_MS = 250;
+const ARRIVAL_MS = 60_000;
 
 /** Lives one life from its seed. The same seed is the same life, as long as neither the program nor this changes. */
 export async function liveOnce(
@@ -36,6 +37,8 @@ export async function liveOnce(
   if (plan.isCalm) checkCalm(world);
   guest.isAlive = false;
   world.process?.kill('the VM is gone');
+  // What was on its way to the store gets there yet.
+  await agenda.play(agenda.now() + ARRIVAL_MS, () => facts.violations.length === 0);
   if (facts.violations.length === 0) await checkRestores(world);
   return { seed, violations: facts.violations, counts: countsOf(world) };
 }

@@ -21,7 +21,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /another VM's event/,
-    seed: 1,
+    seed: 5,
   },
   'shared events are ours': {
     replacements: [
@@ -32,7 +32,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /an ack for the shared event/,
-    seed: 1,
+    seed: 5,
   },
   'ack before commit': {
     replacements: [
@@ -43,7 +43,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /was not committed since the hooks ended/,
-    seed: 1,
+    seed: 2,
   },
   'ack although a required hook failed': {
     replacements: [
@@ -54,7 +54,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /an ack for .* though hook .* did not succeed/,
-    seed: 26,
+    seed: 30,
   },
   'ack again after it was accepted': {
     replacements: [
@@ -76,7 +76,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /an ack for .* though|was not acknowledged/,
-    seed: 1,
+    seed: 2,
   },
   'manifest before block lists': {
     replacements: [
@@ -87,7 +87,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /can't be restored/,
-    seed: 1,
+    seed: 4,
   },
   'a changed file is not looked at': {
     replacements: [
@@ -98,7 +98,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /as it never was|different moments/,
-    seed: 8,
+    seed: 19,
   },
   'the newest checkpoint is pruned too': {
     replacements: [
@@ -109,7 +109,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /was committed and is gone|can't be restored/,
-    seed: 1,
+    seed: 4,
   },
   'journal after effect': {
     replacements: [
@@ -121,7 +121,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /runs twice|runs for a second drain|second ack/,
-    seed: 124,
+    seed: 27,
   },
   'hooks that ended run again after a restart': {
     replacements: [
@@ -132,13 +132,13 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /runs twice .* though its result was known/,
-    seed: 74,
+    seed: 107,
   },
   'journal without fsync': {
     replacements: [{ file: 'base/durable-file.ts', from: 'await handle.sync();', to: '' }],
     // Both files are kept in the same way.
     caughtAs: /journal unreadable|is told twice/,
-    seed: 26,
+    seed: 132,
   },
   'journal written in place': {
     replacements: [
@@ -150,7 +150,7 @@ export const MUTATIONS = {
       { file: 'base/durable-file.ts', from: 'await rename(temporary, file);', to: '' },
     ],
     caughtAs: /journal unreadable/,
-    seed: 12,
+    seed: 5,
   },
   'wall clock in the deadline': {
     replacements: [
@@ -161,7 +161,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /after the deadline|past the end of work/,
-    seed: 8,
+    seed: 58,
   },
   'a window that gets shorter': {
     replacements: [
@@ -172,7 +172,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /after the deadline|past the end of work/,
-    seed: 1,
+    seed: 135,
   },
   'one document without it means gone': {
     replacements: [
@@ -183,7 +183,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /runs for a second drain|past the end of work|after the deadline/,
-    seed: 1,
+    seed: 24,
   },
   'a withdrawal is not noticed': {
     replacements: [
@@ -199,7 +199,7 @@ export const MUTATIONS = {
   'each notice is told again and again': {
     replacements: [{ file: 'daemon/outbox.ts', from: 'if (entries.has(one.id)) continue;', to: '' }],
     caughtAs: /is told twice/,
-    seed: 1,
+    seed: 5,
   },
 } as const satisfies Readonly<Record<string, Mutation>>;
 

@@ -136,7 +136,11 @@ function makeEvents(random: Random, isCalm: boolean, quietFrom: number): Simulat
       source: random.pick(['Platform', 'User']),
       announcedAt,
       notBefore: announcedAt + noticeMs,
-      startsAt: announcedAt + Math.max(0, noticeMs + random.between(0, 2000)),
+      // Somebody else of those whom it hits may have approved it.
+      startsAt:
+        !isCalm && random.chance(0.3)
+          ? announcedAt + random.between(500, 15_000)
+          : announcedAt + Math.max(0, noticeMs + random.between(0, 2000)),
       goneAt: isWithdrawn ? announcedAt + random.between(500, 60_000) : Infinity,
     };
   });
