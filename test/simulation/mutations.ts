@@ -177,9 +177,9 @@ export const MUTATIONS = {
   'one document without it means gone': {
     replacements: [
       {
-        file: 'core/announcements.ts',
-        from: 'const ABSENCES_MEAN_GONE = 2;',
-        to: 'const ABSENCES_MEAN_GONE = 1;',
+        file: 'core/event-facts.ts',
+        from: 'ABSENCES_MEAN_GONE = 2;',
+        to: 'ABSENCES_MEAN_GONE = 1;',
       },
     ],
     caughtAs: /runs for a second drain|past the end of work|after the deadline/,
