@@ -137,6 +137,8 @@ describe.concurrent('evictd status', () => {
       phase: 'before-checkpoint',
       poll: { lastGoodAgoMs: expect.any(Number), consecutiveFailures: 0 },
       events: [{ id, type: 'Preempt', status: 'Scheduled', leftMs: expect.any(Number), ack: 'open' }],
+      peers: [],
+      peerHooks: [],
       hooks: [
         { name: 'stop', stage: 'before-checkpoint', ...asConfigured },
         { name: 'tell', stage: 'after-checkpoint', ...asConfigured },
