@@ -68,7 +68,10 @@ async function make(folder: string, name: string, specifier: string, integrity: 
     await run(work, 'eu-strip', ['-o', join(made, 'node'), join(source, 'bin/node')]);
     await chmod(join(made, 'node'), 0o755);
     await copyFile(join(source, 'LICENSE'), join(made, 'LICENSE'));
-    await rename(made, folder);
+    // Two builds at the same time make the same: whoever comes second takes the first one's.
+    await rename(made, folder).catch(async (error: unknown) => {
+      if (!(await exists(folder))) throw error;
+    });
   } finally {
     await rm(work, { recursive: true, force: true });
   }

@@ -54,6 +54,8 @@ export function readdirSync(path: Place, _encoding: 'latin1'): string[] {
     .map((name) => Buffer.from(name).toString('latin1'));
 }
 
-export function readlinkSync(path: Place, _options: { encoding: 'buffer' }): Buffer {
-  return Buffer.from(disk().readlink(path));
+export function readlinkSync(path: Place, options?: { encoding: 'buffer' }): Buffer | string {
+  // Whose open files those below /proc/self are, any name tells as well.
+  const target = path === '/proc/self' ? 'self' : disk().readlink(path);
+  return options === undefined ? target : Buffer.from(target);
 }
