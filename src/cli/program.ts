@@ -25,7 +25,7 @@ export async function runProgram(
   let code: ExitCode = EXIT.done;
   const program = buildProgram(commands, surroundings, (result) => (code = result));
   try {
-    await program.parseAsync([...args], { from: 'user' });
+    await program.parseAsync(spelledOut(args), { from: 'user' });
     return code;
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
@@ -35,6 +35,12 @@ export async function runProgram(
     surroundings.err.write(`evictd: ${problem}; ${whereToLook(commands, args)}\n`);
     return EXIT.usage;
   }
+}
+
+/** What fingers type by habit, whatever the program. */
+function spelledOut([first, ...more]: readonly string[]): string[] {
+  if (first === undefined) return [];
+  return [first === '--version' || first === '-V' ? 'version' : first, ...more];
 }
 
 /** The help page of the command that was meant, as far as that can be told. */

@@ -37,6 +37,7 @@ async function runTable(...args: readonly string[]) {
     command('config show'),
     command('checkpoints'),
     command('checkpoints prune'),
+    command('version'),
   ];
   const out = capture();
   const err = capture();
@@ -50,6 +51,11 @@ async function runTable(...args: readonly string[]) {
 }
 
 describe('a command line', () => {
+  test.each(['--version', '-V', 'version'])('%s asks for the version', async (word) => {
+    expect(await runTable(word)).toMatchObject({ code: 0, calls: [{ name: 'version' }] });
+    expect((await runTable('run', word)).code).toBe(2);
+  });
+
   test('reaches its command with options by their long names', async () => {
     const { calls, code } = await runTable('run', '--dry-run', '--imds', 'http://127.0.0.1:1');
     expect(code).toBe(0);
