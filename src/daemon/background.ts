@@ -128,14 +128,18 @@ async function prepareAll(
   pause: (delayMs: number) => Promise<void>,
 ): Promise<void> {
   const open = new Set(sets);
-  for (let delayMs = RETRY_FIRST_MS; ; delayMs = Math.min(delayMs * 2, RETRY_CAP_MS)) {
+  for (let delayMs = RETRY_FIRST_MS; ;) {
+    let tried = false;
     await everySet(PASS_MS_MAX, async (set, signal) => {
       if (!open.has(set)) return;
+      tried = true;
       await checkpointer.prepare(set, signal);
       open.delete(set);
     });
-    if (open.size === 0 || isOnce) return;
+    if (open.size === 0 || (isOnce && tried)) return;
     await pause(delayMs);
+    // That a drain was under way is no failure: after it the next notice wants to know what there is to move.
+    delayMs = tried ? Math.min(delayMs * 2, RETRY_CAP_MS) : RETRY_FIRST_MS;
   }
 }
 

@@ -14,7 +14,7 @@ const OPTIONS: BackgroundOptions = {
 /** Background work on an engine that only writes down what it is asked for, on a clock of the test's own. */
 function rig(
   options: Partial<BackgroundOptions>,
-  answer: { fails?: string | undefined; commit?: CommitResult; onlyFor?: string } = {},
+  answer: { fails?: string | undefined; commit?: CommitResult; onlyFor?: string; isDraining?: boolean } = {},
 ) {
   const clock = manualClock();
   const calls: string[] = [];
@@ -65,6 +65,19 @@ test('each set is prepared at once, and staged at every interval after a jittere
   await clock.advance(60_000);
   expect(calls).toEqual([]);
 });
+
+test.each([undefined, OPTIONS.staging])(
+  'after a drain that was under way at the start, each set is prepared soon (staging: %o)',
+  async (staging) => {
+    const { background, clock, calls, state } = rig({ staging }, { isDraining: true });
+    await clock.advance(60_000);
+    expect(calls).toEqual([]);
+    state.isDraining = false;
+    await clock.advance(5000);
+    expect(calls).toEqual(['prepare a', 'prepare b']);
+    await background.stop();
+  },
+);
 
 test('nothing begins during a drain, and it goes on after it', async () => {
   const { background, clock, calls, state } = rig({ everyMs: 60_000 });

@@ -37,7 +37,7 @@ describe('a registered hook', () => {
     const { data } = await client.event('run');
     expect(data).toMatchObject({
       attempt: 1,
-      timeoutSeconds: 5,
+      timeoutSeconds: expect.closeTo(5, 1),
       environment: {
         EVICTD_EVENT_ID: id,
         EVICTD_EVENT_TYPE: 'Preempt',

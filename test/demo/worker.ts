@@ -21,7 +21,9 @@ function main(folder: string): void {
     randomFillSync(model, (step * 4096) % ACTIVE_BYTES, 4096);
     writeFileSync(path.join(folder, 'shards', `${step % SHARDS}.txt`), `shard of step ${step}\n`.repeat(200));
     appendFileSync(path.join(folder, 'train.log'), `step ${step} loss ${(1 / step).toFixed(6)}\n`);
-    writeFileSync(stepFile, `${step}\n`);
+    // Replaced as a whole: a reader finds one step or the next, never half of one.
+    writeFileSync(`${stepFile}.new`, `${step}\n`);
+    renameSync(`${stepFile}.new`, stepFile);
   }, STEP_MS);
   process.on('SIGTERM', () => {
     clearInterval(timer);
