@@ -7,7 +7,7 @@ import { isErrno } from '../base/errors.ts';
 import { FILE_FLAGS, FOLDER_FLAGS, locationOf, namesOf } from './beneath.ts';
 import { fileError } from './file-error.ts';
 import { fsPath, splitPath } from './path-name.ts';
-import { sameStat, statOf } from './file-stat.ts';
+import { isUnwritten, statOf } from './file-stat.ts';
 import type { FileStat } from './file-stat.ts';
 
 /**
@@ -15,7 +15,7 @@ import type { FileStat } from './file-stat.ts';
  * A file that was written so recently is read a moment later.
  */
 export const TICK_MS = 20;
-const LOOKS_MAX = 5;
+export const LOOKS_MAX = 5;
 
 /**
  * `location` is that of the open set folder. Undefined when it isn't there any more, or is no regular file now, or a
@@ -36,9 +36,9 @@ export async function openFile(location: string, path: string): Promise<FileHand
   }
 }
 
-/** Nothing was written to it since `stat`, as far as its times tell. */
+/** See isUnwritten. */
 export async function isUnchanged(handle: FileHandle, stat: FileStat): Promise<boolean> {
-  return sameStat(statOf(await handle.stat({ bigint: true })), stat);
+  return isUnwritten(await handle.stat({ bigint: true }), stat);
 }
 
 /**

@@ -29,10 +29,9 @@ export type ReadJob =
       readonly root: string;
       /** Relative to `root`. */
       readonly path: string;
-      readonly size: number;
       /** Changed later than this, epoch ms by the guest's clock, it isn't read yet. */
       readonly changedBeforeMs: number;
-      /** For its content. */
+      /** For its content; a larger file isn't read. */
       readonly memory: SharedArrayBuffer;
     }
   /** As one zstd frame; into `memory`, where there is some: it is large enough. */
@@ -163,8 +162,8 @@ export type ReadResult =
   | { readonly kind: 'frame-placed'; readonly isRight: boolean }
   | VerifyResult
   | { readonly kind: 'file'; readonly stat: FileStat; readonly id: string }
-  /** Not to be had so easily: gone, too large, no regular file, being written to, or not readable. */
-  | { readonly kind: 'not-so' }
+  /** Not to be had so easily: empty, too large, or no regular file; `isBusy`: written to just now, or meanwhile. */
+  | { readonly kind: 'not-so'; readonly isBusy: boolean }
   | ListResult
   | LookResult
   | ReadFailure;

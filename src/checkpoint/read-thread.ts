@@ -14,7 +14,7 @@ import type { FetchJob, ReadAnswers, ReadJob, ReadMessage, ReadResult } from './
 import { fsPath, splitPath } from './path-name.ts';
 import { placeFrame, verifyBlock } from './restore-thread.ts';
 import { listFolders, lookAt } from './scan-thread.ts';
-import type { FileStat } from './file-stat.ts';
+import { isUnwritten, statOf } from './file-stat.ts';
 import { compressFrame } from './zstd-frame.ts';
 
 /** What is read stays in the processor's cache until it is hashed: twice as fast as block by block. */
@@ -161,19 +161,17 @@ function fingerprintOf(into: Fingerprinter, fd: number, start: number, length: n
   return into.digest();
 }
 
-function readFile({ root, path, size, changedBeforeMs, memory }: ReadJob & { kind: 'file' }): ReadResult {
+function readFile({ root, path, changedBeforeMs, memory }: ReadJob & { kind: 'file' }): ReadResult {
   const fd = openBeneath(root, path);
   try {
     const found = fstatSync(fd, { bigint: true });
-    if (!found.isFile() || Number(found.size) !== size || Number(found.ctimeNs) / 1e6 > changedBeforeMs)
-      return { kind: 'not-so' };
-    const content = Buffer.from(memory, 0, size);
-    if (!readFully(fd, content, 0)) return { kind: 'not-so' };
-    const now = fstatSync(fd, { bigint: true });
-    const { mtimeNs, ctimeNs, ino, dev } = found;
-    if (now.size !== found.size || now.mtimeNs !== mtimeNs || now.ctimeNs !== ctimeNs)
-      return { kind: 'not-so' };
-    const stat: FileStat = { size, mtimeNs, ctimeNs, ino, dev };
+    const stat = statOf(found);
+    if (!found.isFile() || stat.size === 0 || stat.size > memory.byteLength)
+      return { kind: 'not-so', isBusy: false };
+    if (Number(stat.ctimeNs) / 1e6 > changedBeforeMs) return { kind: 'not-so', isBusy: true };
+    const content = Buffer.from(memory, 0, stat.size);
+    if (!readFully(fd, content, 0) || !isUnwritten(fstatSync(fd, { bigint: true }), stat))
+      return { kind: 'not-so', isBusy: true };
     return { kind: 'file', stat, id: createHash('sha256').update(content).digest('base64') };
   } finally {
     closeSync(fd);

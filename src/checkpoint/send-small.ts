@@ -1,5 +1,6 @@
+import { sleep } from '../base/abort.ts';
 import { blockSizeOf, SMALL_BYTES_MAX } from './block-size.ts';
-import { TICK_MS } from './open-file.ts';
+import { LOOKS_MAX, TICK_MS } from './open-file.ts';
 import type { ScannedFile } from './scan.ts';
 import { isStored, sendWhole, stageOne } from './send-blocks.ts';
 import type { FileVersion, SendContext, SendMode } from './send-context.ts';
@@ -15,27 +16,19 @@ export async function sendSmall(
   signal: AbortSignal,
 ): Promise<FileVersion | undefined> {
   const { path } = file;
-  const { size } = file.stat;
   const blob = context.blobOf(path);
-  const blockSize = blockSizeOf(size, context.index.blockSize(path) ?? blob.blockSize);
-  if (size === 0 || size > Math.min(SMALL_BYTES_MAX, blockSize)) return undefined;
-  using _place = await context.transfer.hold(size, signal);
-  if (mode.stop()) return undefined;
-  const readAtMs = context.clock.wallMs();
+  const blockSize = blockSizeOf(file.stat.size, context.index.blockSize(path) ?? blob.blockSize);
+  if (file.stat.size === 0 || file.stat.size > SMALL_BYTES_MAX || blockSize < SMALL_BYTES_MAX)
+    return undefined;
+  using _place = await context.transfer.hold(file.stat.size, signal);
   const memory = context.transfer.smallMemory();
-  const result = await context.reader.run({
-    kind: 'file',
-    root: context.location,
-    path,
-    size,
-    changedBeforeMs: readAtMs - TICK_MS,
-    memory,
-  });
-  if (result.kind !== 'file') {
+  const found = await readSmall(context, path, mode, memory, signal);
+  if (found === undefined) {
     context.transfer.reuse(memory);
     return undefined;
   }
-  const { stat, id } = result;
+  const { stat, id, readAtMs } = found;
+  const { size } = stat;
   const known = context.index.unchanged(path, stat)?.blocks[0];
   if (known !== undefined && known !== id) {
     context.transfer.reuse(memory);
@@ -54,4 +47,23 @@ export async function sendSmall(
   context.onStored(path, size);
   context.index.set(path, { stat, readAtMs, blockSize, blocks: [id] });
   return { stat, blockSize, blocks: [id] };
+}
+
+/** What is written to many times a second is had between two writes. */
+async function readSmall(
+  { reader, location, clock }: SendContext,
+  path: string,
+  mode: SendMode,
+  memory: SharedArrayBuffer,
+  signal: AbortSignal,
+) {
+  for (let looks = 1; !mode.stop(); looks++) {
+    const readAtMs = clock.wallMs();
+    const changedBeforeMs = readAtMs - TICK_MS;
+    const result = await reader.run({ kind: 'file', root: location, path, changedBeforeMs, memory });
+    if (result.kind === 'file') return { ...result, readAtMs };
+    if (result.kind !== 'not-so' || !result.isBusy || looks === LOOKS_MAX) return undefined;
+    await sleep(clock, TICK_MS, signal);
+  }
+  return undefined;
 }

@@ -89,7 +89,6 @@ test('a small file that holds still comes as a whole; any other one is left to m
       kind: 'file',
       root,
       path: 'd/f',
-      size: 7,
       changedBeforeMs: Date.now() + 60_000,
       memory,
       ...changes,
@@ -98,9 +97,9 @@ test('a small file that holds still comes as a whole; any other one is left to m
   if (found.kind !== 'file') throw new Error(found.kind);
   expect(Buffer.from(memory, 0, 7).toString()).toBe('content');
   expect(found).toMatchObject({ id: hash('sha256', 'content', 'base64'), stat: { size: 7 } });
-  expect(await read({ size: 6 })).toEqual({ kind: 'not-so' });
-  expect(await read({ changedBeforeMs: 0 })).toEqual({ kind: 'not-so' });
-  expect(await read({ path: 'd' })).toEqual({ kind: 'not-so' });
+  expect(await read({ memory: new SharedArrayBuffer(6) })).toEqual({ kind: 'not-so', isBusy: false });
+  expect(await read({ changedBeforeMs: 0 })).toEqual({ kind: 'not-so', isBusy: true });
+  expect(await read({ path: 'd' })).toEqual({ kind: 'not-so', isBusy: false });
   expect(await read({ path: 'd/link' })).toMatchObject({ kind: 'failed', errno: 'ELOOP' });
   expect(await read({ path: 'e/f' })).toMatchObject({ kind: 'failed', errno: 'ENOTDIR' });
   expect(await read({ path: 'd/none' })).toMatchObject({ kind: 'failed', errno: 'ENOENT' });
@@ -124,7 +123,6 @@ test('hundreds of files asked for at once are all answered, by threads that end 
       kind: 'file',
       root: folder.path,
       path,
-      size,
       changedBeforeMs,
       memory,
     });
@@ -146,7 +144,6 @@ test('what is under way when the threads end is rejected, and the next job start
       kind: 'file',
       root: folder.path,
       path: 'f',
-      size: 1,
       changedBeforeMs: Date.now() + 60_000,
       memory,
     });
