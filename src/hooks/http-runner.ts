@@ -4,7 +4,8 @@ import { EvictdError, messageOf } from '../base/errors.ts';
 import { sendUntilTaken } from '../base/http-send.ts';
 import { CLOUD_EVENT_TYPE, cloudEvent } from '../core/cloud-event.ts';
 import { eventDocument } from '../core/event-document.ts';
-import type { HookRequest, HookResult, HookRunner } from '../core/ports.ts';
+import type { HookRequest, HookRunner } from '../core/ports.ts';
+import { type HookFailure, createNamedRunner } from './named-runner.ts';
 
 /** A hook that tells somebody of the event over HTTP. */
 export interface HttpHook {
@@ -32,7 +33,7 @@ export function createHttpRunner(
     hook: HttpHook,
     request: HookRequest,
     signal: AbortSignal,
-  ): Promise<Failure | undefined> {
+  ): Promise<HookFailure | undefined> {
     using bound = boundedSignal(clock, request.timeoutMs, signal);
     const body = JSON.stringify(eventFor(request, vmName(), clock.wallMs()));
     const headers = { 'content-type': CLOUD_EVENT_TYPE };
@@ -49,23 +50,8 @@ export function createHttpRunner(
     }
   }
 
-  return {
-    async run(request, signal): Promise<HookResult> {
-      const startedAt = clock.monotonicMs();
-      const hook = hooks.find(({ name }) => name === request.name);
-      const failure: Failure | undefined =
-        hook === undefined
-          ? { reason: 'refused', detail: `no hook named ${JSON.stringify(request.name)} is configured` }
-          : await tell(hook, request, signal);
-      const durationMs = clock.monotonicMs() - startedAt;
-      return failure === undefined
-        ? { kind: 'succeeded', durationMs }
-        : { kind: 'failed', ...failure, durationMs };
-    },
-  };
+  return createNamedRunner(hooks, clock, tell);
 }
-
-type Failure = Pick<Extract<HookResult, { kind: 'failed' }>, 'reason' | 'detail'>;
 
 function eventFor(request: HookRequest, vmName: string | undefined, wallMs: number) {
   const { drainId, event, name, stage, attempt, windowLeftMs, checkpoint, drill } = request;

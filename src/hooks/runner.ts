@@ -2,9 +2,10 @@ import { boundedSignal } from '../base/abort.ts';
 import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import { formatDuration } from '../base/units.ts';
-import type { HookRequest, HookResult, HookRunner } from '../core/ports.ts';
+import type { HookRequest, HookRunner } from '../core/ports.ts';
 import { withoutNul } from './environment.ts';
 import { reapLeftovers } from './leftovers.ts';
+import { type HookFailure, createNamedRunner } from './named-runner.ts';
 import { DEFAULT_OUTPUT_LIMITS } from './output.ts';
 import type { HookOutputLine, OutputLimits, OutputLine } from './output.ts';
 import { prepareProcess } from './prepare.ts';
@@ -63,43 +64,34 @@ export function createHookRunner(
   dependencies: HookRunnerDependencies,
 ): CommandHookRunner {
   const { clock, onOutput } = dependencies;
-  const hooks = new Map(options.hooks.map((hook) => [hook.name, hook]));
   const killGraceMs = options.killGraceMs ?? KILL_GRACE_MS;
   const output = { ...DEFAULT_OUTPUT_LIMITS, ...options.output };
   const isUnit = options.asUnits === true;
 
-  async function runHook(
+  async function runToEnd(
+    hook: CommandHook,
     request: HookRequest,
-    startedAt: MonotonicMs,
     signal: AbortSignal,
-  ): Promise<HookResult> {
-    const hook = hooks.get(request.name);
-    if (hook === undefined) {
-      throw new EvictdError('hook-refused', `no hook named ${JSON.stringify(request.name)} is configured`, {
-        remedy: 'it was in the config when the drain began; put it back, or let the drain end without it',
-      });
-    }
+    startedAt: MonotonicMs,
+  ): Promise<ProcessEnd> {
     const graceMs = Math.min(killGraceMs, request.timeoutMs / 4);
     const killAt = startedAt + request.timeoutMs;
     const times = { startedAt, termAt: killAt - graceMs, killAt, graceMs };
     const prepare = () => prepareProcess(hook, request, times, { ...dependencies, isUnit }, signal);
     const report = { clock, onOutput: (line: OutputLine) => onOutput({ hook: hook.name, ...line }) };
     const limits = { ...times, output };
-    const end = isUnit
-      ? await runUnit({ ...unitTask(hook, request), prepare }, limits, report, signal)
-      : await runProcess(await prepare(), limits, report, signal);
-    return resultOf(end, hook.run[0] ?? hook.name, request, clock.monotonicMs() - startedAt);
+    return isUnit
+      ? runUnit({ ...unitTask(hook, request), prepare }, limits, report, signal)
+      : runProcess(await prepare(), limits, report, signal);
   }
 
   return {
-    async run(request, signal) {
-      const startedAt = clock.monotonicMs();
-      try {
-        return await runHook(request, startedAt, signal);
-      } catch (error) {
-        return failed(reasonOf(error), describe(error), clock.monotonicMs() - startedAt);
-      }
-    },
+    ...createNamedRunner(options.hooks, clock, (hook, request, ...rest) =>
+      runToEnd(hook, request, ...rest).then(
+        (end) => failureOf(end, hook.run[0] ?? hook.name, request),
+        (error: unknown) => ({ reason: reasonOf(error), detail: describe(error) }),
+      ),
+    ),
     async reapLeftovers(earlier, signal) {
       using bound = boundedSignal(clock, REAP_MS_MAX, signal);
       return await reapLeftovers(earlier, killGraceMs, clock, bound.signal);
@@ -116,30 +108,22 @@ function unitTask(hook: CommandHook, { drainId, event, stage, attempt }: HookReq
   };
 }
 
-type FailureReason = Extract<HookResult, { kind: 'failed' }>['reason'];
-
-function failed(reason: FailureReason, detail: string, durationMs: number): HookResult {
-  return { kind: 'failed', reason, detail, durationMs };
-}
-
-function resultOf(end: ProcessEnd, file: string, request: HookRequest, durationMs: number): HookResult {
+function failureOf(end: ProcessEnd, file: string, request: HookRequest): HookFailure | undefined {
   const stuck = end.stuck ? '; some of it could not be killed and may still run' : '';
   const how = `${end.killed ? 'its process group had to be killed' : 'it ended after SIGTERM'}${stuck}`;
   switch (end.cause) {
     case 'timeout': {
       const limit = formatDuration(request.timeoutMs);
-      return failed('timeout', `${file} did not end by itself within ${limit}; ${how}`, durationMs);
+      return { reason: 'timeout', detail: `${file} did not end by itself within ${limit}; ${how}` };
     }
     case 'cancelled':
-      return failed('cancelled', `${file} was cancelled; ${how}`, durationMs);
+      return { reason: 'cancelled', detail: `${file} was cancelled; ${how}` };
     case undefined:
       break;
   }
-  if (end.signal !== null) return failed('signal', `${file} was ended by ${end.signal}`, durationMs);
-  if (end.code !== 0) {
-    return failed('exit', `${file} ended with exit code ${end.code}${exitHint(end.code)}`, durationMs);
-  }
-  return { kind: 'succeeded', durationMs };
+  if (end.signal !== null) return { reason: 'signal', detail: `${file} was ended by ${end.signal}` };
+  if (end.code === 0) return undefined;
+  return { reason: 'exit', detail: `${file} ended with exit code ${end.code}${exitHint(end.code)}` };
 }
 
 /** What a shell, env and setpriv mean by these two. */
@@ -149,7 +133,7 @@ function exitHint(code: number | null): string {
   return '';
 }
 
-function reasonOf(error: unknown): FailureReason {
+function reasonOf(error: unknown): HookFailure['reason'] {
   switch (error instanceof EvictdError ? error.code : undefined) {
     case 'hook-refused':
       return 'refused';

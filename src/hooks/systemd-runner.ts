@@ -2,8 +2,9 @@ import { boundedSignal } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import { formatDuration } from '../base/units.ts';
-import type { HookRequest, HookResult, HookRunner } from '../core/ports.ts';
+import type { HookRequest, HookRunner } from '../core/ports.ts';
 import { askManager, complaintOf } from './manager.ts';
+import { type HookFailure, createNamedRunner } from './named-runner.ts';
 
 /** A hook that acts on a unit. */
 export interface SystemdHook {
@@ -22,13 +23,17 @@ export function createSystemdRunner(
   hooks: readonly SystemdHook[],
   { clock }: { readonly clock: Clock },
 ): HookRunner {
-  async function act(hook: SystemdHook, request: HookRequest, signal: AbortSignal): Promise<Outcome> {
+  async function act(
+    hook: SystemdHook,
+    request: HookRequest,
+    signal: AbortSignal,
+  ): Promise<HookFailure | undefined> {
     using bound = boundedSignal(clock, request.timeoutMs, signal);
     const what = `systemctl ${hook.action} ${hook.unit}`;
     try {
       const limit = { clock, limitMs: request.timeoutMs, signal: bound.signal };
       const answer = await askManager('systemctl', argumentsFor(hook), limit);
-      return answer.code === 0 ? 'done' : { reason: 'exit', detail: `${what}: ${complaintOf(answer)}` };
+      return answer.code === 0 ? undefined : { reason: 'exit', detail: `${what}: ${complaintOf(answer)}` };
     } catch (error) {
       if (signal.aborted) return { reason: 'cancelled', detail: `${what} was no longer waited for` };
       if (!bound.signal.aborted) return { reason: 'spawn', detail: messageOf(error) };
@@ -37,23 +42,8 @@ export function createSystemdRunner(
     }
   }
 
-  return {
-    async run(request, signal): Promise<HookResult> {
-      const startedAt = clock.monotonicMs();
-      const hook = hooks.find(({ name }) => name === request.name);
-      const outcome: Outcome =
-        hook === undefined
-          ? { reason: 'refused', detail: `no hook named ${JSON.stringify(request.name)} is configured` }
-          : await act(hook, request, signal);
-      const durationMs = clock.monotonicMs() - startedAt;
-      return outcome === 'done'
-        ? { kind: 'succeeded', durationMs }
-        : { kind: 'failed', ...outcome, durationMs };
-    },
-  };
+  return createNamedRunner(hooks, clock, act);
 }
-
-type Outcome = 'done' | Pick<Extract<HookResult, { kind: 'failed' }>, 'reason' | 'detail'>;
 
 function argumentsFor({ unit, action, signal }: SystemdHook): readonly string[] {
   return ['--no-ask-password', ...(signal === undefined ? [] : [`--signal=${signal}`]), action, '--', unit];

@@ -5,29 +5,14 @@ import { EvictdError } from '../../src/base/errors.ts';
 import { listCheckpoints } from '../../src/checkpoint/list.ts';
 import { encodeManifest } from '../../src/checkpoint/manifest-format.ts';
 import { parseManifest } from '../../src/checkpoint/manifest.ts';
-import type { Manifest, ManifestFile } from '../../src/checkpoint/schema.ts';
+import type { Manifest } from '../../src/checkpoint/schema.ts';
 import { never, PLACE } from '../support/checkpoints.ts';
+import { manifestFile } from '../support/manifest-file.ts';
 import { countCalls, createMemoryService } from '../support/memory-store.ts';
 
 const ID = '00000007';
 const NAME = `p/vm-1/job/checkpoints/${ID}.json`;
 const EXPECTED = { set: PLACE.set, id: ID };
-
-function fileEntry(path: string): ManifestFile {
-  return {
-    path,
-    blob: `files/${path}`,
-    snapshot: '2026-01-01T00:00:00.0000000Z',
-    etag: '"0x1"',
-    size: 1,
-    mode: 0o644,
-    uid: 0,
-    gid: 0,
-    mtimeNs: '1',
-    blockSize: 4096,
-    blocks: [`${'A'.repeat(43)}=`],
-  };
-}
 
 function manifestOf(paths: readonly string[]): Manifest {
   const owner = { uid: 0, gid: 0 };
@@ -43,7 +28,7 @@ function manifestOf(paths: readonly string[]): Manifest {
     totals: { files: paths.length, bytes: paths.length, bytesSent: 0 },
     filesChanging: 0,
     root: { mode: 0o755, ...owner },
-    files: paths.map(fileEntry),
+    files: paths.map(manifestFile),
     directories: [{ path: 'dir', mode: 0o755, mtimeNs: '1', ...owner }],
     symlinks: [{ path: 'link', target: 'anywhere', ...owner }],
     hardLinks: [{ path: 'other-name', target: paths[0] ?? '' }],

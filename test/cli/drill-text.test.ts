@@ -3,22 +3,12 @@ import { describe, expect, it } from 'vitest';
 import { describeDrill } from '../../src/cli/drill-text.ts';
 import { type DrillFacts, drillResult } from '../../src/daemon/drill-result.ts';
 import type { DrainReport } from '../../src/observe/drain-report.ts';
+import { drainReport, hookReport, setReport } from '../support/drain-report.ts';
 
 const MIB = 1024 ** 2;
 
-function report(more: Partial<DrainReport>): DrainReport {
-  return {
-    version: 1,
-    eventId: 'E1',
-    eventType: 'Preempt',
-    eventStatus: 'Scheduled',
-    resources: ['spot_3'],
-    vmName: 'spot_3',
-    evictdVersion: '1.0.0',
-    noticedAt: '2026-01-01T00:00:00.000Z',
-    windowMs: 30_000,
-    writtenMs: 13_000,
-    outcome: 'success',
+const report = (change: Partial<DrainReport> = {}) =>
+  drainReport({
     timeline: [
       { phase: 'before-checkpoint', atMs: 0 },
       { phase: 'checkpoint', atMs: 9000 },
@@ -28,35 +18,12 @@ function report(more: Partial<DrainReport>): DrainReport {
       { phase: 'waiting', atMs: 13_060 },
     ],
     hooks: [
-      hook('stop-workers', 'before-checkpoint', { startedMs: 0, durationMs: 9000 }),
-      hook('tell', 'after-checkpoint', { startedMs: 12_500, durationMs: 480 }),
-      hook('restart', 'on-resume', { state: 'pending' }),
+      hookReport({ startedMs: 0, durationMs: 9000 }),
+      hookReport({ name: 'tell', stage: 'after-checkpoint', startedMs: 12_500, durationMs: 480 }),
+      hookReport({ name: 'restart', stage: 'on-resume', state: 'pending' }),
     ],
-    sets: [set({})],
-    acks: [],
-    log: [],
-    ...more,
-  };
-}
-
-function hook(name: string, stage: string, more: Partial<DrainReport['hooks'][number]>) {
-  return { name, stage, required: true, attempt: 1, state: 'succeeded', ...more };
-}
-
-function set(more: Partial<DrainReport['sets'][number]>) {
-  return {
-    name: 'job',
-    attempt: 1,
-    state: 'committed',
-    startedMs: 9000,
-    committedMs: 12_400,
-    bytesSent: 640 * MIB,
-    files: 12,
-    bytes: 2048 * MIB,
-    bytesNotStored: 0,
-    ...more,
-  };
-}
+    ...change,
+  });
 
 function text(late: DrainReport, facts: Partial<DrillFacts> = {}, atEnd = late): string {
   const rehearsal = {
@@ -81,7 +48,7 @@ function text(late: DrainReport, facts: Partial<DrillFacts> = {}, atEnd = late):
 describe('the text of a drill', () => {
   it('that fits shows each step against the window, and what could be better', () => {
     const facts = { notPart: ['the notification ops'] };
-    expect(text(report({}), facts)).toBe(`\
+    expect(text(report(), facts)).toBe(`\
 Drill: Preempt of spot_3, 30.0 s of notice
 
                    0 s                                 30.0 s
@@ -106,11 +73,11 @@ Not part of a drill: the notification ops.
     const failed = { state: 'failed', code: 'timeout', committedMs: undefined, bytesNotStored: 3584 * MIB };
     const atEnd = report({
       outcome: 'failure',
-      hooks: [hook('stop-workers', 'before-checkpoint', { startedMs: 0, durationMs: 500 })],
-      sets: [set({ startedMs: 500, ...failed })],
+      hooks: [hookReport({ startedMs: 0, durationMs: 500 })],
+      sets: [setReport({ startedMs: 500, ...failed })],
       timeline: [{ phase: 'waiting', atMs: 28_900 }],
     });
-    const late = { ...atEnd, sets: [set({ startedMs: 500, committedMs: 46_000 })] };
+    const late = { ...atEnd, sets: [setReport({ startedMs: 500, committedMs: 46_000 })] };
     const facts = { isDaemonRunning: false, leftBehind: 'a blob' };
     expect(text(late, facts, atEnd)).toBe(`\
 Drill: Preempt of spot_3, 30.0 s of notice
@@ -134,20 +101,28 @@ Left behind: a blob.
     const broken = report({
       outcome: 'failure',
       hooks: [
-        hook('stop-workers', 'before-checkpoint', {
+        hookReport({
           state: 'failed',
           reason: 'timeout',
           detail: 'it did not end',
           startedMs: 0,
           durationMs: 4000,
         }),
-        hook('tell', 'after-checkpoint', {
+        hookReport({
+          name: 'tell',
+          stage: 'after-checkpoint',
           state: 'failed',
           reason: 'exit',
           detail: 'exit code 3',
           startedMs: 0,
         }),
-        hook('nice', 'after-checkpoint', { state: 'skipped', reason: 'no-time', required: false }),
+        hookReport({
+          name: 'nice',
+          stage: 'after-checkpoint',
+          state: 'skipped',
+          reason: 'no-time',
+          required: false,
+        }),
       ],
     });
     expect(text(broken).split('\n').slice(10, 15)).toEqual([

@@ -18,6 +18,7 @@ import { createJournal } from '../../src/journal/journal.ts';
 import { parseScenario } from '../../src/mock/scenario.ts';
 import { never } from '../support/checkpoints.ts';
 import { testFolder } from '../support/file-tree.ts';
+import { manifestFile } from '../support/manifest-file.ts';
 import { fuzz, mutated, RUNS } from './fuzz.ts';
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -64,21 +65,7 @@ const HEAD = {
   root: { mode: 0o755, uid: 0, gid: 0 },
 };
 const ENTRIES = {
-  files: [
-    {
-      path: 'a/b',
-      blob: 'files/a/b',
-      snapshot: '2026-01-01T00:00:00.0000000Z',
-      etag: '"0x1"',
-      size: 1,
-      mode: 0o644,
-      uid: 0,
-      gid: 0,
-      mtimeNs: '1',
-      blockSize: 4096,
-      blocks: [`${'A'.repeat(43)}=`],
-    },
-  ],
+  files: [manifestFile('a/b')],
   directories: [{ path: 'a', mode: 0o755, mtimeNs: '1', uid: 0, gid: 0 }],
   symlinks: [{ path: 'link', target: 'anywhere', uid: 0, gid: 0 }],
   hardLinks: [{ path: 'other-name', target: 'a/b' }],

@@ -6,8 +6,8 @@ import { promisify } from 'node:util';
 
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-import type { DrainReport } from '../../src/observe/drain-report.ts';
 import { reportPage } from '../../src/observe/report-page.ts';
+import { drainReport, hookReport } from '../support/drain-report.ts';
 
 let folder: string;
 beforeAll(async () => {
@@ -15,34 +15,12 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true, maxRetries: 3 }));
 
-const REPORT: DrainReport = {
-  version: 1,
-  eventId: 'E1',
-  eventType: 'Preempt',
-  eventStatus: 'Scheduled',
-  resources: ['spot_3'],
-  vmName: 'spot_3',
-  evictdVersion: '1.0.0',
-  noticedAt: '2026-01-01T00:00:00.000Z',
-  windowMs: 30_000,
-  writtenMs: 12_000,
-  outcome: 'success',
+const REPORT = drainReport({
   timeline: [{ phase: 'before-checkpoint', atMs: 0 }],
-  hooks: [
-    {
-      name: '<script>document.title = "run"</script>',
-      stage: 'before-checkpoint',
-      required: true,
-      attempt: 1,
-      state: 'succeeded',
-      startedMs: 0,
-      durationMs: 9000,
-    },
-  ],
+  hooks: [hookReport({ name: '<script>document.title = "run"</script>', startedMs: 0, durationMs: 9000 })],
   sets: [],
-  acks: [],
   log: ['<img src=x onerror="document.title = 1">'],
-};
+});
 
 it('the page of a drill is what a browser shows, and nothing in it runs', { timeout: 60_000 }, async () => {
   const rehearsed = { title: 'Drill', verdict: 'FITS', lines: ['make the hook quicker'] };

@@ -2,60 +2,16 @@ import { describe, expect, it } from 'vitest';
 
 import { type DrainReport, parseReport } from '../../src/observe/drain-report.ts';
 import { reportPage } from '../../src/observe/report-page.ts';
+import { drainReport, hookReport, setReport } from '../support/drain-report.ts';
 
 const PAGE_TAGS =
   '!doctype body h1 h2 head html line meta p pre rect span style svg table td text th title tr';
 const NASTY = '<script>alert("1")</script>\u0000&\'';
 
-function report(change: Partial<DrainReport> = {}): DrainReport {
-  return {
-    version: 1,
-    eventId: 'E1',
-    eventType: 'Preempt',
-    eventStatus: 'Scheduled',
-    resources: ['fleet_0'],
-    vmName: 'fleet_0',
-    evictdVersion: '1',
-    noticedAt: '2026-01-02T03:04:05.000Z',
-    windowMs: 30_000,
-    writtenMs: 12_000,
-    outcome: 'success',
-    timeline: [
-      { phase: 'before-checkpoint', atMs: 0 },
-      { phase: 'checkpoint', atMs: 4000 },
-    ],
-    hooks: [
-      {
-        name: 'stop',
-        stage: 'before-checkpoint',
-        required: true,
-        attempt: 1,
-        state: 'succeeded',
-        startedMs: 0,
-        durationMs: 4000,
-      },
-    ],
-    sets: [
-      {
-        name: 'job',
-        attempt: 1,
-        state: 'committed',
-        startedMs: 4000,
-        committedMs: 11_000,
-        files: 1,
-        bytes: 5,
-      },
-    ],
-    acks: [{ eventId: 'E1', ack: 'open' }],
-    log: [],
-    ...change,
-  };
-}
-
 function lostReport(): DrainReport {
   const lost = { name: 'job', attempt: 3, state: 'failed', files: 2, bytes: 4096 };
-  const last = { id: '00000007', at: '2026-01-02T02:59:05.000Z' };
-  return report({
+  const last = { id: '00000007', at: '2025-12-31T23:55:00.000Z' };
+  return drainReport({
     outcome: 'failure',
     sets: [
       { ...lost, bytesNotStored: 1024, lastCheckpoint: last },
@@ -66,29 +22,26 @@ function lostReport(): DrainReport {
 
 describe('the page of a report', () => {
   it('says whether anything was lost, and what', () => {
-    expect(reportPage(report())).toContain('Nothing was lost: every set is committed.');
+    expect(reportPage(drainReport())).toContain('Nothing was lost: every set is committed.');
     expect(reportPage(lostReport())).toContain(
       'NOT SAVED: job (1.0 KiB not stored, last checkpoint 5 min 0 s before the notice); ' +
         'logs (size unknown, no checkpoint at all).',
     );
-    expect(reportPage(report({ sets: [] }))).toContain('No checkpoint is configured.');
+    expect(reportPage(drainReport({ sets: [] }))).toContain('No checkpoint is configured.');
   });
 
   it('has the timeline to scale', () => {
-    const bars = [...reportPage(report()).matchAll(/<rect x="(\d+)" y="\d+" width="(\d+)"/g)];
+    const bars = [...reportPage(drainReport()).matchAll(/<rect x="(\d+)" y="\d+" width="(\d+)"/g)];
     const [phase, , hook, set] = bars.map(([, x, width]) => [Number(x), Number(width)]);
     expect(hook).toEqual(phase);
-    // 7 s and 4 s.
-    expect((set?.[1] ?? 0) / (hook?.[1] ?? 1)).toBeCloseTo(7 / 4, 1);
+    // 3.4 s and 9 s.
+    expect((set?.[1] ?? 0) / (hook?.[1] ?? 1)).toBeCloseTo(3.4 / 9, 1);
     expect(set?.[0]).toBe((hook?.[0] ?? 0) + (hook?.[1] ?? 0));
   });
 
   it('is text through and through, and needs nothing from elsewhere', () => {
-    const [hook] = report().hooks;
-    const [set] = report().sets;
-    if (hook === undefined || set === undefined) throw new Error('the report has both');
     const page = reportPage(
-      report({
+      drainReport({
         eventId: NASTY,
         eventType: NASTY,
         vmName: NASTY,
@@ -96,9 +49,18 @@ describe('the page of a report', () => {
         noticedAt: NASTY,
         evictdVersion: NASTY,
         timeline: [{ phase: NASTY, atMs: 0 }],
-        hooks: [{ ...hook, name: NASTY, stage: NASTY, state: NASTY, detail: NASTY }],
+        hooks: [
+          hookReport({
+            name: NASTY,
+            stage: NASTY,
+            state: NASTY,
+            detail: NASTY,
+            startedMs: 0,
+            durationMs: 9000,
+          }),
+        ],
         sets: [
-          { ...set, name: NASTY, state: NASTY, detail: NASTY, lastCheckpoint: { id: NASTY, at: NASTY } },
+          setReport({ name: NASTY, state: NASTY, detail: NASTY, lastCheckpoint: { id: NASTY, at: NASTY } }),
         ],
         acks: [{ eventId: NASTY, ack: NASTY }],
         log: [NASTY, '</pre>'],
@@ -114,14 +76,14 @@ describe('the page of a report', () => {
 
 describe('a report that is read', () => {
   it('may have members that this version does not know', () => {
-    const text = JSON.stringify({ ...report(), weather: 'fine' });
+    const text = JSON.stringify({ ...drainReport(), weather: 'fine' });
     expect(parseReport(text)).toMatchObject({ eventId: 'E1', weather: 'fine' });
   });
 
   it.for([
     ['{', /JSON/],
     ['{"version":2}', /version/],
-    [JSON.stringify({ ...report(), hooks: 'none' }), /hooks/],
+    [JSON.stringify({ ...drainReport(), hooks: 'none' }), /hooks/],
   ] as const)('is refused in words: %s', ([text, why]) => {
     expect(parseReport(text)).toMatch(why);
   });

@@ -10,6 +10,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import type { EvictdError } from '../../src/base/errors.ts';
 import { createServiceNotifier } from '../../src/observe/systemd.ts';
+import { manualClock } from '../imds/support.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
 
 const { missing } = ensureDebianPackages(['systemd', 'perl-base']);
@@ -77,66 +78,6 @@ function notifier(env: Record<string, string> = {}, clock: Clock = systemClock) 
   return { service, failures };
 }
 
-/** A clock whose timers fire when the test says so. */
-function manualClock() {
-  let now = 0;
-  const timers = new Set<{ at: number; fire: () => void }>();
-  const clock: Clock = {
-    monotonicMs: () => now,
-    wallMs: () => now,
-    timer(delayMs, fire) {
-      const timer = { at: now + delayMs, fire };
-      timers.add(timer);
-      return { [Symbol.dispose]: () => void timers.delete(timer) };
-    },
-  };
-  const advance = (ms: number): void => {
-    const until = now + ms;
-    for (;;) {
-      const due = [...timers].filter(({ at }) => at <= until).sort((a, b) => a.at - b.at)[0];
-      if (due === undefined) break;
-      timers.delete(due);
-      now = due.at;
-      due.fire();
-    }
-    now = until;
-  };
-  return { clock, advance };
-}
-
-test.skipIf(missing.length > 0)(
-  'readiness, status, stopping and a longer timeout reach the socket',
-  async () => {
-    const { message } = await listen();
-    const { service, failures } = notifier();
-    await service.ready('watching fleet_2');
-    expect((await message()).split('|').sort()).toEqual([
-      `MAINPID=${process.pid}`,
-      'READY=1',
-      'STATUS=watching fleet_2',
-    ]);
-    await service.status('draining');
-    expect(await message()).toContain('STATUS=draining');
-    await service.extendTimeout(1500);
-    expect(await message()).toBe('EXTEND_TIMEOUT_USEC=1500000');
-    await service.stopping();
-    expect(await message()).toBe('STOPPING=1');
-    expect(failures).toEqual([]);
-  },
-);
-
-test.skipIf(missing.length > 0)(
-  'a status is one line and can not bring an assignment of its own',
-  async () => {
-    const { message } = await listen();
-    const { service } = notifier();
-    await service.status(`a\nMAINPID=1\0${'x'.repeat(1000)}`);
-    const sent = (await message()).split('|');
-    expect(sent).not.toContain('MAINPID=1');
-    expect(sent.find((line) => line.startsWith('STATUS='))?.length).toBeLessThan(1050);
-  },
-);
-
 test('of many statuses in a row only the first and the newest are sent, and readiness is not lost among them', async () => {
   const record = join(folder, 'calls');
   replaceProgram(`echo "$@" >> ${record}`);
@@ -151,7 +92,7 @@ test.skipIf(missing.length > 0)(
   'the watchdog is pinged at a third of its time, while the daemon is healthy',
   async () => {
     const { message } = await listen();
-    const { clock, advance } = manualClock();
+    const clock = manualClock();
     const { service } = notifier({ WATCHDOG_USEC: '15000000', WATCHDOG_PID: String(process.pid) }, clock);
     let asked = 0;
     let healthy = true;
@@ -159,18 +100,18 @@ test.skipIf(missing.length > 0)(
     expect(service.startWatchdog(health)).toBe(true);
     expect(asked).toBe(1);
     expect(await message()).toBe('WATCHDOG=1');
-    advance(4999);
+    await clock.advance(4999);
     expect(asked).toBe(1);
-    advance(1);
+    await clock.advance(1);
     expect(asked).toBe(2);
     expect(await message()).toBe('WATCHDOG=1');
     healthy = false;
-    advance(5000);
+    await clock.advance(5000);
     expect(asked).toBe(3);
     await service.stopping();
     expect(await message()).toBe('STOPPING=1');
     service.stop();
-    advance(60_000);
+    await clock.advance(60_000);
     expect(asked).toBe(3);
   },
 );
@@ -217,10 +158,10 @@ test('a missing program is such a failure', async () => {
 
 test('a program that hangs is given up after the time limit', async () => {
   replaceProgram('exec sleep 3');
-  const { clock, advance } = manualClock();
+  const clock = manualClock();
   const { service, failures } = notifier({}, clock);
   const told = [service.ready('x'), service.stopping()];
-  advance(6000);
+  await clock.advance(6000);
   await Promise.all(told);
   expect(failures[0]?.cause).toBeDefined();
 });
