@@ -78,6 +78,39 @@ function notifier(env: Record<string, string> = {}, clock: Clock = systemClock) 
   return { service, failures };
 }
 
+test.skipIf(missing.length > 0)(
+  'readiness, status, stopping and a longer timeout reach the socket',
+  async () => {
+    const { message } = await listen();
+    const { service, failures } = notifier();
+    await service.ready('watching fleet_2');
+    expect((await message()).split('|').sort()).toEqual([
+      `MAINPID=${process.pid}`,
+      'READY=1',
+      'STATUS=watching fleet_2',
+    ]);
+    await service.status('draining');
+    expect(await message()).toContain('STATUS=draining');
+    await service.extendTimeout(1500);
+    expect(await message()).toBe('EXTEND_TIMEOUT_USEC=1500000');
+    await service.stopping();
+    expect(await message()).toBe('STOPPING=1');
+    expect(failures).toEqual([]);
+  },
+);
+
+test.skipIf(missing.length > 0)(
+  'a status is one line and can not bring an assignment of its own',
+  async () => {
+    const { message } = await listen();
+    const { service } = notifier();
+    await service.status(`a\nMAINPID=1\0${'x'.repeat(1000)}`);
+    const sent = (await message()).split('|');
+    expect(sent).not.toContain('MAINPID=1');
+    expect(sent.find((line) => line.startsWith('STATUS='))?.length).toBeLessThan(1050);
+  },
+);
+
 test('of many statuses in a row only the first and the newest are sent, and readiness is not lost among them', async () => {
   const record = join(folder, 'calls');
   replaceProgram(`echo "$@" >> ${record}`);
