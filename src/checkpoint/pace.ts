@@ -24,16 +24,26 @@ export function createPace(
   };
 }
 
+/** Comparing takes a tenth of the processor time of hashing and sending, and as much of the disk's. */
+const COMPARED_PER_SENT = 4;
+
 /**
- * The same transfer, at that pace: content is read no faster than it may be sent, so that disk and processor have as
- * little to do. Once `giveWay` is aborted nobody waits for the pace any more, so that what is under way can end.
+ * The same transfer, at that pace: content is read no faster than it may be sent, or some times that where it is only
+ * compared. This is what keeps the background's share of disk and processor low. A low priority of its threads would
+ * not: among control groups the weight of the group decides, which is high for the sake of the drain; and raising it
+ * again at the notice is a privilege.
+ * Once `giveWay` is aborted nobody waits for the pace any more, so that what is under way can end.
  */
 export function pacedTransfer(transfer: Transfer, pace: Pace, giveWay: AbortSignal): Transfer {
+  const take = async (bytes: number) => {
+    if (!giveWay.aborted) await pace.take(bytes, giveWay).catch(() => undefined);
+  };
   return {
     hold: async (bytes, signal) => {
-      if (!giveWay.aborted) await pace.take(bytes, giveWay).catch(() => undefined);
+      await take(bytes);
       return transfer.hold(bytes, signal);
     },
+    compare: (bytes) => take(bytes / COMPARED_PER_SENT),
     memory: (bytes) => transfer.memory(bytes),
     smallMemory: () => transfer.smallMemory(),
     reuse: (memory) => transfer.reuse(memory),

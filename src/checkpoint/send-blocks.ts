@@ -56,17 +56,18 @@ export async function readBlocks(work: FileWork, mode: SendMode, group: TaskGrou
   const starts = Array.from({ length: Math.ceil(count / together) }, (_, run) => run * together);
   await forEachLimit(starts, READS_IN_FLIGHT, group.signal, async (start) => {
     const indexes = Array.from({ length: Math.min(together, count - start) }, (_, more) => start + more);
-    if (mode.stop()) work.halt ??= 'stopped';
-    if (work.halt !== undefined) return;
-    for (const index of await changed(
-      work,
-      indexes.filter((one) => !isKnown(work, one)),
-    )) {
-      if (mode.stop()) work.halt ??= 'stopped';
-      if (work.halt !== undefined) return;
+    if (isHalted(work, mode)) return;
+    const unknown = indexes.filter((one) => !isKnown(work, one));
+    for (const index of await changed(work, unknown, mode)) {
+      if (isHalted(work, mode)) return;
       await readBlock(work, index, count, mode, group);
     }
   });
+}
+
+function isHalted(work: FileWork, mode: SendMode): boolean {
+  if (mode.stop()) work.halt ??= 'stopped';
+  return work.halt !== undefined;
 }
 
 /** The block needn't even be looked at. */
@@ -78,13 +79,20 @@ function isKnown(work: FileWork, index: number): boolean {
 }
 
 /** Those of `indexes`, which follow each other, that aren't what they were, or that the store doesn't have as such. */
-async function changed(work: FileWork, indexes: readonly number[]): Promise<readonly number[]> {
+async function changed(
+  work: FileWork,
+  indexes: readonly number[],
+  mode: SendMode,
+): Promise<readonly number[]> {
   const { context, earlier, handle, stat, blockSize } = work;
   const [first] = indexes;
   if (earlier === undefined || first === undefined || first >= earlier.blocks.length) return indexes;
   const end = (indexes.at(-1) ?? first) + 1;
   const all = Array.from({ length: end - first }, (_, more) => first + more);
   const lengths = all.map((index) => blockLength(stat.size, blockSize, index));
+  const bytes = lengths.reduce((sum, length) => sum + length, 0);
+  await context.transfer.compare(bytes);
+  if (isHalted(work, mode)) return [];
   const result = await context.reader.run({
     kind: 'compare',
     fd: handle.fd,
@@ -95,7 +103,7 @@ async function changed(work: FileWork, indexes: readonly number[]): Promise<read
   });
   if (result.kind === 'failed') throw readError(result, work.path);
   if (result.kind !== 'compared') throw new AssertionFailed(`a comparison was answered by ${result.kind}`);
-  context.onRead(lengths.reduce((sum, length) => sum + length, 0));
+  context.onRead(bytes);
   return indexes.filter((index) => {
     const id = earlier.blocks[index];
     if (result.same[index - first] !== true || id === undefined || !work.blob.blocks.has(id)) return true;
@@ -117,8 +125,7 @@ async function readBlock(
   let isHandedOver = false;
   try {
     // The wait for memory may have been long.
-    if (mode.stop()) work.halt ??= 'stopped';
-    if (work.halt !== undefined) return undefined;
+    if (isHalted(work, mode)) return undefined;
     const result = await context.reader.run({
       kind: 'block',
       fd: work.handle.fd,

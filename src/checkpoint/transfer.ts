@@ -9,6 +9,8 @@ import type { BlockMemory } from './read-job.ts';
 export interface Transfer {
   /** Waits until `bytes` more may be held in memory; dispose the answer when they are no longer. */
   hold(bytes: number, signal: AbortSignal): Promise<Disposable>;
+  /** Before `bytes` are only compared: in the background that waits for the pace. */
+  compare(bytes: number): Promise<void>;
   /** Memory for a block of `bytes`, perhaps larger, with anything in it. Take it only while holding as much. */
   memory(bytes: number): BlockMemory;
   /** Memory for a small file. */
@@ -71,6 +73,7 @@ export function createTransfer(
 
   const ranked = (rank: () => number): Transfer => ({
     hold: (bytes, signal) => gate.enter(bytes, signal, rank()),
+    compare: async () => undefined,
     memory(bytes) {
       if (bytes <= SHARED_BYTES_MIN || bytes > BLOCK_BYTES_DEFAULT) return new ArrayBuffer(bytes);
       return spare.pop() ?? new SharedArrayBuffer(BLOCK_BYTES_DEFAULT);

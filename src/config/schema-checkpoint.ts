@@ -111,9 +111,12 @@ const Background = z.union([
       min: '0s',
       max: '1h',
     }).prefault('5s'),
-    maxRate: size({ description: 'Bytes sent per second at most.', min: '64KiB', max: '1TiB' }).prefault(
-      '50MiB',
-    ),
+    maxRate: size({
+      description:
+        'Bytes sent per second at most; four times as many are read of files that are only compared.',
+      min: '64KiB',
+      max: '1TiB',
+    }).prefault('50MiB'),
   }),
 ]);
 

@@ -79,6 +79,22 @@ test('it gives way to a checkpoint at the next block, and what it sent is used',
   expect(countCalls(store, 'stageBlock')).toBe(16);
 });
 
+test('what is only compared goes at four times the pace', async () => {
+  await using from = await testFolder();
+  const taken: number[] = [];
+  const counting = { take: async (bytes: number) => void taken.push(bytes) };
+  const checkpointer = testCheckpointer(createMemoryService().connect(), from.path);
+  const stage = () => checkpointer.stageIdle('job', { idleMs: 0, pace: counting }, never());
+  await writeTree(from.path, { big: { kind: 'file', content: pattern(12 * MIB) } });
+  await stage();
+  expect(taken).toEqual([4, 4, 4].map((mib) => mib * MIB));
+  taken.length = 0;
+  const changed = Buffer.concat([pattern(12 * MIB).subarray(0, -1), Buffer.from('x')]);
+  await changeFile(`${from.path}/big`, changed);
+  await stage();
+  expect(taken).toEqual([3, 4].map((mib) => mib * MIB));
+});
+
 test('a drain does not wait for a scheduled commit or one by command, and uses what that has sent', async () => {
   await using from = await testFolder();
   await writeTree(from.path, { big: { kind: 'file', content: pattern(64 * MIB) } });
