@@ -25,6 +25,7 @@ import {
   packageRows,
   type StartBench,
 } from './start.ts';
+import { measurePollJitter, POLLS_HEADER, pollRows } from './polls.ts';
 import { type Summary, table } from './statistics.ts';
 import { measureThrottled, THROTTLED_HEADER, type ThrottledResult, throttledRow } from './throttled.ts';
 import { compareUploads, UPLOAD_HEADER, type UploadComparison, uploadRows } from './uploads.ts';
@@ -59,6 +60,12 @@ async function main(args: readonly string[]): Promise<void> {
   for await (const delta of measureDeltas(upload, only)) {
     console.log(`\n${table(DELTA_HEADER, [deltaRow(delta)])}`);
     results.push(delta);
+  }
+  if (only('poll-jitter')) {
+    const jitter = await measurePollJitter(8 * upload.bytes);
+    console.log(`\nPolls of the daemon, ${formatSize(jitter.bytes)} staged beside them\n`);
+    console.log(table(POLLS_HEADER, pollRows(jitter)));
+    results.push(jitter);
   }
   if (only('throttled')) results.push(...(await benchThrottled()));
   if (only('compression')) results.push(...(await benchCompression()));
