@@ -72,6 +72,19 @@ export async function head(
   return { head: { etag: required(found.etag, 'ETag'), metadata }, writeId };
 }
 
+/** The same, or undefined when there is no blob. */
+export async function headIfThere(
+  blob: BlockBlobClient,
+  signal: AbortSignal,
+): Promise<Awaited<ReturnType<typeof head>> | undefined> {
+  try {
+    return await head(blob, signal);
+  } catch (error) {
+    if (isRestError(error) && azureCodeOf(error) === 'BlobNotFound') return undefined;
+    throw error;
+  }
+}
+
 /** An answer that lacks what the protocol promises. */
 export function required<T>(value: T | undefined, what: string): T {
   if (value === undefined) throw new EvictdError('bad-answer', `the answer had no ${what}`);
@@ -185,18 +198,9 @@ async function blocks(blob: BlockBlobClient, signal: AbortSignal): Promise<Block
   let etag = found.etag;
   if (committed.length === 0 && uncommitted.length > 0 && etag !== undefined) {
     // An empty committed blob, or (an emulator's answer) none at all: a block list doesn't tell them apart.
-    etag = await etagIfCommitted(blob, signal);
+    etag = (await headIfThere(blob, signal))?.head.etag;
   }
   return { etag, committed, uncommitted };
-}
-
-async function etagIfCommitted(blob: BlockBlobClient, signal: AbortSignal): Promise<string | undefined> {
-  try {
-    return (await head(blob, signal)).head.etag;
-  } catch (error) {
-    if (isRestError(error) && azureCodeOf(error) === 'BlobNotFound') return undefined;
-    throw error;
-  }
 }
 
 function toStored(block: { name: string; size: number }): StoredBlock {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 
 import { EvictdError } from '../base/errors.ts';
 import type { AzureClient } from './azure-client.ts';
-import { head, transferMs, WRITE_ID } from './azure-read.ts';
+import { headIfThere, transferMs, WRITE_ID } from './azure-read.ts';
 import { REQUEST_ID } from './azure-get.ts';
 import { type BlobRequest, headerOf } from './azure-request.ts';
 import type { BlobStore, WriteOptions, Written } from './store.ts';
@@ -56,7 +56,7 @@ export function createWriter(client: AzureClient, isConflict: (error: unknown) =
         },
         signal,
       ),
-    remove: (name, options, signal) => remove(client, name, options, signal),
+    remove: (name, options, signal) => remove(client, isConflict, name, options, signal),
   };
 }
 
@@ -97,8 +97,8 @@ async function writeOnce(
           return { etag: headerOf(answer, 'etag') };
         } catch (error) {
           if (number === 1 || !isConflict(error)) throw error;
-          const found = await head(client.blob(name), trySignal);
-          if (found.writeId !== writeId) throw error;
+          const found = await headIfThere(client.blob(name), trySignal);
+          if (found?.writeId !== writeId) throw error;
           return { etag: found.head.etag };
         }
       },
@@ -120,20 +120,27 @@ function headersOf(options: WriteOptions, writeId: string): Readonly<Record<stri
 
 async function remove(
   client: AzureClient,
+  isConflict: (error: unknown) => boolean,
   name: string,
-  options: { snapshot?: string; ifEtag?: string },
+  { snapshot, ifEtag }: { snapshot?: string; ifEtag?: string },
   signal: AbortSignal,
 ): Promise<void> {
-  const conditions = options.ifEtag === undefined ? {} : { ifMatch: options.ifEtag };
+  const blob = client.blob(name);
+  const conditions = ifEtag === undefined ? {} : { ifMatch: ifEtag };
   try {
     await client.call(
       {
         what: `delete ${name}`,
         async run(abortSignal) {
-          if (options.snapshot !== undefined) {
-            await client.blob(name).withSnapshot(options.snapshot).delete({ abortSignal, conditions });
-          } else {
-            await client.blob(name).delete({ abortSignal, conditions, deleteSnapshots: 'include' });
+          if (snapshot !== undefined) {
+            await blob.withSnapshot(snapshot).delete({ abortSignal });
+            return;
+          }
+          try {
+            await blob.delete({ abortSignal, conditions, deleteSnapshots: 'include' });
+          } catch (error) {
+            // A service may look at the condition first; an earlier try may have taken effect.
+            if (!isConflict(error) || (await headIfThere(blob, abortSignal)) !== undefined) throw error;
           }
         },
       },

@@ -125,7 +125,9 @@ function conditioned(copy: Copy, write: WriteOptions): WriteOptions {
   return { ...write, condition };
 }
 
-function merged(real: BlockList | undefined, copy: Copy): BlockList {
+function merged(real: BlockList | undefined, copy: Copy): BlockList | undefined {
+  // Nothing of it has got there.
+  if (copy.etag === undefined && copy.sent.size === 0) return real;
   const known = [...(real?.committed ?? []), ...(real?.uncommitted ?? [])];
   const sizes = new Map(known.map(({ id, bytes }) => [id, bytes]));
   for (const [id, bytes] of copy.sent) sizes.set(id, bytes);

@@ -3,17 +3,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 
-import {
-  ContainerSASPermissions,
-  generateBlobSASQueryParameters,
-  StorageSharedKeyCredential,
-} from '@azure/storage-blob';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
 import { parseStoreUrl } from '../../src/checkpoint/azure-url.ts';
 import { openCredential, type StoreAuth } from '../../src/checkpoint/credentials.ts';
-import { AZURITE_ACCOUNT, AZURITE_KEY, startAzurite, type Azurite } from '../support/azurite.ts';
+import {
+  AZURITE_ACCOUNT,
+  AZURITE_KEY,
+  signatureFor,
+  startAzurite,
+  type Azurite,
+} from '../support/azurite.ts';
 import { createBlobProxy } from '../support/blob-proxy.ts';
 
 const TARGET = parseStoreUrl('https://acct.blob.core.windows.net/ckpt');
@@ -39,16 +40,6 @@ async function secret(text: string, mode = 0o600): Promise<string> {
   // Apart from the creation, which the umask would have a say in.
   await chmod(file, mode);
   return file;
-}
-
-function signatureFor(container: string, permissions: string): string {
-  const key = new StorageSharedKeyCredential(AZURITE_ACCOUNT, AZURITE_KEY);
-  const expiresOn = new Date(Date.now() + 3_600_000);
-  const allowed = ContainerSASPermissions.parse(permissions);
-  return generateBlobSASQueryParameters(
-    { containerName: container, permissions: allowed, expiresOn },
-    key,
-  ).toString();
 }
 
 async function roundTrip(url: string, auth: StoreAuth): Promise<string> {

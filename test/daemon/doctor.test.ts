@@ -2,12 +2,7 @@ import { spawn } from 'node:child_process';
 import { copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import {
-  BlobServiceClient,
-  ContainerSASPermissions,
-  StorageSharedKeyCredential,
-  generateBlobSASQueryParameters,
-} from '@azure/storage-blob';
+import { BlobServiceClient, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
@@ -17,7 +12,13 @@ import type { Patient } from '../../src/daemon/doctor-facts.ts';
 import type { Finding } from '../../src/daemon/doctor-finding.ts';
 import { checkFit } from '../../src/daemon/doctor-store.ts';
 import type { Status } from '../../src/daemon/status.ts';
-import { AZURITE_ACCOUNT, AZURITE_KEY, startAzurite, type Azurite } from '../support/azurite.ts';
+import {
+  AZURITE_ACCOUNT,
+  AZURITE_KEY,
+  signatureFor,
+  startAzurite,
+  type Azurite,
+} from '../support/azurite.ts';
 import { createMachine, type Machine } from '../support/daemon.ts';
 import { startTestImds } from '../support/mock-imds.ts';
 
@@ -205,14 +206,8 @@ checkpoint:
     const container = url.split('/').at(-1) ?? '';
     const key = new StorageSharedKeyCredential(AZURITE_ACCOUNT, AZURITE_KEY);
     const sas = join(machine.folder, 'sas');
-    const may = async (permissions: string) => {
-      const values = {
-        containerName: container,
-        permissions: ContainerSASPermissions.parse(permissions),
-        expiresOn: new Date(Date.now() + 3_600_000),
-      };
-      await writeFile(sas, generateBlobSASQueryParameters(values, key).toString(), { mode: 0o600 });
-    };
+    const may = (permissions: string) =>
+      writeFile(sas, signatureFor(container, permissions), { mode: 0o600 });
     const found = async (at = url) =>
       lines(await examined(storeConfig(at, `{ kind: sas, file: ${sas} }`), imds.url), 'store');
     await may('rwdlc');

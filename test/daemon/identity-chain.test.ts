@@ -2,15 +2,16 @@ import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import {
-  ContainerSASPermissions,
-  StorageSharedKeyCredential,
-  generateBlobSASQueryParameters,
-} from '@azure/storage-blob';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 
 import { type AzureBlobStore, createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
-import { AZURITE_ACCOUNT, AZURITE_KEY, type Azurite, startAzurite } from '../support/azurite.ts';
+import {
+  AZURITE_ACCOUNT,
+  AZURITE_KEY,
+  type Azurite,
+  signatureFor,
+  startAzurite,
+} from '../support/azurite.ts';
 import { type EvictdProcess, PROCESS_TEST_MS } from '../support/evictd-process.ts';
 import { readTree } from '../support/file-tree.ts';
 import { type SpotVm, type SpotVmOptions, createSpotVm } from '../support/spot-vm.ts';
@@ -105,16 +106,6 @@ interface Credential {
   readonly make: () => Promise<{ readonly auth: Auth; readonly secrets: readonly string[] }>;
 }
 
-function signature(): string {
-  const permissions = ContainerSASPermissions.parse('rwdlc');
-  const expiresOn = new Date(Date.now() + 3_600_000);
-  const credential = new StorageSharedKeyCredential(AZURITE_ACCOUNT, AZURITE_KEY);
-  return generateBlobSASQueryParameters(
-    { containerName: CONTAINER, permissions, expiresOn },
-    credential,
-  ).toString();
-}
-
 /** The value of `sig`, as it stands in the URL and as it is. */
 function signaturesOf(query: string): string[] {
   const raw = /sig=([^&]+)/.exec(query)?.[1] ?? '';
@@ -147,11 +138,15 @@ const CREDENTIALS: readonly Credential[] = [
       secrets: [TOKEN_HEAD],
     }),
   },
-  { name: 'sas', works: true, make: () => sas('sas', signature()) },
+  { name: 'sas', works: true, make: () => sas('sas', signatureFor(CONTAINER, 'rwdlc')) },
   {
     name: 'wrong sas',
     works: false,
-    make: () => sas('wrong-sas', signature().replace(/sig=[^&]+/, `sig=${'Zm9vYmFy'.repeat(5)}MDE%3D`)),
+    make: () =>
+      sas(
+        'wrong-sas',
+        signatureFor(CONTAINER, 'rwdlc').replace(/sig=[^&]+/, `sig=${'Zm9vYmFy'.repeat(5)}MDE%3D`),
+      ),
   },
   { name: 'connection string', works: true, make: () => connectionString('account', AZURITE_KEY) },
   {

@@ -6,6 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
+import {
+  ContainerSASPermissions,
+  generateBlobSASQueryParameters,
+  StorageSharedKeyCredential,
+} from '@azure/storage-blob';
+
 import { createSelfSigned } from './tls.ts';
 
 export const AZURITE_ACCOUNT = 'devstoreaccount1';
@@ -44,6 +50,14 @@ export interface Azurite extends AsyncDisposable {
 
 // Azurite 3.37 loads for 1 to 3 s on a small machine.
 const START_MS_MAX = 30_000;
+
+/** A shared access signature of the emulator for one hour. `permissions`: the letters of the service. */
+export function signatureFor(containerName: string, permissions: string): string {
+  const key = new StorageSharedKeyCredential(AZURITE_ACCOUNT, AZURITE_KEY);
+  const expiresOn = new Date(Date.now() + 3_600_000);
+  const allowed = { containerName, permissions: ContainerSASPermissions.parse(permissions), expiresOn };
+  return generateBlobSASQueryParameters(allowed, key).toString();
+}
 
 /** Starts Azurite on a free port of 127.0.0.1 and waits until it listens. */
 export async function startAzurite(options: AzuriteOptions = {}): Promise<Azurite> {

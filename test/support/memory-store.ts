@@ -4,6 +4,7 @@ import type {
   BlobItem,
   BlobStore,
   BlockList,
+  ListOptions,
   ReadOptions,
   StoreErrorCode,
   WriteCondition,
@@ -102,7 +103,7 @@ export function createMemoryService(): MemoryService {
     return { etag: blob.committed.etag };
   };
   const service: Service = {
-    *list(prefix, snapshots): Iterable<BlobItem> {
+    *list(prefix, { snapshots, uncommitted = false }): Iterable<BlobItem> {
       for (const name of [...blobs.keys()].sort()) {
         const blob = blobs.get(name);
         if (!name.startsWith(prefix) || blob === undefined) continue;
@@ -110,6 +111,7 @@ export function createMemoryService(): MemoryService {
           yield { ...itemOf(name, version), snapshot };
         }
         if (blob.committed !== undefined) yield itemOf(name, blob.committed);
+        else if (uncommitted && blob.staged.size > 0) yield { name, etag: '""', bytes: 0, modifiedAt: 0 };
       }
     },
     read(name, { snapshot, range, bytesMax }) {
@@ -167,10 +169,11 @@ export function createMemoryService(): MemoryService {
     },
     remove(name, { snapshot, ifEtag }) {
       const blob = blobs.get(name);
-      if (blob === undefined) return;
+      // What only has staged blocks is no blob yet.
+      if (blob?.committed === undefined) return;
       if (snapshot !== undefined) blob.snapshots.delete(snapshot);
       else {
-        if (ifEtag !== undefined) check(blob.committed?.etag, { ifEtag }, name);
+        if (ifEtag !== undefined) check(blob.committed.etag, { ifEtag }, name);
         blobs.delete(name);
       }
     },
@@ -192,7 +195,7 @@ export function createMemoryService(): MemoryService {
 
 /** The port without signals and promises: each call happens at one instant. */
 interface Service {
-  list(prefix: string, snapshots: boolean): Iterable<BlobItem>;
+  list(prefix: string, options: ListOptions): Iterable<BlobItem>;
   read(name: string, options: ReadOptions): Uint8Array;
   blocks(name: string): BlockList | undefined;
   stageBlock(name: string, id: string, body: Uint8Array): void;
@@ -223,7 +226,7 @@ function createClient(service: Service, hooks: ClientHooks): MemoryClient {
     calls,
     describe: 'a container in memory',
     async *list(prefix, signal, options) {
-      const all = () => [...service.list(prefix, options?.snapshots ?? false)];
+      const all = () => [...service.list(prefix, options ?? { snapshots: false })];
       yield* await plain('list', prefix, signal, all);
     },
     read: (name, options, signal) => plain('read', name, signal, () => service.read(name, options)),

@@ -23,8 +23,7 @@ void decode(char *text) {
   *to = 0;
 }
 
-/* A parameter of the query, decoded; NULL when it isn't there. */
-static char *parameter(const struct request *request, const char *name, char *value, size_t room) {
+char *request_parameter(const struct request *request, const char *name, char *value, size_t room) {
   size_t length = strlen(name);
   for (const char *at = request->query; *at; at += *at == '&') {
     const char *end = strchrnul(at, '&');
@@ -40,7 +39,7 @@ static char *parameter(const struct request *request, const char *name, char *va
 
 int request_asks(const struct request *request, const char *name, const char *wanted) {
   char value[64];
-  return parameter(request, name, value, sizeof value) && !strcmp(value, wanted);
+  return request_parameter(request, name, value, sizeof value) && !strcmp(value, wanted);
 }
 
 const char *request_header(const struct request *request, const char *name, char *value, size_t room) {
@@ -54,7 +53,7 @@ const char *request_header(const struct request *request, const char *name, char
   return value;
 }
 
-static int reply(struct wire *wire, const char *status, const char *headers, const char *body, size_t length) {
+int reply(struct wire *wire, const char *status, const char *headers, const char *body, size_t length) {
   long delay = latency_us;
   if (delay > 0) nanosleep(&(struct timespec){delay / 1000000, delay % 1000000 * 1000}, NULL);
   char head[8192], date[40];
@@ -72,7 +71,7 @@ static int reply(struct wire *wire, const char *status, const char *headers, con
   return wire_write(wire, head, (size_t)size) && (!body || wire_write(wire, body, length));
 }
 
-static int refuse(struct wire *wire, const char *status, const char *code) {
+int refuse(struct wire *wire, const char *status, const char *code) {
   char headers[200];
   snprintf(headers, sizeof headers, "x-ms-error-code: %s\r\n", code);
   return reply(wire, status, headers, "", 0);
@@ -116,7 +115,7 @@ static int write_blob(struct wire *wire, struct request *request) {
   if (request_asks(request, "comp", "block")) {
     struct block *block = calloc(1, sizeof *block);
     char raw[400];
-    if (!parameter(request, "blockid", raw, sizeof raw)) return 0;
+    if (!request_parameter(request, "blockid", raw, sizeof raw)) return 0;
     snprintf(block->id, sizeof block->id, "%.99s", raw);
     block->bytes = request->length;
     block->data = request->body;
@@ -155,7 +154,7 @@ static int read_blob(struct wire *wire, struct request *request, int with_body) 
   char value[128], headers[8192];
   store_lock();
   struct blob *blob = store_find(request->path, 0);
-  struct version *version = blob ? blob_version(blob, parameter(request, "snapshot", value, sizeof value)) : NULL;
+  struct version *version = blob ? blob_version(blob, request_parameter(request, "snapshot", value, sizeof value)) : NULL;
   store_unlock();
   if (!version) return refuse(wire, "404 Not Found", "BlobNotFound");
   size_t from = 0, to = version->bytes;
@@ -187,72 +186,23 @@ static int read_blob(struct wire *wire, struct request *request, int with_body) 
   return 1;
 }
 
-static int list_blocks(struct wire *wire, struct request *request) {
-  struct text xml = {0};
+static int remove_blob(struct wire *wire, struct request *request) {
+  char value[128];
+  const char *status = "404 Not Found", *code = "BlobNotFound";
+  const char *snapshot = request_parameter(request, "snapshot", value, sizeof value);
   store_lock();
   struct blob *blob = store_find(request->path, 0);
-  char etag[100] = "";
-  text_add(&xml, "<?xml version=\"1.0\" encoding=\"utf-8\"?><BlockList><CommittedBlocks>");
-  if (blob && blob->current) {
-    snprintf(etag, sizeof etag, "ETag: %s\r\n", blob->current->etag);
-    for (size_t i = 0; i < blob->current->count; i++) {
-      const struct block *block = blob->current->blocks[i];
-      if (*block->id) text_add(&xml, "<Block><Name>%s</Name><Size>%zu</Size></Block>", block->id, block->bytes);
-    }
-  }
-  text_add(&xml, "</CommittedBlocks><UncommittedBlocks>");
-  for (size_t i = 0; blob && i < BUCKETS; i++)
-    for (const struct block *block = blob->staged[i]; block; block = block->next)
-      text_add(&xml, "<Block><Name>%s</Name><Size>%zu</Size></Block>", block->id, block->bytes);
-  text_add(&xml, "</UncommittedBlocks></BlockList>");
+  int may = blob && blob_version(blob, snapshot) && holds(request, blob, &status, &code);
+  if (may) blob_remove(blob, snapshot);
   store_unlock();
-  char headers[200];
-  snprintf(headers, sizeof headers, "%sContent-Type: application/xml\r\n", etag);
-  int done = blob ? reply(wire, "200 OK", headers, xml.bytes, xml.length) : refuse(wire, "404 Not Found", "BlobNotFound");
-  free(xml.bytes);
-  return done;
-}
-
-static int list_blobs(struct wire *wire, struct request *request) {
-  char prefix[2048] = "", delimiter[8] = "", place[2048], folder[2048] = "";
-  parameter(request, "prefix", prefix, sizeof prefix);
-  parameter(request, "delimiter", delimiter, sizeof delimiter);
-  size_t base = (size_t)snprintf(place, sizeof place, "%s/", request->path), count;
-  struct text xml = {0};
-  text_add(&xml, "<?xml version=\"1.0\" encoding=\"utf-8\"?><EnumerationResults ContainerName=\"%s\"><Blobs>", request->path);
-  store_lock();
-  struct blob **all = store_all(&count);
-  for (size_t i = 0; i < count; i++) {
-    const char *name = all[i]->name + base;
-    const struct version *version = all[i]->current;
-    if (strncmp(all[i]->name, place, base) || !version || strncmp(name, prefix, strlen(prefix))) continue;
-    const char *cut = *delimiter ? strstr(name + strlen(prefix), delimiter) : NULL;
-    if (cut) {
-      size_t length = (size_t)(cut - name) + 1;
-      if (!strncmp(folder, name, length) && !folder[length]) continue;
-      snprintf(folder, sizeof folder, "%.*s", (int)length, name);
-      text_add(&xml, "<BlobPrefix><Name>%s</Name></BlobPrefix>", folder);
-      continue;
-    }
-    text_add(&xml,
-             "<Blob><Name>%s</Name><Properties><Last-Modified>%s</Last-Modified><Etag>%.*s</Etag>"
-             "<Content-Length>%zu</Content-Length><Content-Type>application/octet-stream</Content-Type>"
-             "<BlobType>BlockBlob</BlobType></Properties></Blob>",
-             name, version->modified, (int)strlen(version->etag) - 2, version->etag + 1, version->bytes);
-  }
-  store_unlock();
-  free(all);
-  text_add(&xml, "</Blobs><NextMarker /></EnumerationResults>");
-  int done = reply(wire, "200 OK", "Content-Type: application/xml\r\n", xml.bytes, xml.length);
-  free(xml.bytes);
-  return done;
+  return may ? reply(wire, "202 Accepted", "", NULL, 0) : refuse(wire, status, code);
 }
 
 /* Not part of the service: /sink/stats, /sink/latency?us=N */
 static int control(struct wire *wire, struct request *request) {
   char value[64], json[400];
   struct rusage used;
-  if (parameter(request, "us", value, sizeof value)) latency_us = atol(value);
+  if (request_parameter(request, "us", value, sizeof value)) latency_us = atol(value);
   getrusage(RUSAGE_SELF, &used);
   int size = snprintf(json, sizeof json, "{\"requests\":%ld,\"writes\":%ld,\"bytesIn\":%ld,\"cpuMs\":%ld}", (long)requests,
                       (long)writes, (long)bytes_in,
@@ -271,5 +221,6 @@ int answer(struct wire *wire, struct request *request) {
   if (request_asks(request, "comp", "properties")) return refuse(wire, "404 Not Found", "ResourceNotFound");
   if (request_asks(request, "comp", "blocklist") && *request->method == 'G') return list_blocks(wire, request);
   if (*request->method == 'P') return write_blob(wire, request);
+  if (*request->method == 'D') return remove_blob(wire, request);
   return read_blob(wire, request, *request->method == 'G');
 }

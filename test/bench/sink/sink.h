@@ -70,6 +70,9 @@ struct version *blob_commit(struct blob *blob, const char *list, const char *hea
 struct version *blob_put(struct blob *blob, struct block *content, const char *headers);
 struct snapshot *blob_snapshot(struct blob *blob);
 struct version *blob_version(struct blob *blob, const char *snapshot);
+/* A snapshot, or with NULL the blob with all of them. */
+void blob_remove(struct blob *blob, const char *snapshot);
+int blob_is_staged(const struct blob *blob);
 
 struct request {
   char method[8];
@@ -85,6 +88,13 @@ void decode(char *text);
 int request_asks(const struct request *request, const char *name, const char *wanted);
 /* The value of a header; NULL when it isn't there. */
 const char *request_header(const struct request *request, const char *name, char *value, size_t room);
+/* A parameter of the query, decoded; NULL when it isn't there. */
+char *request_parameter(const struct request *request, const char *name, char *value, size_t room);
+/* Whole answers; false when the connection is of no more use. */
+int reply(struct wire *wire, const char *status, const char *headers, const char *body, size_t length);
+int refuse(struct wire *wire, const char *status, const char *code);
+int list_blocks(struct wire *wire, struct request *request);
+int list_blobs(struct wire *wire, struct request *request);
 /* Answers a request that was read to its end; false when the connection is of no more use. */
 int answer(struct wire *wire, struct request *request);
 

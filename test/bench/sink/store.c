@@ -141,6 +141,23 @@ struct version *blob_version(struct blob *blob, const char *id) {
   return NULL;
 }
 
+void blob_remove(struct blob *blob, const char *id) {
+  if (!id) {
+    blob->current = NULL;
+    blob->snapshots = NULL;
+    return;
+  }
+  struct snapshot **place = &blob->snapshots;
+  while (*place && strcmp((*place)->id, id)) place = &(*place)->next;
+  if (*place) *place = (*place)->next;
+}
+
+int blob_is_staged(const struct blob *blob) {
+  for (size_t i = 0; i < BUCKETS; i++)
+    if (blob->staged[i]) return 1;
+  return 0;
+}
+
 void text_add(struct text *text, const char *format, ...) {
   for (;;) {
     va_list values;

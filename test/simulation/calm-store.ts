@@ -1,0 +1,38 @@
+import { createDoors } from './doors.ts';
+import { type GuestProcess, createGuestClock } from './guest.ts';
+import { connectStore } from './sim-store.ts';
+import { createWorld } from './world.ts';
+
+const WORLD_STEP_MS = 100;
+
+/** The store of a simulated world in which nothing goes wrong and time goes on by itself. */
+export function calmStore() {
+  const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+  const world = createWorld(1, turn, () => undefined);
+  const { agenda, random, guest, service } = world;
+  const process: GuestProcess = {
+    guest,
+    number: 1,
+    stop: new AbortController(),
+    isAlive: () => true,
+    kill: () => undefined,
+    doors: { ...createDoors(world), crashPoint: () => undefined },
+    clock: createGuestClock(guest, agenda, random, (fire) => fire()),
+  };
+  const weather = { trouble: () => 0, bytesPerMs: 1000, latencyMs: 5, onEffect: () => undefined };
+  const end = new AbortController();
+  const isOpen = () => !end.signal.aborted;
+  const time = (async () => {
+    while (isOpen()) {
+      await turn();
+      await agenda.play(agenda.now() + WORLD_STEP_MS, isOpen);
+    }
+  })();
+  return {
+    store: connectStore(service, process, weather, { agenda, random }),
+    close() {
+      end.abort();
+      return time;
+    },
+  };
+}
