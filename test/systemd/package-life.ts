@@ -198,11 +198,17 @@ export function describePackageLife(suite: Suite): void {
     }, 90_000);
 
     test('removed it leaves configuration and state, purged nothing', async () => {
+      await vm.announce('G', '10m');
+      await until('the acknowledgement', STEP_MS, async () => (await vm.acks('G')) === 1);
+      const units = (pattern: string) =>
+        vm.machine.output(['systemctl', 'list-units', '--all', '--plain', '--no-legend', pattern]);
+      // The results of hooks are kept as long as the event is there.
+      expect(await units('evictd-hook-*')).toContain('evictd-hook-before-');
       await vm.machine.output(['dpkg', '--remove', 'evictd'], { timeoutMs: STEP_MS });
-      expect(await vm.property(UNIT, 'LoadState')).not.toBe('loaded');
       expect((await vm.machine.inside(['test', '-e', '/etc/evictd/config.yaml'])).code).toBe(0);
       expect((await vm.machine.inside(['test', '-e', '/var/lib/evictd/journal.json'])).code).toBe(0);
       await vm.machine.output(['dpkg', '--purge', 'evictd'], { timeoutMs: STEP_MS });
+      expect(await units('evictd*')).toBe('');
       const left = await vm.machine.output([
         'find',
         '/etc',
