@@ -49,7 +49,7 @@ Scenario file (YAML; every key is optional, unknown keys are errors; durations 5
   service:
     apiVersions: [2020-07-01]  # of Scheduled Events; default: all documented ones and 2024-07-09
     firstAnswerDelay: 0s       # events answers wait until this long after the first question
-    rateLimit: 5               # requests in a sliding second, more get a 429; 0: no limit
+    rateLimit: 5               # requests in a sliding second, more get a 429 (of tokens: 20); 0: no limit
     startAfterAck: 1s          # from the acknowledgement to Started
     startedFor: 10s            # from Started until the event is gone
   token:

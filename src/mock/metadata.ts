@@ -22,6 +22,8 @@ const EVENTS_PATH = '/metadata/scheduledevents';
 const TOKEN_PATH = '/metadata/identity/oauth2/token';
 const INSTANCE_PATH = '/metadata/instance';
 
+const IDENTITY_RATE_LIMIT = 20;
+
 const StartRequests = z.object({
   StartRequests: z
     .array(z.object({ EventId: z.string().min(1) }))
@@ -40,7 +42,7 @@ export function refuseImproper(world: World, request: MetadataRequest): MockAnsw
   }
   const names = [...url.searchParams.keys()].map((name) => name.toLowerCase());
   if (new Set(names).size < names.length) return refusal(400, 'Bad request. Duplicate query parameters.');
-  return overRate(world) ? refusal(429, 'Too many requests') : undefined;
+  return overRate(world, classify(request)) ? refusal(429, 'Too many requests') : undefined;
 }
 
 /** Which endpoint a request is for; undefined: none. */
@@ -111,12 +113,17 @@ function refuseVersion(world: World, version: string): MockAnswer | undefined {
     : refusal(400, 'Bad request. api-version is invalid or was not specified in the request.');
 }
 
-/** Refused requests don't count, so a client that slows down is served again at once. */
-function overRate(world: World): boolean {
-  const limit = world.scenario.service.rateLimit;
+/**
+ * Refused requests don't count, so a client that slows down is served again at once. Source: learn.microsoft.com, Azure
+ * Instance Metadata Service, "Rate limiting": identity requests have a limit of their own.
+ */
+function overRate(world: World, path: PathClass | undefined): boolean {
+  const { rateLimit } = world.scenario.service;
+  const [recent, limit] =
+    path === 'token' ? [world.recentTokensAt, IDENTITY_RATE_LIMIT] : [world.recentAt, rateLimit];
   const now = world.clock.monotonicMs();
-  world.recentAt = world.recentAt.filter((at) => now - at < 1000);
-  if (limit > 0 && world.recentAt.length >= limit) return true;
-  world.recentAt.push(now);
+  while (recent[0] !== undefined && now - recent[0] >= 1000) recent.shift();
+  if (rateLimit > 0 && recent.length >= limit) return true;
+  recent.push(now);
   return false;
 }

@@ -50,8 +50,9 @@ export interface World {
   readonly listeners: Set<(activity: Activity) => void>;
   readonly requests: RequestEntry[];
   readonly acks: AckEntry[];
-  /** When requests were let through, of the last second; for the rate limit. */
-  recentAt: MonotonicMs[];
+  /** When requests were let through, of the last second; for the rate limits. */
+  readonly recentAt: MonotonicMs[];
+  readonly recentTokensAt: MonotonicMs[];
   requestCount: number;
   shiftMs: number;
   /** When the first events question came; the service is enabled some time after it. */
@@ -84,6 +85,7 @@ export function createWorld(scenario: Scenario, clock: Clock): World {
     requests: [],
     acks: [],
     recentAt: [],
+    recentTokensAt: [],
     requestCount: 0,
     shiftMs: 0,
     firstAskedAt: undefined,
