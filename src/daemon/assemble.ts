@@ -5,7 +5,7 @@ import type { CommitRequest, CommitResult } from '../core/ports.ts';
 import type { State } from '../core/state.ts';
 import { createScheduledEventsClient } from '../imds/scheduled-events.ts';
 import type { ScheduledEventsClient } from '../imds/scheduled-events.ts';
-import { createJournal, readBootId } from '../journal/journal.ts';
+import { createJournal, readBootId, unwritable } from '../journal/journal.ts';
 import type { Log } from '../observe/log.ts';
 import { announce } from './announce.ts';
 import type { CheckpointHost } from './checkpoint-host.ts';
@@ -147,7 +147,10 @@ function identify(
       onName,
       onFailure: createIdentityLog(log, clock),
       onCacheFailed: (error) =>
-        log.warn('instance document not kept, continuing', { detail: messageOf(error) }),
+        log.warn('instance document not kept, continuing', {
+          detail: messageOf(error),
+          remedy: unwritable(config.state.dir, error).remedy,
+        }),
     },
   );
 }

@@ -200,21 +200,42 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
       expect(own.at(-1)?.MESSAGE).toMatch(/→ .*config/);
     }, 40_000);
 
-    test('about the store, IMDS and the folder of the state stands in the status of the running one', async () => {
-      const config = `
-imds: { endpoint: "http://169.254.169.253" }
-vm: { name: fleet_2 }
-state: { dir: /srv/state }
-checkpoint:
-  store: { url: "https://account.blob.core.windows.net/container" }
-  key: fixed
-  sets: [{ name: job, path: /srv }]
-`;
-      await start('', config);
-      expect(await rig.property(UNIT, 'ActiveState')).toBe('active');
-      await statusText(/169\.254\.169\.253.*identity.*ReadWritePaths=\/srv\/state/);
-      for (const message of ['poll failed, continuing', 'checkpoints can not be stored, trying again'])
-        expect(await rig.logged(message)).toHaveProperty('remedy');
-    }, 60_000);
+    test.each([
+      {
+        what: 'a missing identity',
+        config: 'checkpoint: { store: { url: "https://account.blob.core.windows.net/container" } }',
+        status: /^Watching as fleet_2; .*no token for the managed identity.* \(.*az vm identity show.*\)$/,
+        message: 'checkpoints can not be stored, trying again',
+      },
+      {
+        what: 'no route to IMDS',
+        config: 'imds: { endpoint: "http://169.254.169.253" }',
+        status: /^Watching as fleet_2; .*169\.254\.169\.253.*ENETUNREACH \(check the route to 169.*\)$/,
+        message: 'poll failed, continuing',
+      },
+      {
+        what: 'a state folder that it may not write',
+        config: 'state: { dir: /srv/state }',
+        status: /^Watching as fleet_2; .*\/srv\/state.* \(.*ReadWritePaths=\/srv\/state.*\)$/,
+        message: 'not kept, continuing',
+      },
+    ])(
+      '$what: in the status of the running unit, and in the last warning',
+      async (row) => {
+        // What the service says where no identity is assigned.
+        const noIdentity = JSON.stringify({ kind: 'status', status: 400, on: 'token' });
+        const faults = 'http://169.254.169.254/mock/faults';
+        await rig.machine.output(['curl', '--silent', '--fail', '--data', noIdentity, faults]);
+        await start('', row.config);
+        expect(await rig.property(UNIT, 'ActiveState')).toBe('active');
+        await statusText(row.status);
+        const warnings = (await rig.log()).filter(({ priority }) => Number(priority) <= 4);
+        expect(warnings.at(-1)).toMatchObject({
+          msg: expect.stringContaining(row.message),
+          remedy: expect.any(String),
+        });
+      },
+      60_000,
+    );
   });
 });

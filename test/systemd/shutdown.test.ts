@@ -2,8 +2,14 @@ import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import {
+  AccountSASPermissions,
+  generateAccountSASQueryParameters,
+  StorageSharedKeyCredential,
+} from '@azure/storage-blob';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
+import { AZURITE_ACCOUNT, AZURITE_KEY } from '../support/azurite.ts';
 import { until } from '../support/nspawn.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
 import { OUTSIDE_SERVICE, type Rig, bootRig } from './rig.ts';
@@ -13,10 +19,19 @@ const CONFIG = `
 hooks:
   - { name: drain, run: [/etc/evictd/drain], timeout: 20s }
 checkpoint:
-  store: { url: "http://127.0.0.1:10000/devstoreaccount1/checkpoints", auth: { kind: azurite } }
+  store: { url: "http://127.0.0.1:10000/devstoreaccount1/checkpoints", auth: { kind: sas, file: /run/credentials/evictd.service/sas } }
   background: false
   sets: [{ name: job, path: /var/lib/job }]
 `;
+const SAS = generateAccountSASQueryParameters(
+  {
+    services: 'b',
+    resourceTypes: 'sco',
+    permissions: AccountSASPermissions.parse('rwdlc'),
+    expiresOn: new Date(Date.now() + 3_600_000),
+  },
+  new StorageSharedKeyCredential(AZURITE_ACCOUNT, AZURITE_KEY),
+).toString();
 const { missing } = ensureDebianPackages(['systemd-container', 'mmdebstrap']);
 
 describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('a shutdown of the machine', () => {
@@ -34,6 +49,8 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('a shutdown of t
       units: {
         'evictd.service.d/log.conf':
           '[Service]\nStandardOutput=append:/out/evictd.log\nStandardError=journal\n',
+        // As the README of the units says.
+        'evictd.service.d/secret.conf': '[Service]\nLoadCredential=sas:/etc/credstore/evictd.sas\n',
       },
       binds: [
         { host: out, inside: '/out', isWritable: true },
@@ -48,6 +65,22 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('a shutdown of t
       '--disableTelemetry',
     ];
     await rig.machine.output([...OUTSIDE_SERVICE, ...azurite, '--location', '/out/azurite']);
+    await rig.machine.output(['install', '-d', '-m', '700', '/etc/credstore']);
+    await rig.machine.output(['tee', '/etc/credstore/evictd.sas'], { stdin: SAS });
+    const container = `http://127.0.0.1:10000/devstoreaccount1/checkpoints?restype=container&${SAS}`;
+    await rig.machine.output([
+      'curl',
+      '--silent',
+      '--fail',
+      '--retry-connrefused',
+      '--retry',
+      '20',
+      '--retry-delay',
+      '1',
+      '--request',
+      'PUT',
+      container,
+    ]);
     // Owned and readable by another user only, as the files of a workload are.
     await rig.machine.output(['install', '-d', '-o', 'nobody', '-m', '700', '/var/lib/job']);
     await rig.machine.output(['install', '-o', 'nobody', '-m', '600', '/etc/hostname', '/var/lib/job/state']);
