@@ -1,4 +1,4 @@
-import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -39,6 +39,8 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('a golden image'
     const root = join(disk.folder, 'root');
     const said = await runOnDisk(IMAGE, disk.folder, [`${PACKAGING}/image/install-into-root.sh`, root, deb]);
     expect(said).toMatch(/evictd\.service: enabled\nevictd-restore\.service: enabled\n$/);
+    // Compiled code is part of the image: a VM that is evicted has no second start.
+    expect(await readdir(join(disk.folder, 'upper/var/cache/evictd'))).toHaveLength(1);
     await runOnDisk(IMAGE, disk.folder, ['systemctl', `--root=${root}`, 'enable', 'job.service']);
     return disk;
   }

@@ -28,6 +28,7 @@ export function describePackageLife(suite: Suite): void {
   describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)(`installed on Debian ${suite}`, () => {
     let folder = '';
     let newVersion = '';
+    let compiled = '';
     let vm: InstalledVm;
 
     function boot(vmName: string): Promise<InstalledVm> {
@@ -72,6 +73,10 @@ export function describePackageLife(suite: Suite): void {
         async () => Number(await vm.machine.output(['cat', '/var/lib/job/step'])) || undefined,
       );
 
+    /** Inodes and files of what the installation compiled. */
+    const compiledCode = () =>
+      vm.machine.output(['find', '/var/cache/evictd', '-type', 'f', '-printf', '%i %p\\n']);
+
     /** Until `STAGE EVENT 1` is among the calls. */
     const untilCalled = (stage: string, id: string) =>
       until(`the ${stage} hook of ${id}`, STEP_MS, async () =>
@@ -100,6 +105,8 @@ export function describePackageLife(suite: Suite): void {
         Number(await vm.property(unit, 'ActiveEnterTimestampMonotonic'));
       expect(await started(UNIT)).toBeLessThan(await started('job.service'));
       await vm.machine.output(['evictd', 'config', 'check']);
+      compiled = await compiledCode();
+      expect(compiled).toMatch(/^\d+ \S+\n/);
       await until('polls', STEP_MS, async () => (await vm.polls()) > 1);
     });
 
@@ -195,13 +202,15 @@ export function describePackageLife(suite: Suite): void {
       expect(await vm.hookCalls('F')).toEqual(['before F 1', 'after F 1', 'resumed F 1']);
       await vm.untilActive('job.service');
       expect(await stepOf()).toBeGreaterThanOrEqual(step);
+      // Whoever finds it of no use writes it anew when it ends.
+      expect(await compiledCode()).toBe(compiled);
     }, 90_000);
 
     test('removed it leaves configuration and state, purged nothing', async () => {
       await vm.announce('G', '10m');
       await until('the acknowledgement', STEP_MS, async () => (await vm.acks('G')) === 1);
       const units = (pattern: string) =>
-        vm.machine.output(['systemctl', 'list-units', '--all', '--plain', '--no-legend', pattern]);
+        vm.machine.output(['systemctl', 'list-units', '--plain', '--no-legend', pattern]);
       // The results of hooks are kept as long as the event is there.
       expect(await units('evictd-hook-*')).toContain('evictd-hook-before-');
       await vm.machine.output(['dpkg', '--remove', 'evictd'], { timeoutMs: STEP_MS });
