@@ -8,7 +8,10 @@ import { stamp } from './install-tree.ts';
 import type { PackageOptions } from './package.ts';
 
 const SPEC = fileURLToPath(new URL('rpm/evictd.spec', import.meta.url));
-const PRESET = '# Installing evictd is asking for it.\nenable evictd.service\n';
+const PRESET = `# Installing evictd is asking for it; that folders are filled from the store is the administrator's decision.
+enable evictd.service
+disable evictd-restore.service
+`;
 const BUILD_MS_MAX = 600_000;
 
 /** Makes `evictd-VERSION.ARCH.rpm` of the tree, to which it adds what only Red Hat systems need. */

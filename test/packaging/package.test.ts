@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -9,6 +9,7 @@ import * as z from 'zod';
 
 import { configJsonSchema } from '../../src/config/json-schema.ts';
 import { DEBIAN_PACKAGES } from '../support/debian-packages.ts';
+import { runOnDisk } from '../support/nspawn.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
 
 const ROOT = new URL('../..', import.meta.url).pathname;
@@ -91,21 +92,49 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('the packages', 
     expect(JSON.parse(await readFile(join(root, schema), 'utf8'))).toEqual(configJsonSchema());
   });
 
-  test('for Red Hat is installed into a root, and its units are good', async () => {
-    const root = join(folder, 'root');
-    const rpm = file('evictd-VERSION.x86_64.rpm');
-    await run('rpm', ['--root', root, '--nodeps', '--noscripts', '--install', rpm]);
-    for (const name of ['evictd.service', 'evictd-restore.service']) {
-      // systemd looks for the program where this machine would have it.
-      const unit = await readFile(join(root, 'usr/lib/systemd/system', name), 'utf8');
-      const path = join(folder, name);
-      await writeFile(path, unit.replaceAll('=/usr/bin/evictd', `=${root}/usr/bin/evictd`));
-      expect(await run('systemd-analyze', ['verify', '--man=no', path])).toBe('');
-    }
-    expect(await run('rpm', ['--query', '--package', '--requires', rpm])).toContain(
-      'libatomic.so.1()(64bit)',
-    );
-  });
+  test(
+    'for Red Hat is installed into the root of an image with its scripts, has good units, and is erased',
+    async () => {
+      const disk = join(folder, 'disk');
+      const rpm = file('evictd-VERSION.x86_64.rpm');
+      // The root is one of Debian, whose packages rpm doesn't know as what is required.
+      const shims = join(folder, 'shims');
+      await mkdir(disk);
+      await mkdir(shims);
+      await writeFile(join(shims, 'rpm'), '#!/bin/sh\nexec /usr/bin/rpm --nodeps "$@"\n', { mode: 0o755 });
+      const inRoot = (...argv: readonly string[]) =>
+        runOnDisk({ suite: 'trixie' }, disk, ['env', `PATH=${shims}:${process.env['PATH']}`, ...argv]);
+      const root = join(disk, 'root');
+      expect(await inRoot(join(ROOT, 'packaging/image/install-into-root.sh'), root, rpm)).toBe(
+        'evictd.service: enabled\nevictd-restore.service: enabled\n',
+      );
+      const written = join(disk, 'upper');
+      // Whatever a distribution presets for what nobody names.
+      const systemctl = (...argv: readonly string[]) => inRoot('systemctl', `--root=${root}`, ...argv);
+      await systemctl('preset', 'evictd.service', 'evictd-restore.service');
+      expect(await systemctl('is-enabled', 'evictd.service')).toBe('enabled\n');
+      await expect(systemctl('is-enabled', 'evictd-restore.service')).rejects.toMatchObject({
+        stdout: 'disabled\n',
+      });
+      expect(await readFile(join(written, 'etc/group'), 'utf8')).toMatch(/^evictd:/m);
+      expect(await readdir(join(written, 'var/cache/evictd'))).toHaveLength(1);
+      for (const name of ['evictd.service', 'evictd-restore.service']) {
+        // systemd looks for the program where this machine would have it.
+        const unit = await readFile(join(written, 'usr/lib/systemd/system', name), 'utf8');
+        const path = join(folder, name);
+        await writeFile(path, unit.replaceAll('=/usr/bin/evictd', `=${written}/usr/lib/evictd/evictd`));
+        expect(await run('systemd-analyze', ['verify', '--man=no', path])).toBe('');
+      }
+      expect(await run('rpm', ['--query', '--package', '--requires', rpm])).toContain(
+        'libatomic.so.1()(64bit)',
+      );
+
+      await inRoot('rpm', `--root=${root}`, '--erase', 'evictd');
+      // The group stays, as groups of packages do there.
+      expect(await run('find', [written, '-name', '*evictd*'])).toBe('');
+    },
+    CHECK_MS_MAX,
+  );
 
   test(
     'for arm64 start there',
