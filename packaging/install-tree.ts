@@ -36,6 +36,7 @@ export async function layOutProgram(root: string, { bundle, packages, node }: Pr
   const doc = join(root, 'usr/share/doc/evictd');
   await install(join(ROOT, 'README.md'), join(doc, 'README.md'), 0o644);
   await install(join(ROOT, 'systemd/README.md'), join(doc, 'systemd.md'), 0o644);
+  await install(join(ROOT, 'systemd/THREATS.md'), join(doc, 'THREATS.md'), 0o644);
   await install(join(ROOT, 'packaging/docs/control-socket.md'), join(doc, 'docs/control-socket.md'), 0o644);
   const examples = join(ROOT, 'packaging/examples');
   for (const name of await readdir(examples)) {

@@ -126,6 +126,39 @@ describe('the template of a fleet', () => {
     expect(JSON.stringify(restored)).toContain('"maxPrice":0.0525');
   });
 
+  test('has so many VMs, with the identity, and tags on all that can have them', () => {
+    const tags = { team: 'research' };
+    const fleet = deploy({ instances: 7, tags }).find(({ type }) => String(type).endsWith('ScaleSets'));
+    expect(fleet).toMatchObject({
+      tags,
+      sku: { name: 'Standard_D4as_v5', capacity: 7 },
+      identity: {
+        type: 'UserAssigned',
+        userAssignedIdentities: {
+          [resourceId('Microsoft.ManagedIdentity/userAssignedIdentities', 'fleet-identity')]: {},
+        },
+      },
+    });
+    const untagged = deploy({ tags }).filter((resource) => !('tags' in resource));
+    // Parts of others, to which Azure gives no tags.
+    expect(untagged.map(({ type }) => type)).toEqual([
+      'Microsoft.Storage/storageAccounts/blobServices',
+      'Microsoft.Storage/storageAccounts/blobServices/containers',
+      'Microsoft.Authorization/roleAssignments',
+    ]);
+  });
+
+  test('keeps checkpoints in a container that is reached with tokens, from the subnet of the VMs only', () => {
+    expect(find('Microsoft.Storage/storageAccounts')['properties']).toMatchObject({
+      allowBlobPublicAccess: false,
+      allowSharedKeyAccess: false,
+      minimumTlsVersion: 'TLS1_2',
+      networkAcls: { defaultAction: 'Deny', virtualNetworkRules: [{ action: 'Allow' }] },
+    });
+    const container = find('Microsoft.Storage/storageAccounts/blobServices/containers');
+    expect(container['properties']).toEqual({ publicAccess: 'None' });
+  });
+
   test('gives the identity one role, on the container and nothing else', () => {
     const role = find('Microsoft.Authorization/roleAssignments');
     expect(role['scope']).toMatch(/\/blobServices\/default\/containers\/checkpoints$/);
