@@ -3,12 +3,12 @@ import { forEachInSlices } from '../base/slices.ts';
 import type { CheckpointReason } from '../core/ports.ts';
 import type { Writer } from './commit-file.ts';
 import { commitFiles } from './commit-files.ts';
-import { filesChanging } from './file-error.ts';
+import { filesChanging, filesLost } from './file-error.ts';
 import { nextCheckpointId } from './manifest.ts';
 import type { SetActivity, SetTracker } from './progress.ts';
 import type { Manifest, ManifestFile } from './schema.ts';
 import { scanDigest } from './scan-digest.ts';
-import type { Scan, SetOptions } from './scan.ts';
+import type { SetOptions } from './scan.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { look, sendFiles, settle } from './settle.ts';
 import { stageIdle } from './stage-idle.ts';
@@ -49,6 +49,8 @@ export interface Committed {
   readonly files: number;
   readonly bytes: number;
   readonly bytesSent: number;
+  /** What the files hold now is not in it; says why. */
+  readonly lost?: EvictdError;
 }
 
 export function createCheckpointSet(
@@ -62,7 +64,7 @@ export function createCheckpointSet(
     dependencies,
   );
   let bytesSentAtCommit = 0;
-  let committedScan: string | undefined;
+  let last: Made | undefined;
 
   return {
     tracker,
@@ -72,20 +74,14 @@ export function createCheckpointSet(
       if (stop()) return;
       const versions: Versions = new Map();
       const { due } = await look(begun, versions, signal);
-      await sendFiles(begun, due, versions, { stop, readsMax: 1, changing: 'leave' }, signal);
+      await sendFiles(begun, due, versions, { mode: { stop, readsMax: 1, changing: 'leave' } }, signal);
     },
     async commit(reason, signal) {
       await using begun = await begin(reason !== 'notice', signal);
-      const bytesBefore = bytesSentAtCommit;
-      const { committed, scan, isOneMoment } = await makeCheckpoint(
-        begun,
-        { ...options, reason, bytesBefore },
-        note,
-        signal,
-      );
+      const making = { ...options, reason, bytesBefore: bytesSentAtCommit, last };
+      last = await makeCheckpoint(begun, making, note, signal);
       bytesSentAtCommit = activity.bytesSent;
-      committedScan = reason === 'schedule' && isOneMoment ? await scanDigest(scan, signal) : undefined;
-      return committed;
+      return last.committed;
     },
     async prepare(signal) {
       await using begun = await begin(true, signal);
@@ -96,9 +92,9 @@ export function createCheckpointSet(
       return await stageIdle(begun, idle, { staged, clock }, giveWay, signal);
     },
     async isChanged(signal) {
-      if (committedScan === undefined) return true;
+      if (last?.digest === undefined) return true;
       await using begun = await begin(true, signal);
-      return await isChangedSince(committedScan, begun, signal);
+      return await isChangedSince(last.digest, begun, signal);
     },
     newest,
     reload,
@@ -118,33 +114,48 @@ interface Making {
   readonly reason: CheckpointReason;
   /** What this process had sent at the checkpoint before. */
   readonly bytesBefore: number;
+  readonly last: Made | undefined;
 }
 
 interface Made {
   readonly committed: Committed;
-  readonly scan: Scan;
-  /** Each file was committed as that scan saw it. */
-  readonly isOneMoment: boolean;
+  /** Of the files as they are in it; undefined where that isn't of one moment, or nobody asks. */
+  readonly digest: string | undefined;
 }
 
 async function makeCheckpoint(
   work: SetWork,
-  { key, set, writer, reason, bytesBefore }: Making,
+  { key, set, writer, reason, bytesBefore, last }: Making,
   note: (error: EvictdError) => void,
   signal: AbortSignal,
 ): Promise<Made> {
   const { prefix, store, transfer, clock } = work.send;
   const context = () => ({ prefix, store, transfer, writer, id: nextCheckpointId(work.stored.parent) });
-  const { scan, versions, changing } = await settle(work, context(), signal);
+  const { scan, versions, changing, lost } = await settle(work, context(), signal);
   if (changing.length > 0) note(filesChanging(set.path, changing));
+  const isAskedFor = changing.length === 0 && (reason === 'schedule' || lost.size > 0);
+  const digest = isAskedFor ? await scanDigest(scan, signal) : undefined;
+  // Tried again and again for the sake of the lost files, it would push older checkpoints out of what is kept.
+  if (lost.size > 0 && digest !== undefined && isNewest(last, digest, work)) return last;
   const entries = await commitFiles(work, context(), scan, versions, signal);
   const totals = totalsOf(entries, work.activity.bytesSent - bytesBefore);
   const createdAt = new Date(clock.wallMs()).toISOString();
   const head = { key, set: set.name, createdAt, reason, writer, totals };
-  const content = { ...head, filesChanging: changing.length, files: entries, ...foldersAndLinks(scan) };
+  const content = {
+    ...head,
+    filesChanging: changing.length,
+    ...(lost.size > 0 && { filesLost: [...lost.keys()] }),
+    files: entries,
+    ...foldersAndLinks(scan),
+  };
   const id = await writeManifest(context, work.stored, content, signal);
   await keepOnly(work, entries);
-  return { committed: { id, ...totals }, scan, isOneMoment: changing.length === 0 };
+  const why = lost.size > 0 && { lost: filesLost(id, [...lost.values()]) };
+  return { committed: { id, ...totals, ...why }, digest };
+}
+
+function isNewest(last: Made | undefined, digest: string, { stored }: SetWork): last is Made {
+  return last?.digest === digest && last.committed.id === stored.parent;
 }
 
 /** The checkpoint is there, whatever the caller's signal says now. */

@@ -9,7 +9,7 @@ import { createReader } from './reader.ts';
 import type { Reader } from './reader.ts';
 import type { SetOptions } from './scan.ts';
 import { createCommitsUnderWay, createSetLine } from './set-line.ts';
-import type { SetLine } from './set-line.ts';
+import type { SetLine, TimedCommit } from './set-line.ts';
 import type { IdleOptions } from './stage-idle.ts';
 import type { BlobStore } from './store.ts';
 import { createTransfer, TRANSFER_LIMITS } from './transfer.ts';
@@ -107,8 +107,13 @@ export function createCheckpointer(
     stage: (set, signal) => explaining(signal, () => lineOf(set).stage(signal)),
     prepare: (set, signal) => explaining(signal, () => lineOf(set).prepare(signal)),
     stageIdle: (set, idle, signal) => explaining(signal, () => lineOf(set).stageIdle(idle, signal)),
-    commit: (request, signal) => answering(signal, () => lineOf(request.set).commit(request, signal)),
-    commitIfChanged: (set, signal) => answering(signal, () => lineOf(set).commitIfChanged(signal)),
+    commit: (request, signal) =>
+      answering(signal, async () => resultOf(await lineOf(request.set).commit(request, signal))),
+    commitIfChanged: (set, signal) =>
+      answering(signal, async () => {
+        const taken = await lineOf(set).commitIfChanged(signal);
+        return taken && resultOf(taken);
+      }),
     estimate() {
       const sets = [...lines.values()].map((line) => line.set);
       const left = sets.map(({ tracker }) => tracker.bytes - tracker.bytesStored);
@@ -139,12 +144,15 @@ async function answering<T>(signal: AbortSignal, work: () => Promise<T>): Promis
   try {
     return await work();
   } catch (error) {
-    return failed(error, signal);
+    return failed(explained(error, signal));
   }
 }
 
-function failed(error: unknown, signal: AbortSignal): CommitResult {
-  const { code, message, remedy } = explained(error, signal);
+function resultOf({ lost, ...taken }: TimedCommit): CommitResult {
+  return lost === undefined ? { kind: 'committed', ...taken } : { ...failed(lost), id: taken.id };
+}
+
+function failed({ code, message, remedy }: EvictdError): CommitResult & { kind: 'failed' } {
   const detail = remedy === undefined ? message : `${message}; ${remedy}`;
   return { kind: 'failed', code, detail, retryable: !HOPELESS.has(code) };
 }

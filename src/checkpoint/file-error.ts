@@ -33,13 +33,36 @@ export function fileChanging(root: string, path: string): EvictdError {
   });
 }
 
+/** The checkpoint `id` is there, but without what these files hold now. */
+export function filesLost(id: string, lost: readonly EvictdError[]): EvictdError {
+  const [first] = lost;
+  const more = lost.length > 1 ? ` and ${lost.length - 1} other files can't be had either` : '';
+  const { code = 'file-changing', message = '', remedy } = first ?? {};
+  return new EvictdError(
+    code,
+    `${message}${more}; checkpoint ${id} has all else, and of such files what could be read last`,
+    { ...(remedy !== undefined && { remedy }), cause: first },
+  );
+}
+
+/** For who restores such a checkpoint. */
+export function filesOlder(id: string, paths: readonly string[]): EvictdError {
+  return new EvictdError(
+    'files-lost',
+    `when checkpoint ${id} was made, ${named(paths)} could not be read: it has what was read before, or nothing`,
+  );
+}
+
 /** Not an error of the checkpoint: it is there, but its files are not all of the same moment. */
 export function filesChanging(root: string, paths: readonly string[]): EvictdError {
-  const named = paths.slice(0, 3).map(quotePath).join(', ');
-  const more = paths.length > 3 ? ` and ${paths.length - 3} more` : '';
   return new EvictdError(
     'files-changing',
-    `${named}${more} in ${root} went on changing: the checkpoint has each as it was at a moment of its own`,
+    `${named(paths)} in ${root} went on changing: the checkpoint has each as it was at a moment of its own`,
     { remedy: 'stop the writer by a before-checkpoint hook, if the files have to fit together' },
   );
+}
+
+function named(paths: readonly string[]): string {
+  const more = paths.length > 3 ? ` and ${paths.length - 3} more` : '';
+  return `${paths.slice(0, 3).map(quotePath).join(', ')}${more}`;
 }

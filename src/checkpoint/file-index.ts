@@ -34,8 +34,8 @@ export interface FileIndex {
   likely(path: string, stat: FileStat): IndexEntry | undefined;
   /** On these devices, until the next call, no file counts as unchanged. */
   distrust(devices: ReadonlySet<bigint>): void;
-  /** The block size it was last cut with, changed or not. */
-  blockSize(path: string): number | undefined;
+  /** The entry, changed or not since. */
+  last(path: string): IndexEntry | undefined;
   /** Ids and fingerprints of what it held when it was last read, changed or not, if it was cut into such blocks. */
   prints(path: string, blockSize: number): BlockPrints | undefined;
   readonly fingerprintKey: string;
@@ -122,7 +122,7 @@ function createIndex({ entries, fingerprintKey }: Found, place: IndexFile): File
     },
     likely,
     distrust: (devices) => void (distrusted = devices),
-    blockSize: (path) => entries.get(path)?.blockSize,
+    last: (path) => entries.get(path),
     prints(path, blockSize) {
       const entry = entries.get(path);
       if (entry?.fingerprints === undefined || entry.blockSize !== blockSize) return undefined;

@@ -6,6 +6,7 @@ import { EvictdError } from '../base/errors.ts';
 import { formatSize } from '../base/units.ts';
 import { setPrefix } from './blob-name.ts';
 import type { SetPlace } from './blob-name.ts';
+import { filesOlder } from './file-error.ts';
 import { openFileIndex } from './file-index.ts';
 import type { FileIndex } from './file-index.ts';
 import { isCheckpointId, listCheckpointIds, readManifest } from './manifest.ts';
@@ -42,7 +43,7 @@ export interface RestoreDependencies {
   readonly onProgress?: (progress: RestoreProgress) => void;
   /** Reading threads that are somebody else's to close; without them it has its own. */
   readonly reader?: Reader;
-  /** Something that costs time but loses nothing: an index that can't be used. */
+  /** An index that can't be used, which costs nothing but time, or files that the checkpoint has in an earlier version. */
   readonly onNote?: (error: EvictdError) => void;
 }
 
@@ -119,6 +120,8 @@ export async function restoreManifest(
   const startedAt = clock.monotonicMs();
   const { durable = true, limits = TRANSFER_LIMITS } = options;
   await using target = await openRestoreTarget({ folder: options.target, durable, ifNew: manifest.root });
+  const { id, filesLost = [] } = manifest;
+  if (filesLost.length > 0) dependencies.onNote?.(filesOlder(id, filesLost));
   using reader = threads(dependencies);
   const counts = createCounts(manifest, dependencies.onProgress);
   const hardLinks = Map.groupBy(manifest.hardLinks, (link) => link.target);

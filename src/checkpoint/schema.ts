@@ -94,6 +94,8 @@ export const ManifestHead = z.object({
   }),
   /** Files that were being written to: whole, but each of a moment of its own. */
   filesChanging: Size,
+  /** Paths of files that could not be read: the checkpoint has an earlier version of them, or none. */
+  filesLost: z.array(Path).max(ENTRIES_MAX).optional(),
   root: ManifestRoot.optional(),
 });
 export type ManifestHead = z.infer<typeof ManifestHead>;

@@ -59,6 +59,12 @@ export function knownVersion(context: SendContext, file: ScannedFile): FileVersi
   return entry !== undefined && isWhollyStored(context, file.path, entry.blocks) ? entry : undefined;
 }
 
+/** The version that was read last, where the store has all of it, whatever the file is now. */
+export function lastVersion(context: SendContext, path: string): FileVersion | undefined {
+  const entry = context.index.last(path);
+  return entry !== undefined && isWhollyStored(context, path, entry.blocks) ? entry : undefined;
+}
+
 /** As far as can be told without reading the file: good enough for an estimate. */
 export function likelyStored(context: SendContext, file: ScannedFile): boolean {
   const entry = context.index.likely(file.path, file.stat);
@@ -86,7 +92,7 @@ async function sendOpenFile(
   const stat = { ...found, size: Math.min(found.size, sizeMax ?? found.size) };
   const readAtMs = context.clock.wallMs();
   const blob = context.blobOf(path);
-  const blockSize = blockSizeOf(stat.size, context.index.blockSize(path) ?? blob.blockSize);
+  const blockSize = blockSizeOf(stat.size, context.index.last(path)?.blockSize ?? blob.blockSize);
   const work: FileWork = {
     context,
     path,

@@ -17,7 +17,7 @@ export async function sendSmall(
 ): Promise<FileVersion | undefined> {
   const { path } = file;
   const blob = context.blobOf(path);
-  const blockSize = blockSizeOf(file.stat.size, context.index.blockSize(path) ?? blob.blockSize);
+  const blockSize = blockSizeOf(file.stat.size, context.index.last(path)?.blockSize ?? blob.blockSize);
   if (file.stat.size === 0 || file.stat.size > SMALL_BYTES_MAX || blockSize < SMALL_BYTES_MAX)
     return undefined;
   using _place = await context.transfer.hold(file.stat.size, signal);

@@ -1,7 +1,7 @@
 import type { Clock, MonotonicMs } from '../base/clock.ts';
 import type { EvictdError } from '../base/errors.ts';
-import type { CheckpointReason, CommitRequest, CommitResult, SetProgress } from '../core/ports.ts';
-import type { CheckpointSet } from './checkpoint-set.ts';
+import type { CheckpointReason, CommitRequest, SetProgress } from '../core/ports.ts';
+import type { CheckpointSet, Committed } from './checkpoint-set.ts';
 import { createIndexSaver } from './index-saver.ts';
 import type { IdleOptions } from './stage-idle.ts';
 import { createTurns, gaveWay } from './turns.ts';
@@ -11,13 +11,13 @@ import type { TurnKind } from './turns.ts';
 export interface SetLine {
   readonly set: CheckpointSet;
   stage(signal: AbortSignal): Promise<void>;
-  commit(request: CommitRequest, signal: AbortSignal): Promise<CommitResult>;
+  commit(request: CommitRequest, signal: AbortSignal): Promise<TimedCommit>;
   /** Asks the store and looks at the files. Rejects `gave-way` when somebody needs the set meanwhile. */
   prepare(signal: AbortSignal): Promise<void>;
   /** See stage-idle.ts. Rejects `gave-way` when somebody needed the set before anything was sent. */
   stageIdle(options: IdleOptions, signal: AbortSignal): Promise<EvictdError | undefined>;
   /** A scheduled commit, unless nothing has changed since the last one. */
-  commitIfChanged(signal: AbortSignal): Promise<CommitResult | undefined>;
+  commitIfChanged(signal: AbortSignal): Promise<TimedCommit | undefined>;
   progress(): SetProgress;
   /** What runs in the background ends at its next block. */
   giveWay(): void;
@@ -25,6 +25,10 @@ export interface SetLine {
   afterCommits(): void;
   /** Resolves when nothing is under way, and the file index is on disk. */
   idle(): Promise<void>;
+}
+
+export interface TimedCommit extends Committed {
+  readonly durationMs: number;
 }
 
 /** Commits of all sets that wait or run. */
@@ -87,7 +91,7 @@ export function createSetLine(options: SetLineOptions, dependencies: SetLineDepe
     try {
       const committed = await set.commit(reason, signal);
       const durationMs = Math.round(clock.monotonicMs() - startedAt);
-      return { kind: 'committed', ...committed, durationMs } as const;
+      return { ...committed, durationMs };
     } finally {
       isCommitting = false;
     }

@@ -1,5 +1,6 @@
 import { AssertionFailed } from '../base/assert.ts';
 import { createGroup, forEachLimit } from '../base/concurrency.ts';
+import { EvictdError } from '../base/errors.ts';
 import { forEachInSlices } from '../base/slices.ts';
 import { claimSet } from './claim.ts';
 import { putWhole } from './commit-file.ts';
@@ -7,7 +8,7 @@ import type { CommitContext } from './commit-file.ts';
 import { sameStat } from './file-stat.ts';
 import { scanSet } from './scan.ts';
 import type { Scan, ScannedFile } from './scan.ts';
-import { knownVersion, likelyStored, sendFile } from './send-file.ts';
+import { knownVersion, lastVersion, likelyStored, sendFile } from './send-file.ts';
 import type { SendMode } from './send-file.ts';
 import { diskMissing, isNothingToSave } from './set-folder.ts';
 import { FILES_IN_FLIGHT } from './set-work.ts';
@@ -59,14 +60,31 @@ async function scanMounted({ set, folder, send }: SetWork, signal: AbortSignal):
   return scan;
 }
 
+/** What keeps a single file from being saved. */
+const OF_ONE_FILE = new Set(['file-changing', 'file-unreadable']);
+
+/** By path: why a file isn't in a checkpoint as it is now. */
+export type Lost = ReadonlyMap<string, EvictdError>;
+
+export interface Settled {
+  /** Lost files are in it as they were, or not at all. */
+  readonly scan: Scan;
+  readonly versions: Versions;
+  /** Files that went on changing: each is taken as it was at a moment of its own. */
+  readonly changing: readonly string[];
+  readonly lost: Lost;
+}
+
 /**
  * Sends what is new, then looks at all files again until a look finds none that has changed since its version was
  * taken: what gets committed is what was on disk when that look began. The first look may be that one already, since
  * what the index knows was read before it.
  * A workload that doesn't hold still must not prevent the checkpoint: then each file is taken as it was at one moment,
  * not all of them at the same one, and the files that went on changing are answered as `changing`.
+ * Of a file that can't be had at any moment the last version is taken that could be read, or none where there never was
+ * one. It is answered as `lost`.
  */
-export async function settle(begun: SetWork, context: CommitContext, signal: AbortSignal) {
+export async function settle(begun: SetWork, context: CommitContext, signal: AbortSignal): Promise<Settled> {
   const versions: Versions = new Map();
   let first: Look | undefined;
   const group = createGroup(signal);
@@ -83,38 +101,83 @@ export async function settle(begun: SetWork, context: CommitContext, signal: Abo
     changing: 'fail',
     put: (blob, id, body, inner) => putWhole(context, blob, [id], body, inner),
   };
+  const lost = new Map<string, EvictdError>();
+  const send = async (files: readonly ScannedFile[]) => {
+    const onLost = (path: string, error: EvictdError) => void lost.set(path, error);
+    await sendFiles(begun, files, versions, { mode, onLost }, signal);
+  };
   let { scan, due } = first;
   // What moved during a look may be missing in it. A folder whose names change all the time is a reason for one more
   // look, not for all of them.
   let looksForMoved = 1;
   for (let round = 0; round < ROUNDS_MAX; round++) {
-    if (due.length === 0 && !(scan.namesChanged && looksForMoved-- > 0)) break;
-    await sendFiles(begun, due, versions, mode, signal);
+    const open = due.filter(({ path }) => !lost.has(path));
+    if (open.length === 0 && !(scan.namesChanged && looksForMoved-- > 0)) break;
+    await send(open);
     ({ scan, due } = await look(begun, versions, signal));
   }
-  if (due.length === 0) return { scan, versions, changing: [] };
-  const added = due.filter(({ path }) => !versions.has(path));
-  await sendFiles(begun, added, versions, mode, signal);
+  if (due.length === 0) return { scan, versions, changing: [], lost: new Map() };
+  const isLeft = (path: string) => !versions.has(path) && !lost.has(path);
+  await send(due.filter(({ path }) => isLeft(path)));
   // What has no version even now is gone again; its other names may still be there.
-  const orphans = scan.hardLinks.filter(({ target }) => !versions.has(target));
-  await sendFiles(begun, orphans, versions, mode, signal);
-  const files = [...scan.files, ...orphans].filter(({ path }) => versions.has(path));
-  const hardLinks = scan.hardLinks.filter((link) => !orphans.includes(link));
+  const orphans = scan.hardLinks.filter(({ target }) => isLeft(target));
+  await send(orphans);
+  const lostNow = withLastVersions(begun, [...due, ...orphans], versions, lost);
+  const files: ScannedFile[] = [];
+  for (const file of [...scan.files, ...orphans]) {
+    const version = versions.get(file.path);
+    if (version !== undefined) files.push(lostNow.has(file.path) ? { ...file, stat: version.stat } : file);
+  }
+  const hardLinks = scan.hardLinks.filter(({ target }) => versions.has(target));
   const changing = files.filter((file) => !isCurrent(file, versions)).map(({ path }) => path);
-  return { scan: { ...scan, files, hardLinks }, versions, changing };
+  return { scan: { ...scan, files, hardLinks }, versions, changing, lost: lostNow };
+}
+
+/**
+ * Gives lost files the version that was read last, and answers which of `files` are lost.
+ * Throws where the checkpoint before has a version of a file that this one would be without.
+ */
+function withLastVersions(
+  { send }: SetWork,
+  files: readonly ScannedFile[],
+  versions: Versions,
+  lost: Lost,
+): Lost {
+  const found = new Map<string, EvictdError>();
+  for (const { path } of files) {
+    const error = lost.get(path);
+    if (error === undefined) continue;
+    const version = versions.get(path) ?? lastVersion(send, path);
+    if (version !== undefined) versions.set(path, version);
+    else if (send.blobOf(path).etag !== undefined) throw error;
+    found.set(path, error);
+  }
+  return found;
+}
+
+export interface Sending {
+  readonly mode: SendMode;
+  /** Without, such a file fails all. */
+  readonly onLost?: (path: string, error: EvictdError) => void;
 }
 
 export async function sendFiles(
   begun: SetWork,
   files: readonly ScannedFile[],
   versions: Versions,
-  mode: SendMode,
+  { mode, onLost }: Sending,
   signal: AbortSignal,
 ): Promise<void> {
   await forEachLimit(files, FILES_IN_FLIGHT, signal, async (file, inner) => {
     if (mode.stop()) return;
-    const version = await sendFile(begun.send, file, mode, inner);
-    if (version !== undefined) versions.set(file.path, version);
+    try {
+      const version = await sendFile(begun.send, file, mode, inner);
+      if (version !== undefined) versions.set(file.path, version);
+    } catch (error) {
+      const isLost = error instanceof EvictdError && OF_ONE_FILE.has(error.code);
+      if (!isLost || onLost === undefined) throw error;
+      onLost(file.path, error);
+    }
   });
 }
 

@@ -71,6 +71,8 @@ export type CommitResult =
       readonly detail: string;
       /** False when trying again can't help, e.g. another VM writes the same key. */
       readonly retryable: boolean;
+      /** Of a checkpoint that was made all the same, with an earlier version of the files that `detail` names, or none. */
+      readonly id?: string;
     };
 
 /** What is left to move, for the budget. */

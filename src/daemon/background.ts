@@ -92,7 +92,7 @@ export function startBackground(
       await everySet(COMMIT_MS_MAX, async (set, signal) => {
         const result = await dependencies.checkpointer.commitIfChanged(set, signal);
         if (result !== undefined && !isOrdinary(result)) dependencies.onCommit(set, result);
-        if (result?.kind === 'committed') pruner.soon(set);
+        if (result?.id !== undefined) pruner.soon(set);
       });
     }
   }

@@ -31,7 +31,7 @@ export async function checkpointWithoutDaemon(
   try {
     const answer = await checkpointNow(config, opened.port, set, signal);
     for (const result of answer.sets) {
-      if (result.kind === 'committed') await prune(opened, result.set, checkpoint.keep, signal);
+      if (result.id !== undefined) await prune(opened, result.set, checkpoint.keep, signal);
     }
     return answer;
   } finally {

@@ -156,28 +156,6 @@ test('a log that grows all the time is saved up to a length that it had', async 
   expect(restored.equals(whole.subarray(0, restored.length))).toBe(true);
 });
 
-test('a file that is rewritten each time it is read fails the checkpoint by name, and the one before stays', async () => {
-  await using from = await testFolder();
-  await using to = await testFolder();
-  await writeTree(from.path, { 'busy.log': { kind: 'file', content: 'x' } });
-  const service = createMemoryService();
-  await committed(testCheckpointer(service.connect(), from.path));
-  const before = await readTree(from.path);
-  let writes = 1;
-  const store = service.connect({
-    async before(call) {
-      if (call.operation === 'stageBlock')
-        await changeFile(`${from.path}/busy.log`, pattern(13 * MIB, ++writes));
-    },
-  });
-  await changeFile(`${from.path}/busy.log`, pattern(13 * MIB, 1));
-  const result = await commitJob(testCheckpointer(store, from.path, { limits: NARROW }));
-  expect(result).toMatchObject({ kind: 'failed', code: 'file-changing', retryable: true });
-  expect(result.kind === 'failed' && result.detail).toContain('busy.log');
-  await restoreJob(service.connect(), to.path);
-  expect(await readTree(to.path)).toEqual(before);
-});
-
 test('modes, times, renames and deletions need no content to be sent', async () => {
   await using from = await testFolder();
   await using to = await testFolder();

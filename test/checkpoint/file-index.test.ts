@@ -93,10 +93,10 @@ test('it comes back from its file as it was, odd names included', async () => {
   const again = await open(file);
   expect(again.problems).toEqual([]);
   for (const path of paths) expect(again.index.unchanged(path, entry().stat)).toEqual(entry());
-  expect(again.index.blockSize('gone')).toBeUndefined();
+  expect(again.index.last('gone')).toBeUndefined();
   // Another folder's index says nothing about this one.
   const other = await open(file, '/other');
-  expect(other.index.blockSize('a')).toBeUndefined();
+  expect(other.index.last('a')).toBeUndefined();
 });
 
 test.each([
@@ -121,5 +121,5 @@ test.each([
   await damage(file);
   const again = await open(file);
   expect(again.problems).toEqual(['index-unusable']);
-  expect(again.index.blockSize('a')).toBeUndefined();
+  expect(again.index.last('a')).toBeUndefined();
 });
