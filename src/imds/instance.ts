@@ -1,6 +1,7 @@
 import { sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
+import { imdsError } from './error.ts';
 import { parseJson, reasonOf } from './parse.ts';
 import { ComputeAnswer } from './schema.ts';
 import { statusError } from './status.ts';
@@ -75,10 +76,7 @@ async function readInstance(transport: Transport, timeoutMs: number, signal: Abo
   if (answer.status !== 200) throw statusError(answer, 'instance document');
   const compute = ComputeAnswer.safeParse(parseJson(answer.body));
   if (!compute.success) {
-    throw new EvictdError(
-      'imds-bad-document',
-      `the instance document can't be used: ${reasonOf(compute.error)}`,
-    );
+    throw imdsError('imds-bad-document', `the instance document can't be used: ${reasonOf(compute.error)}`);
   }
   const { name, vmId, vmScaleSetName, location, zone, priority, evictionPolicy } = compute.data;
   return {

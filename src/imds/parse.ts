@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 
-import { EvictdError } from '../base/errors.ts';
 import type { EventDocument, ScheduledEvent } from '../core/event.ts';
+import { imdsError } from './error.ts';
 import { EntryId, EventEntry, EventsAnswer } from './schema.ts';
 import { parseServerTime } from './server-time.ts';
 
@@ -30,10 +30,7 @@ const REASON_CHARACTERS_MAX = 200;
 export function parseDocument(body: Uint8Array, dateHeader: string | undefined): ParsedDocument {
   const answer = EventsAnswer.safeParse(parseJson(body));
   if (!answer.success) {
-    throw new EvictdError(
-      'imds-bad-document',
-      `the events document can't be used: ${reasonOf(answer.error)}`,
-    );
+    throw imdsError('imds-bad-document', `the events document can't be used: ${reasonOf(answer.error)}`);
   }
   const events: ScheduledEvent[] = [];
   const dropped: DroppedEntry[] = [];
@@ -70,13 +67,11 @@ export function parseDocument(body: Uint8Array, dateHeader: string | undefined):
 /** JSON from an answer's bytes. Throws `imds-empty` or `imds-not-json` (HTML, or cut off in the middle). */
 export function parseJson(body: Uint8Array): unknown {
   const text = new TextDecoder().decode(body);
-  if (text.trim() === '') throw new EvictdError('imds-empty', 'the answer has an empty body');
+  if (text.trim() === '') throw imdsError('imds-empty', 'the answer has an empty body');
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new EvictdError('imds-not-json', `the answer (${body.length} bytes) isn't JSON, or not all of it`, {
-      cause,
-    });
+    throw imdsError('imds-not-json', `the answer (${body.length} bytes) isn't JSON, or not all of it`, cause);
   }
 }
 

@@ -1,4 +1,5 @@
-import { EvictdError } from '../base/errors.ts';
+import type { EvictdError } from '../base/errors.ts';
+import { imdsError } from './error.ts';
 import type { Answer } from './transport.ts';
 
 const DETAIL_CHARACTERS_MAX = 200;
@@ -10,21 +11,12 @@ const DETAIL_CHARACTERS_MAX = 200;
 export function statusError(answer: Answer, what: string): EvictdError {
   const { status } = answer;
   const message = `${what}: status ${status}${detailOf(answer)}`;
-  if (status >= 300 && status < 400) {
-    return new EvictdError('imds-redirect', message, {
-      remedy: 'the metadata service never redirects: check the endpoint for a proxy',
-    });
-  }
-  if (status === 404) return new EvictdError('imds-not-found', message);
-  if (status === 410) return new EvictdError('imds-updating', message);
-  if (status === 429) {
-    return new EvictdError('imds-throttled', message, {
-      remedy:
-        'the service allows 5 requests a second for all processes of the VM: look for others, or poll less often',
-    });
-  }
-  if (status >= 500) return new EvictdError('imds-server-error', message);
-  return new EvictdError('imds-refused', message);
+  if (status >= 300 && status < 400) return imdsError('imds-redirect', message);
+  if (status === 404) return imdsError('imds-not-found', message);
+  if (status === 410) return imdsError('imds-updating', message);
+  if (status === 429) return imdsError('imds-throttled', message);
+  if (status >= 500) return imdsError('imds-server-error', message);
+  return imdsError('imds-refused', message);
 }
 
 /** The start of the answer's text on one line, for people; empty when there is none. */

@@ -3,6 +3,7 @@ import { Pool } from 'undici';
 import { abandonOn, boundedSignal } from '../base/abort.ts';
 import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { errnoOf, EvictdError, messageOf } from '../base/errors.ts';
+import { imdsError } from './error.ts';
 
 /** An answer of any status, read to its end. */
 export interface Answer {
@@ -66,12 +67,10 @@ export function createTransport(
         if (error instanceof EvictdError && error.code === 'imds-too-large') throw error;
         if (signal.aborted) throw new EvictdError('aborted', `${what}: given up`, { cause: error });
         if (bounded.signal.aborted) {
-          throw new EvictdError(
-            'imds-timeout',
-            `${what}: no whole answer within ${Math.round(timeoutMs)} ms`,
-          );
+          throw imdsError('imds-timeout', `${what}: no whole answer within ${Math.round(timeoutMs)} ms`);
         }
-        throw unreachableService(what, error);
+        // With an errno, Node's own text only repeats it and the address.
+        throw imdsError('imds-unreachable', `${what}: ${errnoOf(error) ?? messageOf(error)}`, error);
       }
     },
     close: () => pool.destroy(),
@@ -107,10 +106,9 @@ async function exchange(
     bytes += chunk.length;
     if (bytes > bytesMax) {
       // Leaving the loop destroys the body and its connection, so that the rest is never read.
-      throw new EvictdError(
+      throw imdsError(
         'imds-too-large',
         `${question.method} ${question.path}: the answer (status ${statusCode}) is larger than ${bytesMax} bytes`,
-        { remedy: 'check that the endpoint is really the metadata service' },
       );
     }
     chunks.push(chunk);
@@ -121,14 +119,6 @@ async function exchange(
     headersAt,
     body: Buffer.concat(chunks),
   };
-}
-
-function unreachableService(what: string, error: unknown): EvictdError {
-  // With an errno, Node's own text only repeats it and the address.
-  return new EvictdError('imds-unreachable', `${what}: ${errnoOf(error) ?? messageOf(error)}`, {
-    remedy: 'check the route to 169.254.169.254 and that no firewall or proxy agent blocks it',
-    cause: error,
-  });
 }
 
 function endpointUrl(endpoint: string): URL {

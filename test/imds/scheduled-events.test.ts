@@ -40,31 +40,6 @@ test('sees an event of this VM, with the time that is left by the clock of the s
 });
 
 describe('trouble of the service', () => {
-  test.each<[string, FaultInput, string]>([
-    ['an empty body', { kind: 'empty' }, 'imds-empty'],
-    ['a page of HTML', { kind: 'html' }, 'imds-not-json'],
-    ['half a document', { kind: 'truncated' }, 'imds-not-json'],
-    ['2 MB', { kind: 'huge' }, 'imds-too-large'],
-    ['404', { kind: 'status', status: 404 }, 'imds-not-found'],
-    ['410', { kind: 'status', status: 410 }, 'imds-updating'],
-    ['429', { kind: 'status', status: 429 }, 'imds-throttled'],
-    ['500', { kind: 'status', status: 500 }, 'imds-server-error'],
-    ['503', { kind: 'status', status: 503 }, 'imds-server-error'],
-    ['400', { kind: 'status', status: 400 }, 'imds-refused'],
-    ['304 that nobody asked for', { kind: 'status', status: 304 }, 'imds-redirect'],
-    ['a reset before the answer', { kind: 'reset' }, 'imds-unreachable'],
-    ['a reset in the middle of the body', { kind: 'reset', after: 'body' }, 'imds-unreachable'],
-    ['a request that hangs', { kind: 'hang' }, 'imds-timeout'],
-    ['an answer that is too slow', { kind: 'slow', delay: '30s' }, 'imds-timeout'],
-  ])('%s is an error with a code, and the next poll is good', async (_name, fault, code) => {
-    await using mock = await startTestImds();
-    await using client = startClient(mock.url);
-    mock.addEvent();
-    mock.fault({ ...fault, count: 1 });
-    await expect(client.get(300, deadline())).rejects.toMatchObject({ name: 'EvictdError', code });
-    expect((await client.get(2000, deadline())).document.events).toHaveLength(1);
-  });
-
   test('one broken event among good ones hides none of them', async () => {
     await using mock = await startTestImds();
     await using client = startClient(mock.url);
