@@ -38,6 +38,7 @@ hooks:
     user: nobody
   - { name: worker, systemd: { unit: worker.service, action: stop } }
   - { name: tell, systemd: { unit: told.service, action: kill, signal: SIGUSR1 } }
+  - { name: web, http: { url: "http://127.0.0.1:8090/drain" } }
   - { name: undo, stage: on-resume, systemd: { unit: worker.service, action: start } }
 `;
 const UNITS = {
@@ -51,6 +52,20 @@ ExecStart=/bin/sh -c 'trap ": > /run/told" USR1; while :; do sleep 0.2; done'
   'evictd-preempt.target.d/part.conf': '[Unit]\nWants=part.service\n',
 };
 
+const AS_MEMBER = [
+  'systemd-run',
+  '--quiet',
+  '--unit=registered',
+  '--uid=nobody',
+  '--property=SupplementaryGroups=evictd',
+];
+/** What an `http` hook tells. */
+const RECEIVER = `
+require('http').createServer((request, response) => {
+  require('fs').appendFileSync('/run/posted', request.headers['content-type']);
+  request.resume().on('end', () => response.end());
+}).listen(8090, '127.0.0.1')`;
+
 const { missing } = ensureDebianPackages(['systemd-container', 'mmdebstrap']);
 
 describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units of a real systemd', () => {
@@ -59,6 +74,7 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
     rig = await bootRig({ config: CONFIG, scripts: { drain: DRAIN, stubborn: STUBBORN }, units: UNITS });
     await rig.machine.output(['install', '-d', '-o', 'nobody', '/run/open']);
     await rig.machine.output(['systemctl', 'start', 'worker.service', 'told.service']);
+    await rig.machine.output(['systemd-run', '--quiet', 'node', '-e', RECEIVER]);
     await rig.machine.output(['systemctl', 'start', UNIT], { timeoutMs: 20_000 });
   }, 240_000);
   afterAll(() => rig?.[Symbol.asyncDispose]());
@@ -90,9 +106,20 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
   test('the control socket is for root and the group evictd', async () => {
     const stat = ['stat', '--format=%U:%G %a', '/run/evictd/evictd.sock'];
     expect((await rig.machine.output(stat)).trim()).toBe('root:evictd 660');
+    const statusFor = (groups: string) =>
+      rig.machine.inside(['setpriv', '--reuid=nobody', '--regid=nogroup', groups, 'evictd', 'status']);
+    expect((await statusFor('--groups=evictd')).stdout).toMatch(/^phase/);
+    const refused = await statusFor('--clear-groups');
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toMatch(/evictd\.sock.*\n.*group evictd/);
   });
 
   test('run outside of the sandbox, as their user, with all that they are told, and leave nothing', async () => {
+    const registered = ['evictd', 'hook', '--name', 'registered', '--', 'touch', '/run/open/registered'];
+    await rig.machine.output([...AS_MEMBER, ...registered]);
+    await until('the registration', 5000, async () => {
+      return (await rig.machine.output(['evictd', 'status', '--json'])).includes('registered');
+    });
     await rig.announce('outside');
     await rig.logged(NOTE_MESSAGES['event-noticed']);
     await until('the target', 5000, async () => {
@@ -115,6 +142,9 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
     expect(output).toEqual(expect.arrayContaining(['a line of the hook', 'a line to stderr', left]));
     expect((await rig.machine.inside(['test', '-e', '/run/took-part'])).code).toBe(0);
     expect((await rig.machine.inside(['test', '-e', '/run/told'])).code).toBe(0);
+    expect((await rig.machine.inside(['test', '-e', '/run/open/registered'])).code).toBe(0);
+    expect(await rig.lines('/run/posted')).toEqual(['application/cloudevents+json; charset=utf-8']);
+    await rig.machine.output(['systemctl', 'stop', 'registered.service']);
     await until('the end of the target', 5000, async () => {
       return (await rig.property('evictd-preempt.target', 'ActiveState')) === 'inactive';
     });
