@@ -37,7 +37,7 @@ export function createIndexSaver(
     if (!isDue || saving !== undefined || isCommitting()) return;
     isDue = false;
     saving = save()
-      .catch((error: unknown) => onFailure(unwritten(name, messageOf(error), error)))
+      .catch((error: unknown) => onFailure(indexUnwritten(name, messageOf(error), error)))
       .finally(() => {
         saving = undefined;
         begin();
@@ -56,13 +56,13 @@ export function createIndexSaver(
       using _timer = clock.timer(FINISH_MS_MAX, () => late.resolve('late'));
       begin();
       if ((await Promise.race([settled(), late.promise])) === 'late') {
-        onFailure(unwritten(name, `the disk did not answer within ${FINISH_MS_MAX} ms`));
+        onFailure(indexUnwritten(name, `the disk did not answer within ${FINISH_MS_MAX} ms`));
       }
     },
   };
 }
 
-function unwritten(name: string, reason: string, cause?: unknown): EvictdError {
+export function indexUnwritten(name: string, reason: string, cause?: unknown): EvictdError {
   return new EvictdError('index-unwritten', `the file index of ${name} can't be written: ${reason}`, {
     remedy: 'make room in state.dir; until then a restart reads all files again',
     cause,

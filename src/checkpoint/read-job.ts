@@ -155,7 +155,12 @@ export type ReadResult =
     }
   /** The file is shorter than it was. */
   | { readonly kind: 'short'; readonly memory: BlockMemory }
-  | { readonly kind: 'compared'; readonly same: readonly boolean[] }
+  /** Each block's fingerprint; undefined where the file is shorter. */
+  | {
+      readonly kind: 'compared';
+      readonly same: readonly boolean[];
+      readonly fingerprints: readonly (string | undefined)[];
+    }
   /** One zstd frame. */
   | { readonly kind: 'compressed'; readonly content: Uint8Array }
   | FetchResult

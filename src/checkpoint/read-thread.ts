@@ -143,13 +143,15 @@ function createMarks(key: string, length: number) {
 function compare({ fd, position, lengths, fingerprints, key }: ReadJob & { kind: 'compare' }): ReadResult {
   const secret = Buffer.from(key, 'base64');
   let start = position;
-  const same = lengths.map((length, index) => {
-    const fingerprinter = createFingerprinter(secret);
-    const whole = fingerprintOf(fingerprinter, fd, start, length);
+  const found = lengths.map((length) => {
+    const fingerprint = fingerprintOf(createFingerprinter(secret), fd, start, length);
     start += length;
-    return whole !== undefined && whole === fingerprints[index];
+    return fingerprint;
   });
-  return { kind: 'compared', same };
+  const same = found.map(
+    (fingerprint, index) => fingerprint !== undefined && fingerprint === fingerprints[index],
+  );
+  return { kind: 'compared', same, fingerprints: found };
 }
 
 function fingerprintOf(into: Fingerprinter, fd: number, start: number, length: number): string | undefined {

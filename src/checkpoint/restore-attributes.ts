@@ -26,13 +26,17 @@ export async function dress(handle: FileHandle, wanted: FileAttributes): Promise
   }
 }
 
+/** A restored time is good to less than a microsecond; see above. */
+export function isSameTime(actualNs: bigint, wantedNs: string): boolean {
+  const difference = actualNs - BigInt(wantedNs);
+  return difference > -2000n && difference < 2000n;
+}
+
 function compare(stats: BigIntStats, wanted: FileAttributes) {
-  const difference = stats.mtimeNs - BigInt(wanted.mtimeNs);
   return {
     ownerDiffers: isRoot() && (Number(stats.uid) !== wanted.uid || Number(stats.gid) !== wanted.gid),
     modeDiffers: (Number(stats.mode) & 0o7777) !== allowedMode(wanted.mode),
-    // A restored time is good to less than a microsecond; see above.
-    timeDiffers: difference <= -2000n || difference >= 2000n,
+    timeDiffers: !isSameTime(stats.mtimeNs, wanted.mtimeNs),
     atimeSeconds: Number(stats.atimeNs / 1000n) / 1e6,
   };
 }

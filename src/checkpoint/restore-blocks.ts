@@ -23,7 +23,7 @@ export interface BlockContext {
   readonly reader: Reader;
   readonly onBytes: (bytes: number, from: 'store' | 'disk') => void;
   /** What this machine has read from the target before. */
-  readonly index: Pick<FileIndex, 'prints' | 'fingerprintKey'> | undefined;
+  readonly index: Pick<FileIndex, 'prints' | 'fingerprintKey' | 'set'> | undefined;
 }
 
 /** One request fetches no more than this, but always a whole block. */
@@ -121,6 +121,35 @@ async function hasPrint(
   });
   if (result.kind !== 'compared') throw errorOf(result);
   return result.same[0] === true;
+}
+
+/** By the key of the index, of a file that holds what the manifest says. Rejects with the system's error of a read. */
+export async function fingerprintsOf(
+  { reader }: BlockContext,
+  file: ManifestFile,
+  { fd }: FileHandle,
+  key: string,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const fingerprints: string[] = [];
+  await forEachLimit(file.blocks.keys(), LOCAL_BLOCKS_IN_FLIGHT, signal, async (index) => {
+    const length = blockLength(file.size, file.blockSize, index);
+    const position = index * file.blockSize;
+    const result = await reader.run({
+      kind: 'compare',
+      fd,
+      position,
+      lengths: [length],
+      fingerprints: [],
+      key,
+    });
+    if (result.kind !== 'compared') throw errorOf(result);
+    const [fingerprint] = result.fingerprints;
+    if (fingerprint === undefined)
+      throw new AssertionFailed('a restored file is shorter than it was written');
+    fingerprints[index] = fingerprint;
+  });
+  return fingerprints;
 }
 
 /** Copies blocks from `local`; answers those that are not what they were any more. */

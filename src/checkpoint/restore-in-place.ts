@@ -3,6 +3,7 @@ import { lstat } from 'node:fs/promises';
 import { isErrno } from '../base/errors.ts';
 import { fileError } from './file-error.ts';
 import { fsPath } from './path-name.ts';
+import { isSameTime } from './restore-attributes.ts';
 import { findManifest, restoreManifest } from './restore.ts';
 import type { RestoreDependencies, RestoreOptions, RestoreResult } from './restore.ts';
 import { readRestoreState } from './restore-marker.ts';
@@ -73,8 +74,7 @@ async function newerFile(
     signal.throwIfAborted();
     const actualNs = await modifiedAt(folder, path);
     // A time that the checkpoint knows already is no news, however wrong the clock was.
-    if (actualNs !== undefined && actualNs > madeAtNs && !isSameMicrosecond(actualNs, BigInt(mtimeNs)))
-      return path;
+    if (actualNs !== undefined && actualNs > madeAtNs && !isSameTime(actualNs, mtimeNs)) return path;
   }
   return undefined;
 }
@@ -87,10 +87,4 @@ async function modifiedAt(folder: string, path: string): Promise<bigint | undefi
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) return undefined;
     throw fileError(error, path);
   }
-}
-
-/** Restored times are good to less than a microsecond. */
-function isSameMicrosecond(one: bigint, other: bigint): boolean {
-  const difference = one - other;
-  return difference > -2000n && difference < 2000n;
 }

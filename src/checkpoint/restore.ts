@@ -2,13 +2,14 @@ import { statfs } from 'node:fs/promises';
 
 import type { Clock } from '../base/clock.ts';
 import { createGate, forEachLimit } from '../base/concurrency.ts';
-import { EvictdError } from '../base/errors.ts';
+import { EvictdError, messageOf } from '../base/errors.ts';
 import { formatSize } from '../base/units.ts';
 import { setPrefix } from './blob-name.ts';
 import type { SetPlace } from './blob-name.ts';
 import { filesOlder } from './file-error.ts';
 import { openFileIndex } from './file-index.ts';
 import type { FileIndex } from './file-index.ts';
+import { indexUnwritten } from './index-saver.ts';
 import { isCheckpointId, listCheckpointIds, readManifest } from './manifest.ts';
 import { restoreFile } from './restore-file.ts';
 import type { RestoreFileContext } from './restore-file.ts';
@@ -33,8 +34,11 @@ export interface RestoreOptions extends SetPlace {
   /** Present: the folder says by a file in it that it is half restored, and then that it is complete. */
   readonly mark?: { readonly machine: string };
   readonly limits?: TransferLimits;
-  /** The file index of the set, when the target is its own folder: it makes finding out what is there quicker. */
-  readonly indexFile?: string;
+  /**
+   * The file index of the set, when the target is its own folder: it makes finding out what is there quicker, and the
+   * daemon then needn't read what was restored in this boot.
+   */
+  readonly index?: { readonly file: string; readonly bootId: string };
 }
 
 export interface RestoreDependencies {
@@ -125,6 +129,7 @@ export async function restoreManifest(
   using reader = threads(dependencies);
   const counts = createCounts(manifest, dependencies.onProgress);
   const hardLinks = Map.groupBy(manifest.hardLinks, (link) => link.target);
+  const index = await openIndex(options, dependencies);
   const context: RestoreFileContext = {
     target,
     prefix: setPrefix(options),
@@ -133,7 +138,7 @@ export async function restoreManifest(
     zeroIds: createZeroIds(),
     reader,
     onBytes: (more, from) => counts.addBytes(more, from),
-    index: await openIndex(options, dependencies),
+    index,
     hardLinksTo: (path) => hardLinks.get(path)?.length ?? 0,
   };
   try {
@@ -146,6 +151,7 @@ export async function restoreManifest(
     await forEachLimit(manifest.symlinks, FILES_IN_FLIGHT, signal, (link) => target.makeSymlink(link));
     await finishFolders(target, manifest, signal);
     if (durable) await target.sync();
+    await saveIndex(index, options.set, dependencies);
     if (options.mark !== undefined) await markComplete(target, markerOf(manifest, options.mark, clock));
   } catch (error) {
     throw await withSpaceLeft(error, target.root, counts.bytesLeft());
@@ -163,12 +169,22 @@ export async function restoreManifest(
 }
 
 async function openIndex(
-  { indexFile, target }: RestoreOptions,
+  { index, target }: RestoreOptions,
   { onNote = () => undefined }: RestoreDependencies,
 ): Promise<FileIndex | undefined> {
-  return indexFile === undefined
-    ? undefined
-    : openFileIndex({ file: indexFile, root: target, bootId: undefined }, onNote);
+  return index === undefined ? undefined : openFileIndex({ ...index, root: target }, onNote);
+}
+
+async function saveIndex(
+  index: FileIndex | undefined,
+  set: string,
+  { onNote }: RestoreDependencies,
+): Promise<void> {
+  try {
+    await index?.save();
+  } catch (error) {
+    onNote?.(indexUnwritten(set, messageOf(error), error));
+  }
 }
 
 /** A folder comes after the one that holds it, which is shorter. */

@@ -98,6 +98,7 @@ async function restoreOne(
   const { restore } = await import('../checkpoint/restore.ts');
   const { restoreInPlace } = await import('../checkpoint/restore-in-place.ts');
   const { indexFileName } = await import('../checkpoint/file-index.ts');
+  const { readBootId } = await import('../journal/journal.ts');
   const { signal, err, env, options: flags } = invocation;
   const { store, prefix, key, config } = place;
   const isShown = err.isTerminal && flags['json'] !== true && (env['NO_COLOR'] ?? '') === '';
@@ -107,8 +108,8 @@ async function restoreOne(
   const onNote = (error: EvictdError) => err.write(`evictd: ${error.message}\n`);
   const dependencies = { store, clock, onProgress, onNote };
   if (inPlace) {
-    const indexFile = indexFileName(config.state.dir, set);
-    return await restoreInPlace({ ...options, force, machine, indexFile }, dependencies, signal);
+    const index = { file: indexFileName(config.state.dir, set), bootId: await readBootId() };
+    return await restoreInPlace({ ...options, force, machine, index }, dependencies, signal);
   }
   // Not waiting for the disk, as with cp: nothing is told from now on that such a folder is complete.
   return { kind: 'restored', result: await restore({ ...options, durable: false }, dependencies, signal) };

@@ -3,12 +3,14 @@ import { join } from 'node:path';
 
 import { expect, test } from 'vitest';
 
+import { systemClock } from '../../src/base/clock.ts';
 import { indexFileName } from '../../src/checkpoint/file-index.ts';
 import { restore } from '../../src/checkpoint/restore.ts';
 import { IndexLine } from '../../src/checkpoint/schema.ts';
 import { committed, laterClock, never, PLACE, testCheckpointer } from '../support/checkpoints.ts';
 import { changeFile, pattern, readTree, testFolder } from '../support/file-tree.ts';
 import { countCalls, createMemoryService } from '../support/memory-store.ts';
+import type { MemoryService } from '../support/memory-store.ts';
 
 const MIB = 1024 ** 2;
 const TIME_S = 1_700_000_000;
@@ -46,7 +48,12 @@ async function machine() {
       const notes: string[] = [];
       const store = service.connect();
       const result = await restore(
-        { ...PLACE, target: folder.path, indexFile, ...(at !== undefined && { at }) },
+        {
+          ...PLACE,
+          target: folder.path,
+          index: { file: indexFile, bootId: 'boot' },
+          ...(at !== undefined && { at }),
+        },
         { store, clock: laterClock, onNote: ({ code }) => notes.push(code) },
         never(),
       );
@@ -99,4 +106,44 @@ test('an index that can not be read costs nothing but time, and is told', async 
   await vm.commit();
   await writeFile(vm.indexFile, 'x');
   expect(await vm.restore()).toMatchObject({ filesKept: 1, notes: ['index-unusable'] });
+});
+
+/** Another machine: an empty folder that the newest checkpoint is restored into, and then changed by `meanwhile`. */
+async function restoredMachine(service: MemoryService, meanwhile?: (folder: string) => Promise<void>) {
+  await using stack = new AsyncDisposableStack();
+  const folder = stack.use(await testFolder());
+  const state = stack.use(await testFolder());
+  const index = { file: indexFileName(state.path, PLACE.set), bootId: 'boot' };
+  const dependencies = { store: service.connect(), clock: systemClock };
+  await restore({ ...PLACE, target: folder.path, index }, dependencies, never());
+  await meanwhile?.(folder.path);
+  const options = { clock: systemClock, indexDirectory: state.path };
+  const checkpointer = testCheckpointer(service.connect(), folder.path, options);
+  const owned = stack.move();
+  return { folder: folder.path, checkpointer, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+}
+
+test('what was restored needn’t be read by the first checkpoint after it, and of what has changed only the blocks', async () => {
+  await using first = await machine();
+  await first.write(2);
+  await first.commit();
+  await using vm = await restoredMachine(first.service);
+  expect(await committed(vm.checkpointer)).toMatchObject({ files: 1, bytesSent: 0 });
+  expect(vm.checkpointer.activity().get('job')).toMatchObject({ filesRead: 0, bytesRead: 0 });
+
+  await changeFile(`${vm.folder}/big`, Buffer.concat([pattern(4 * MIB, 1), pattern(4 * MIB + 5, 3)]));
+  expect(await committed(vm.checkpointer)).toMatchObject({ files: 1, bytesSent: 4 * MIB + 5 });
+  // Compared as a whole, and but for the first block read again to be hashed.
+  expect(vm.checkpointer.activity().get('job')).toMatchObject({ bytesRead: 3 * (4 * MIB) + 10 });
+});
+
+test('what was written right after the restore is seen, also when size and time were made the same', async () => {
+  await using first = await machine();
+  await first.write(2);
+  await first.commit();
+  await using vm = await restoredMachine(first.service, async (folder) => {
+    await changeFile(`${folder}/big`, Buffer.concat([pattern(4 * MIB, 1), pattern(4 * MIB + 5, 3)]));
+    await utimes(`${folder}/big`, TIME_S, TIME_S);
+  });
+  expect(await committed(vm.checkpointer)).toMatchObject({ bytesSent: 4 * MIB + 5 });
 });
