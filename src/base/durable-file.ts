@@ -8,8 +8,10 @@ import { dirname } from 'node:path';
 export async function replaceFile(file: string, content: Iterable<string>): Promise<void> {
   const temporary = `${file}.new`;
   try {
+    // What a crash has left, or somebody's link to a file of ours.
+    await rm(temporary, { force: true });
     {
-      await using handle = await open(temporary, 'w', 0o600);
+      await using handle = await open(temporary, 'wx', 0o600);
       for (const text of content) await handle.appendFile(text);
       await handle.sync();
     }

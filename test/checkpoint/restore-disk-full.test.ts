@@ -1,31 +1,15 @@
-import { execFile } from 'node:child_process';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { promisify } from 'node:util';
 
 import { expect, test } from 'vitest';
 
 import { committed, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
 import { pattern, readTree, testFolder, writeTree } from '../support/file-tree.ts';
+import { mayMount, smallDisk } from '../support/small-disk.ts';
 import { createMemoryService } from '../support/memory-store.ts';
 
 const MIB = 1024 ** 2;
-const run = promisify(execFile);
 
-/** A disk of its own for one test. */
-async function smallDisk(bytes: number) {
-  const folder = await testFolder();
-  await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=0755`, 'evictd-test', folder.path]);
-  return {
-    path: folder.path,
-    async [Symbol.asyncDispose]() {
-      await run('umount', ['-l', folder.path]);
-      await folder[Symbol.asyncDispose]();
-    },
-  };
-}
-
-// Only root may mount.
-test.skipIf(process.getuid?.() !== 0)(
+test.skipIf(!mayMount)(
   'a full disk is named with what is missing, leaves no partial file, and a rerun goes on from there',
   async () => {
     await using from = await testFolder();

@@ -50,6 +50,7 @@ export function describeMetadataClient<How>(
     });
     afterAll(() => service[Symbol.asyncDispose]());
     let first: number | undefined;
+    const named = troubles.map((trouble) => [trouble.name, trouble] as const);
     const incarnation = async () => {
       const { document } = await client.get(PATIENCE_MS, deadline());
       return document.incarnation;
@@ -61,7 +62,7 @@ export function describeMetadataClient<How>(
       return () => client.close();
     });
 
-    test.for(troubles)('answer to a poll: $name', async ({ how, outcomes }) => {
+    test.for(named)('answer to a poll: %s', async ([, { how, outcomes }]) => {
       const before = service.requests();
       service.trouble(how, 'GET', 1);
       const isMute = outcomes.includes('imds-timeout');
@@ -77,7 +78,7 @@ export function describeMetadataClient<How>(
       expect(await incarnation()).toBe(first);
     });
 
-    test.for(troubles)('answer to an acknowledgement: $name', async ({ how, outcomes }) => {
+    test.for(named)('answer to an acknowledgement: %s', async ([, { how, outcomes }]) => {
       const before = service.requests();
       service.trouble(how, 'POST', 1);
       const isMute = outcomes.includes('imds-timeout');

@@ -27,14 +27,6 @@ async function writtenFolder(): Promise<{ dir: string; file: string; state: Stat
 }
 
 describe('the journal', () => {
-  it('holds nothing at first, and makes its folder, closed to others', async () => {
-    const dir = join(await emptyFolder(), 'var', 'lib');
-    const journal = createJournal({ dir, bootId: BOOT });
-    await journal.checkFolder();
-    expect(await journal.load()).toEqual({ kind: 'nothing' });
-    expect(await readdir(dir)).toEqual([]);
-  });
-
   it('gives back the state in the same boot, and tells when it is of an earlier one', async () => {
     const { dir, state } = await writtenFolder();
     expect(await createJournal({ dir, bootId: BOOT }).load()).toEqual({ kind: 'same-boot', state });
@@ -46,25 +38,6 @@ describe('the journal', () => {
     const { file } = await writtenFolder();
     await using handle = await open(file);
     expect((await handle.stat()).mode & 0o777).toBe(0o600);
-  });
-
-  it('is not disturbed by what a crash in the middle of a write left behind', async () => {
-    const { dir, file, state, text } = await writtenFolder();
-    await writeFile(`${file}.new`, text.slice(0, 100));
-    const journal = createJournal({ dir, bootId: BOOT });
-    expect(await journal.load()).toEqual({ kind: 'same-boot', state });
-    await journal.write(INITIAL_STATE);
-    expect(await readdir(dir)).toEqual(['journal.json']);
-  });
-
-  it('keeps the newest of writes that overlap, whole', async () => {
-    const dir = await emptyFolder();
-    const journal = createJournal({ dir, bootId: BOOT });
-    const states = Array.from({ length: 50 }, (_, n): State => ({ ...INITIAL_STATE, vmName: `vm${n}` }));
-    await Promise.all(states.map((state) => journal.write(state)));
-    const found = await createJournal({ dir, bootId: BOOT }).load();
-    expect(found).toMatchObject({ kind: 'same-boot', state: { vmName: 'vm49' } });
-    expect(await readdir(dir)).toEqual(['journal.json']);
   });
 
   it('writes again after a failure, also when nothing has changed', async () => {

@@ -1,7 +1,7 @@
 import { createDoors } from './doors.ts';
-import { type GuestProcess, createGuestClock } from './guest.ts';
+import { type Doors, type GuestProcess, createGuestClock } from './guest.ts';
 import { connectStore } from './sim-store.ts';
-import { createWorld } from './world.ts';
+import { type World, createWorld } from './world.ts';
 
 const WORLD_STEP_MS = 100;
 
@@ -9,16 +9,8 @@ const WORLD_STEP_MS = 100;
 export function calmStore() {
   const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
   const world = createWorld(1, turn, () => undefined);
-  const { agenda, random, guest, service } = world;
-  const process: GuestProcess = {
-    guest,
-    number: 1,
-    stop: new AbortController(),
-    isAlive: () => true,
-    kill: () => undefined,
-    doors: { ...createDoors(world), crashPoint: () => undefined },
-    clock: createGuestClock(guest, agenda, random, (fire) => fire()),
-  };
+  const { agenda, random, service } = world;
+  const process = guestProcess(world, {});
   const weather = { trouble: () => 0, bytesPerMs: 1000, latencyMs: 5, onEffect: () => undefined };
   const end = new AbortController();
   const isOpen = () => !end.signal.aborted;
@@ -34,5 +26,21 @@ export function calmStore() {
       end.abort();
       return time;
     },
+  };
+}
+
+/** A process in which nothing goes wrong but what `doors` do. */
+export function guestProcess(world: World, doors: Partial<Doors>): GuestProcess {
+  const { agenda, random, guest } = world;
+  let isAlive = true;
+  const calm = { crashPoint: () => undefined, diskTrouble: async () => undefined };
+  return {
+    guest,
+    number: 1,
+    stop: new AbortController(),
+    isAlive: () => isAlive,
+    kill: () => void (isAlive = false),
+    doors: { ...createDoors(world), ...calm, ...doors },
+    clock: createGuestClock(guest, agenda, random, (fire) => fire()),
   };
 }

@@ -36,7 +36,12 @@ export interface Disk {
 }
 
 const { O_CREAT, O_EXCL, O_TRUNC, O_DIRECTORY, O_NOFOLLOW } = constants;
-const FLAGS: Readonly<Record<string, number>> = { r: 0, w: O_CREAT | O_TRUNC, a: O_CREAT };
+const FLAGS: Readonly<Record<string, number>> = {
+  r: 0,
+  w: O_CREAT | O_TRUNC,
+  wx: O_CREAT | O_EXCL,
+  a: O_CREAT,
+};
 
 /** `nowNs`: the guest's wall clock, as coarse as the kernel's. */
 export function createDisk(nowNs: () => bigint): Disk {

@@ -101,7 +101,7 @@ class Handle {
 
 export async function open(path: Place, flags: string | number = 'r', mode?: number) {
   const act = (disk: Disk) => new Handle(disk.open(path, flags, mode), path);
-  return flags === 'w' ? change('create', path, act) : ask(act);
+  return flags === 'w' || flags === 'wx' ? change('create', path, act) : ask(act);
 }
 
 export async function readFile(path: Place, _encoding: 'utf8') {
