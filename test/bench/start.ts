@@ -49,7 +49,7 @@ export async function measureStart(rounds: number): Promise<StartBench> {
     await using rig = await createStartRig(folder);
     const cache = join(folder, 'cache');
     const packaged = await rig.tuned('packaged', cache);
-    // Fills the cache, as any earlier start of the VM did.
+    // Fills the cache, as installing the package does.
     await startAndStop(rig, packaged);
     const firstPoll = await measureFirstPolls(rig, packaged, rounds);
     return { name: 'start', rounds, firstPoll, idle: await measureIdle(rig, packaged) };
@@ -64,8 +64,8 @@ async function measureFirstPolls(rig: StartRig, packaged: Program, rounds: numbe
   for (let round = 0; round < rounds; round++) {
     const empty = join(rig.folder, `empty-${round}`);
     await mkdir(empty);
-    const first = await rig.tuned('packaged, first start', empty);
-    for (const program of [packaged, first, rig.plain]) note(program.name, await startAndStop(rig, program));
+    const cold = await rig.tuned('packaged, nothing compiled', empty);
+    for (const program of [packaged, cold, rig.plain]) note(program.name, await startAndStop(rig, program));
   }
   return Object.fromEntries(Object.entries(times).map(([name, values]) => [name, summarize(values)]));
 }

@@ -8,7 +8,7 @@ import { NOTE_MESSAGES } from '../../src/daemon/notes.ts';
 import { type Bind, type Machine, bootMachine, until } from '../support/nspawn.ts';
 
 const ROOT = new URL('../..', import.meta.url).pathname;
-const UNITS = ['evictd.service', 'evictd.slice', 'evictd-preempt.target'];
+const UNITS = ['evictd.service', 'evictd-restore.service', 'evictd.slice', 'evictd-preempt.target'];
 const MockLog = z.object({
   requests: z.array(z.unknown()),
   acks: z.array(z.object({ eventId: z.string() })),

@@ -51,6 +51,10 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('a shutdown of t
           '[Service]\nStandardOutput=append:/out/evictd.log\nStandardError=journal\n',
         // As the README of the units says.
         'evictd.service.d/secret.conf': '[Service]\nLoadCredential=sas:/etc/credstore/evictd.sas\n',
+        'evictd-restore.service.d/secret.conf': `[Service]
+LoadCredential=sas:/etc/credstore/evictd.sas
+Environment=EVICTD_CHECKPOINT_STORE_AUTH_FILE=/run/credentials/evictd-restore.service/sas
+`,
       },
       binds: [
         { host: out, inside: '/out', isWritable: true },
@@ -81,6 +85,7 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('a shutdown of t
       'PUT',
       container,
     ]);
+    await rig.machine.output(['systemctl', 'start', 'evictd-restore.service'], { timeoutMs: 20_000 });
     // Owned and readable by another user only, as the files of a workload are.
     await rig.machine.output(['install', '-d', '-o', 'nobody', '-m', '700', '/var/lib/job']);
     await rig.machine.output(['install', '-o', 'nobody', '-m', '600', '/etc/hostname', '/var/lib/job/state']);
@@ -103,7 +108,15 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('a shutdown of t
     await rig.machine.output(['systemctl', 'restart', UNIT], { timeoutMs: 20_000 });
     expect(await logged('evictd stopped')).toBeDefined();
     expect(await logged('checkpoint taken')).toBeUndefined();
+    // Such as that others may read the secret.
+    expect(await logged('configuration')).toBeUndefined();
   }, 40_000);
+
+  test('comes after a restore that has its own copy of the secret', async () => {
+    expect(await rig.property('evictd-restore.service', 'ActiveState')).toBe('active');
+    // Nothing was there yet.
+    expect(await rig.property('evictd-restore.service', 'ExecMainStatus')).toBe('3');
+  });
 
   test('without a notice ends with a last checkpoint', async () => {
     await rig.machine.output(['systemctl', 'poweroff', '--no-block']);
