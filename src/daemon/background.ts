@@ -11,7 +11,7 @@ import { createPruner } from './background-prune.ts';
 export interface Background {
   /** What goes wrong at the moment, by set. */
   problem(): EvictdError | undefined;
-  /** After a checkpoint of the set: removes what is older than what is to be kept, unless a drain is under way. */
+  /** After a checkpoint of the set: removes what is older than what is to be kept, once no drain is under way. */
   pruneSoon(set: string): void;
   stop(): Promise<void>;
 }
@@ -71,7 +71,12 @@ export function startBackground(
   async function stageAgainAndAgain(): Promise<void> {
     // Staging looks at all sets again and again anyway; one that can't be looked at must not keep the others from it.
     const isOnce = options.staging !== undefined;
-    await prepareAll({ sets: options.sets, isOnce }, dependencies.checkpointer, everySet, pause);
+    const prepare = async (set: string, signal: AbortSignal) => {
+      await dependencies.checkpointer.prepare(set, signal);
+      // A VM that is evicted leaves one more checkpoint, and has no time to remove what is then one too many.
+      pruner.soon(set);
+    };
+    await prepareAll({ sets: options.sets, isOnce }, prepare, everySet, pause);
     if (options.staging === undefined) return;
     const { intervalMs, idleMs, bytesPerSecond } = options.staging;
     const idle = { idleMs, pace: createPace({ bytesPerSecond }, { clock }) };
@@ -123,7 +128,7 @@ type EverySet = (limitMs: number, work: (set: string, signal: AbortSignal) => Pr
 /** Tries each set, and unless that `isOnce` again until each was prepared. */
 async function prepareAll(
   { sets, isOnce }: { readonly sets: readonly string[]; readonly isOnce: boolean },
-  checkpointer: BackgroundDependencies['checkpointer'],
+  prepare: (set: string, signal: AbortSignal) => Promise<void>,
   everySet: EverySet,
   pause: (delayMs: number) => Promise<void>,
 ): Promise<void> {
@@ -133,7 +138,7 @@ async function prepareAll(
     await everySet(PASS_MS_MAX, async (set, signal) => {
       if (!open.has(set)) return;
       tried = true;
-      await checkpointer.prepare(set, signal);
+      await prepare(set, signal);
       open.delete(set);
     });
     if (open.size === 0 || (isOnce && tried)) return;

@@ -144,7 +144,7 @@ function withBackground(
       async commit(request, signal) {
         const result = await port.commit(request, signal);
         dependencies.onCommit(request, result);
-        if (result.id !== undefined && request.reason !== 'notice') work.pruneSoon(request.set);
+        if (result.id !== undefined) work.pruneSoon(request.set);
         return result;
       },
     },

@@ -54,7 +54,7 @@ function rig(
 test('each set is prepared at once, and staged at every interval after a jittered start', async () => {
   const { background, clock, calls } = rig({});
   await clock.advance(0);
-  expect(calls.splice(0)).toEqual(['prepare a', 'prepare b']);
+  expect(calls.splice(0)).toEqual(['prepare a', 'prune a', 'prepare b', 'prune b']);
   await clock.advance(14_999);
   expect(calls).toEqual([]);
   await clock.advance(1);
@@ -74,7 +74,7 @@ test.each([undefined, OPTIONS.staging])(
     expect(calls).toEqual([]);
     state.isDraining = false;
     await clock.advance(5000);
-    expect(calls).toEqual(['prepare a', 'prepare b']);
+    expect(calls).toEqual(['prepare a', 'prune a', 'prepare b', 'prune b']);
     await background.stop();
   },
 );
@@ -136,26 +136,47 @@ test('without staging each set is only prepared, and a schedule is kept', async 
   const { background, clock, calls, told } = rig({ staging: undefined, everyMs: 600_000 }, { commit });
   await clock.advance(0);
   await clock.advance(599_999);
-  expect(calls).toEqual(['prepare a', 'prepare b']);
+  expect(calls.splice(0)).toEqual(['prepare a', 'prune a', 'prepare b', 'prune b']);
   await clock.advance(1);
   await clock.advance(0);
-  expect(calls.slice(2).toSorted()).toEqual(['commit a', 'commit b', 'prune a', 'prune b']);
+  expect(calls.toSorted()).toEqual(['commit a', 'commit b', 'prune a', 'prune b']);
   expect(told).toEqual(['a committed', 'b committed']);
   await background.stop();
 });
 
-test('older checkpoints are removed after one by command, but not while a drain is under way', async () => {
+test('older checkpoints are removed after one by command, and after a drain those that it has left over', async () => {
   const { background, clock, calls, state } = rig({ staging: undefined });
   await clock.advance(0);
   calls.splice(0);
+  background.pruneSoon('a');
+  await clock.advance(0);
+  expect(calls.splice(0)).toEqual(['prune a']);
   state.isDraining = true;
   background.pruneSoon('a');
+  background.pruneSoon('b');
   await clock.advance(60_000);
   expect(calls).toEqual([]);
   state.isDraining = false;
-  background.pruneSoon('a');
-  background.pruneSoon('b');
+  await clock.advance(120_000);
+  expect(calls.toSorted()).toEqual(['prune a', 'prune b']);
+  await background.stop();
+});
+
+test('what is left of removing older checkpoints is removed after a drain, and after a failure', async () => {
+  const { background, clock, calls, state } = rig({ staging: undefined, sets: ['a'] });
   await clock.advance(0);
-  expect(calls).toEqual(['prune a', 'prune b']);
+  calls.splice(0);
+  background.pruneSoon('a');
+  state.isDraining = true;
+  await clock.advance(60_000);
+  expect(calls.splice(0)).toEqual(['prune a']);
+  Object.assign(state, { isDraining: false, fails: 'forbidden' });
+  await clock.advance(60_000);
+  expect(calls.splice(0)).toEqual(['prune a']);
+  state.fails = undefined;
+  await clock.advance(60_000);
+  expect(calls.splice(0)).toEqual(['prune a']);
+  await clock.advance(600_000);
+  expect(calls).toEqual([]);
   await background.stop();
 });
