@@ -1,7 +1,7 @@
 import type { StoreWeather } from './sim-store.ts';
 import { fail } from './disk.ts';
 import type { Doors, GuestProcess } from './guest.ts';
-import type { HookRequest } from '../../src/core/ports.ts';
+import type { HookRequest, HookResult } from '../../src/core/ports.ts';
 import { runHook } from './hook-outcomes.ts';
 import { createImds } from './imds.ts';
 import type { SimulatedDocument, SimulatedEvent } from './imds.ts';
@@ -11,6 +11,8 @@ import { WALL_EPOCH } from './guest.ts';
 import { SELF } from './plan.ts';
 import { connectStore } from './sim-store.ts';
 import type { World } from './world.ts';
+
+const CRASH_SOON_MS = 2000;
 
 /** What a process of this world meets outside of itself. */
 export function createDoors(world: World): Doors {
@@ -64,10 +66,11 @@ export function createDoors(world: World): Doors {
       );
       rules.onHook(process, request);
       const isCalm = plan.isCalm || isQuiet();
-      const onSuccess = ({ stage }: HookRequest) => {
-        if (stage === 'before-checkpoint') world.isStopped = true;
+      const onEnd = ({ stage }: HookRequest, { kind }: HookResult) => {
+        if (kind === 'succeeded' && stage === 'before-checkpoint') world.isStopped = true;
+        if (!isQuiet() && random.chance(plan.crashes.afterHook)) crashSoon(world, process);
       };
-      return runHook(process, request, signal, { facts, random, now: agenda.now, isCalm, onSuccess });
+      return runHook(process, request, signal, { facts, random, now: agenda.now, isCalm, onEnd });
     },
     store: (process) => connectStore(service, process, weather, { agenda, random }),
     async tell(process, receiver, news, signal) {
@@ -88,6 +91,15 @@ export function createDoors(world: World): Doors {
       world.handlers = handlers;
     },
   };
+}
+
+/** In what is left of a drain, so that the next process has to know what has ended. */
+function crashSoon({ agenda, facts, plan, random }: World, process: GuestProcess): void {
+  agenda.after(random.between(0, CRASH_SOON_MS), () => {
+    if (facts.crashes >= plan.crashes.most || !process.isAlive()) return;
+    facts.crashes++;
+    process.kill('after a hook');
+  });
 }
 
 function noteDocument(

@@ -8,7 +8,7 @@ export interface HookWorld {
   readonly random: Random;
   readonly now: () => number;
   readonly isCalm: boolean;
-  readonly onSuccess: (request: HookRequest) => void;
+  readonly onEnd: (request: HookRequest, result: HookResult) => void;
 }
 
 /** Programs as hooks run them: quick, slow, failing, hanging, and some that go on after the daemon has died. */
@@ -16,7 +16,7 @@ export function runHook(
   process: GuestProcess,
   request: HookRequest,
   signal: AbortSignal,
-  { facts, random, now, isCalm, onSuccess }: HookWorld,
+  { facts, random, now, isCalm, onEnd }: HookWorld,
 ): Promise<HookResult> {
   const startedAt = now();
   const fact: HookFact = { process, request, startedAt, endedAt: undefined, result: undefined };
@@ -35,7 +35,7 @@ export function runHook(
         how === 'succeeded'
           ? { kind: how, durationMs }
           : { kind: 'failed', reason: how, detail: 'as the world wants it', durationMs };
-      if (how === 'succeeded') onSuccess(request);
+      onEnd(request, fact.result);
       resolve(fact.result);
     };
     // From TERM to KILL.

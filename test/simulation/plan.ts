@@ -16,7 +16,13 @@ export interface Plan {
   /** While the store can't be reached at all. */
   readonly outage: { readonly from: number; readonly until: number };
   readonly diskTrouble: number;
-  readonly crashes: { readonly most: number; readonly likely: number; readonly from: number };
+  readonly crashes: {
+    readonly most: number;
+    readonly likely: number;
+    readonly from: number;
+    /** How likely one follows the end of a hook, in the rest of the drain. */
+    readonly afterHook: number;
+  };
   readonly killsAt: readonly number[];
   readonly powerCutsAt: readonly number[];
   readonly stopsAt: readonly number[];
@@ -55,11 +61,12 @@ export function makePlan(random: Random): Plan {
       : { from: 0, until: 0 },
     diskTrouble: isRough && random.chance(0.3) ? random.pick([0.02, 0.2, 1]) : 0,
     crashes: isCalm
-      ? { most: 0, likely: 0, from: 0 }
+      ? { most: 0, likely: 0, from: 0, afterHook: 0 }
       : {
           most: random.whole(0, 3),
           likely: random.pick([0.002, 0.01, 0.05]),
           from: random.pick([0, firstAt, firstAt]),
+          afterHook: random.pick([0, 0.3, 0.6]),
         },
     killsAt: times(1, 0, quietFrom),
     powerCutsAt: isRough && random.chance(0.3) ? times(1, 5000, quietFrom) : [],

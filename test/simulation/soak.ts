@@ -1,16 +1,18 @@
 // Plays whole lives of the daemon in a simulated world, each from its seed, and checks what must never happen:
-// npm run soak -- [--minutes N | --lives N] [--seed S] [--json FILE] [--trace] [--mutation NAME]
+// npm run soak -- [--minutes N | --lives N] [--seed S] [--jobs N] [--json FILE] [--trace] [--mutation NAME]
+import { fork } from 'node:child_process';
 import { randomInt } from 'node:crypto';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
-import { openDoors } from './boot.ts';
-import type { LifeResult } from './life.ts';
+import { live, type LivesPlan, type LivesResult } from './lives.ts';
 import { MUTATIONS, isMutationName } from './mutations.ts';
-import { watchImmediates } from './settled.ts';
 
 const MINUTES = 10;
-const TOLD_EVERY_MS = 30_000;
+const JOB = fileURLToPath(new URL('job.ts', import.meta.url));
 
 async function main(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
@@ -19,6 +21,7 @@ async function main(args: readonly string[]): Promise<void> {
       minutes: { type: 'string' },
       lives: { type: 'string' },
       seed: { type: 'string', default: String(randomInt(1_000_000_000)) },
+      jobs: { type: 'string', default: String(availableParallelism()) },
       json: { type: 'string' },
       trace: { type: 'boolean', default: false },
       mutation: { type: 'string' },
@@ -27,15 +30,16 @@ async function main(args: readonly string[]): Promise<void> {
   const { mutation } = values;
   if (mutation !== undefined && !isMutationName(mutation))
     throw new Error(`no mutation ${mutation}; there are: ${Object.keys(MUTATIONS).join(', ')}`);
-  openDoors(mutation === undefined ? [] : MUTATIONS[mutation].replacements);
   const first = Number(values.seed);
   const lives = Number(values.lives ?? (values.minutes === undefined && values.trace ? 1 : Infinity));
   const minutes = Number(values.minutes ?? (values.lives === undefined ? MINUTES : Infinity));
-  const again = (seed: number) =>
-    `npm run soak -- --seed ${seed} --lives 1 --trace${mutation === undefined ? '' : ` --mutation '${mutation}'`}`;
-  console.log(`seeds from ${first} on`);
-  const result = await live({ first, lives, minutes, isTraced: values.trace });
-  const { lives: count, seconds, counts, failed } = result;
+  const jobs = values.trace ? 1 : Math.min(Number(values.jobs), lives);
+  console.log(`seeds from ${first} on, ${jobs} at a time`);
+  const startedAt = performance.now();
+  const plan = { first, step: 1, lives, minutes, isTraced: values.trace, mutation };
+  const result = await (jobs > 1 ? liveInJobs(plan, jobs) : live(plan));
+  const seconds = (performance.now() - startedAt) / 1000;
+  const { lives: count, counts, failed } = result;
   console.log(`${count} lives in ${seconds.toFixed(1)} s, ${Math.round((60 * count) / seconds)} a minute:`);
   console.log(
     Object.entries(counts)
@@ -43,51 +47,37 @@ async function main(args: readonly string[]): Promise<void> {
       .join(', '),
   );
   if (values.json !== undefined)
-    await writeFile(values.json, `${JSON.stringify({ first, ...result }, null, 2)}\n`);
+    await writeFile(values.json, `${JSON.stringify({ first, seconds, ...result }, null, 2)}\n`);
   if (failed === undefined) return console.log('no violation');
   for (const violation of failed.violations) console.error(`seed ${failed.seed}: ${violation}`);
-  console.error(`to see it again: ${again(failed.seed)}`);
+  const mutated = mutation === undefined ? '' : ` --mutation '${mutation}'`;
+  console.error(`to see it again: npm run soak -- --seed ${failed.seed} --lives 1 --trace${mutated}`);
   process.exitCode = 1;
 }
 
-interface SoakResult {
-  readonly lives: number;
-  readonly seconds: number;
-  readonly counts: Readonly<Record<string, number>>;
-  /** The first life that broke a rule; it is the last one that was lived. */
-  readonly failed: LifeResult | undefined;
-}
-
-async function live(plan: {
-  readonly first: number;
-  readonly lives: number;
-  readonly minutes: number;
-  readonly isTraced: boolean;
-}): Promise<SoakResult> {
-  // The simulated disk fails by the thousand, and nobody reads where.
-  if (!plan.isTraced) Error.stackTraceLimit = 0;
-  const { settled } = watchImmediates();
-  // Only now: what it imports is to come through the doors.
-  const { liveOnce } = await import('./life.ts');
-  const strays: string[] = [];
-  process.on('unhandledRejection', (error) => strays.push(`unhandled rejection: ${String(error)}`));
-  const trace = plan.isTraced ? (text: string) => console.log(text) : () => undefined;
-  const startedAt = performance.now();
-  const elapsedMs = () => performance.now() - startedAt;
+/** The same seeds, each in one of the processes; the first that finds something ends all. */
+async function liveInJobs(plan: LivesPlan, jobs: number): Promise<LivesResult> {
+  const results: LivesResult[] = [];
+  const children = Array.from({ length: jobs }, (_, job) => {
+    const lives = Math.ceil((plan.lives - job) / jobs);
+    return fork(JOB, [JSON.stringify({ ...plan, first: plan.first + job, step: jobs, lives })]);
+  });
+  const isFound = () => results.some(({ failed }) => failed !== undefined);
+  const ends = children.map(async (child) => {
+    // It is what `live` answers, of this same folder.
+    child.on('message', (result) => {
+      results.push(result as LivesResult);
+      if (isFound()) for (const other of children) other.kill();
+    });
+    const [code] = (await once(child, 'exit')) as [number | null]; // As Node documents it.
+    if (code !== 0 && !isFound()) throw new Error(`one of the processes ended with ${code}`);
+  });
+  await Promise.all(ends);
   const counts: Record<string, number> = {};
-  let lives = 0;
-  let failed: LifeResult | undefined;
-  for (let toldAt = 0; failed === undefined && lives < plan.lives && elapsedMs() < plan.minutes * 60_000;) {
-    const life = await liveOnce(plan.first + lives, settled, trace);
-    lives++;
-    const violations = [...life.violations, ...strays];
-    if (violations.length > 0) failed = { ...life, violations };
-    for (const [what, number] of Object.entries(life.counts)) counts[what] = (counts[what] ?? 0) + number;
-    if (elapsedMs() - toldAt < TOLD_EVERY_MS) continue;
-    toldAt = elapsedMs();
-    console.log(`${lives} lives`);
-  }
-  return { lives, seconds: elapsedMs() / 1000, counts, failed };
+  for (const [what, number] of results.flatMap((result) => Object.entries(result.counts)))
+    counts[what] = (counts[what] ?? 0) + number;
+  const lives = results.reduce((sum, result) => sum + result.lives, 0);
+  return { lives, counts, failed: results.find(({ failed }) => failed !== undefined)?.failed };
 }
 
 await main(process.argv.slice(2));
