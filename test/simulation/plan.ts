@@ -69,7 +69,7 @@ export function makePlan(random: Random): Plan {
           afterHook: random.pick([0, 0.3, 0.6]),
         },
     killsAt: times(1, 0, quietFrom),
-    powerCutsAt: isRough && random.chance(0.3) ? times(1, 5000, quietFrom) : [],
+    powerCutsAt: isRough && random.chance(0.6) ? times(1, 5000, quietFrom) : [],
     stopsAt: times(1, 0, quietFrom),
     freezes: random.chance(0.3)
       ? times(2, 0, quietFrom).map((at) => ({ at, forMs: random.between(100, 12_000) }))
