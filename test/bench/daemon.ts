@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 
 import { askDaemon } from '../../src/control/client.ts';
 import type { CheckpointAnswer } from '../../src/daemon/wire-control.ts';
+import { usageOf } from '../support/process-usage.ts';
 import type { Run } from './clients.ts';
 
 const READY_MS = 20_000;
@@ -24,21 +24,22 @@ export async function checkpointByDaemon(
     env,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  const pid = child.pid ?? 0;
   const exited = once(child, 'exit');
   try {
     await lineWith(createInterface({ input: child.stdout }), 'checkpoint store is ready');
-    const before = await usageOf(child.pid);
+    const before = await usageOf(pid);
     const startedAt = performance.now();
     const signal = AbortSignal.timeout(CHECKPOINT_MS);
     const asked = { body: {}, timeoutMs: CHECKPOINT_MS, signal };
     // The daemon is of this same checkout.
     const answer = (await askDaemon(socket, 'POST', '/v1/checkpoint', asked)) as CheckpointAnswer;
     const ms = performance.now() - startedAt;
-    const after = await usageOf(child.pid);
+    const after = await usageOf(pid);
     for (const set of answer.sets) {
       if (set.kind === 'failed') throw new Error(`evictd: ${set.code}: ${set.detail}`);
     }
-    return { ms, cpuMs: after.cpuMs - before.cpuMs, rssPeakBytes: after.rssPeakBytes };
+    return { ms, cpuMs: after.cpuMs - before.cpuMs, rssPeakBytes: after.rssPeak };
   } finally {
     child.kill('SIGTERM');
     await exited;
@@ -52,16 +53,4 @@ async function lineWith(lines: AsyncIterable<string>, wanted: string): Promise<v
     late.throwIfAborted();
   }
   throw new Error(`evictd ended without saying "${wanted}"`);
-}
-
-/** CPU time with all threads, and the highest resident size. Linux: proc(5), ticks of 10 ms. */
-async function usageOf(pid: number | undefined): Promise<{ cpuMs: number; rssPeakBytes: number }> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  // The name, which may hold anything, ends at the last parenthesis; user and system time are the 12th and 13th after it.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return {
-    cpuMs: (Number(fields[11]) + Number(fields[12])) * 10,
-    rssPeakBytes: Number(/VmHWM:\s+(\d+)/.exec(status)?.[1]) * 1024,
-  };
 }

@@ -2,18 +2,16 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-import { z } from 'zod';
-
 import { pattern } from '../support/file-tree.ts';
 import { startTestImds } from '../support/mock-imds.ts';
+import { writeLauncher } from '../support/packaged-evictd.ts';
 import { startSink } from './sink.ts';
 
-const LAUNCHER = fileURLToPath(new URL('../../packaging/files/evictd', import.meta.url));
 const BUNDLE = fileURLToPath(new URL('../../dist/evictd.js', import.meta.url));
 const WAIT_MS_MAX = 30_000;
 
@@ -61,11 +59,7 @@ export async function createStartRig(folder: string): Promise<StartRig> {
     plain: { name: 'node dist/evictd.js', argv: [process.execPath, BUNDLE] },
     async tuned(name, cache) {
       const file = join(folder, 'evictd');
-      const text = await readFile(LAUNCHER, 'utf8');
-      const placed = text
-        .replaceAll('/usr/lib/evictd/node', process.execPath)
-        .replaceAll('/usr/lib/evictd/evictd.js', BUNDLE);
-      await writeFile(file, placed, { mode: 0o755 });
+      await writeLauncher(file);
       return { name, argv: [file], env: cache === undefined ? {} : { CACHE_DIRECTORY: cache } };
     },
     async start({ argv, env = {} }) {
@@ -159,23 +153,5 @@ function linesOf({ stdout }: ChildProcess) {
       const signal = AbortSignal.timeout(WAIT_MS_MAX);
       while (!lines.some((line) => line.includes(text))) await once(reader, 'line', { signal });
     },
-  };
-}
-
-/** Of one process; CPU time includes that of its children which have ended. Linux: proc(5), ticks of 10 ms. */
-export async function usageOf(pid: number): Promise<{ cpuMs: number; rss: number; anonymous: number }> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-  const status = await readFile(`/proc/${pid}/status`, 'utf8');
-  const bytes = (name: string) =>
-    z.coerce.number().parse(new RegExp(`${name}:\\s+(\\d+)`).exec(status)?.[1]) * 1024;
-  // The name, which may hold anything, ends at the last parenthesis; the four times are the 12th and later after it.
-  const ticks = stat
-    .slice(stat.lastIndexOf(')') + 2)
-    .split(' ')
-    .slice(11, 15);
-  return {
-    cpuMs: ticks.reduce((sum, value) => sum + Number(value), 0) * 10,
-    rss: bytes('VmRSS'),
-    anonymous: bytes('RssAnon'),
   };
 }

@@ -3,15 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { type ProcessUsage, usageOf } from '../support/process-usage.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
-import {
-  type Program,
-  type StartRig,
-  type Started,
-  createStartRig,
-  startLoop,
-  usageOf,
-} from './start-rig.ts';
+import { type Program, type StartRig, type Started, createStartRig, startLoop } from './start-rig.ts';
 import { type Summary, summarize } from './statistics.ts';
 
 const DIST = fileURLToPath(new URL('../../dist', import.meta.url));
@@ -88,7 +82,7 @@ async function measureIdle(rig: StartRig, packaged: Program): Promise<Record<str
   await pause(SETTLE_MS);
   const before = new Map<string, number>();
   for (const [name, { pid }] of watched) before.set(name, (await usageOf(pid)).cpuMs);
-  const samples = new Map(watched.map(([name]) => [name, [] as Awaited<ReturnType<typeof usageOf>>[]]));
+  const samples = new Map(watched.map(([name]) => [name, [] as ProcessUsage[]]));
   const startedAt = performance.now();
   while (performance.now() - startedAt < WATCH_MS) {
     for (const [name, { pid }] of watched) samples.get(name)?.push(await usageOf(pid));

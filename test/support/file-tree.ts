@@ -22,8 +22,9 @@ export interface TestFolder extends AsyncDisposable {
   readonly path: string;
 }
 
-export async function testFolder(): Promise<TestFolder> {
-  const path = await mkdtemp(join(await diskFolder(), 'evictd-test-'));
+/** `within`: default is a place on a disk. */
+export async function testFolder(within?: string): Promise<TestFolder> {
+  const path = await mkdtemp(join(within ?? (await diskFolder()), 'evictd-test-'));
   return {
     path,
     async [Symbol.asyncDispose]() {

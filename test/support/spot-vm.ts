@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 
 import type { z } from 'zod';
 
-import { systemClock } from '../../src/base/clock.ts';
+import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
 import { restore } from '../../src/checkpoint/restore.ts';
 import type { Config } from '../../src/config/schema.ts';
@@ -34,6 +34,8 @@ export interface SpotVmOptions {
   /** Over the rest of the set `job`. */
   readonly set?: Partial<NonNullable<CheckpointConfig['sets']>[number]>;
   readonly scenario?: ScenarioInput;
+  /** The metadata service's. */
+  readonly clock?: Clock;
   /** Of every evictd. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -52,6 +54,7 @@ export interface HookScript extends Partial<NonNullable<ConfigFile['hooks']>[num
 export interface SpotVm extends AsyncDisposable {
   readonly imds: MockImds;
   readonly folder: string;
+  readonly configFile: string;
   /** The folder of the set `job`. */
   readonly job: string;
   readonly key: string;
@@ -76,7 +79,7 @@ export async function createSpotVm(options: SpotVmOptions = {}): Promise<SpotVm>
   await mkdir(job);
   // Acknowledged events start at once and last, so that what is acknowledged stays to be seen.
   const service = { startAfterAck: '0s', startedFor: '10m' };
-  const imds = await startTestImds({ service, ...options.scenario });
+  const imds = await startTestImds({ service, ...options.scenario }, options.clock);
   const key = options.key ?? imds.vmName;
   const config: ConfigFile = {
     hooks: await writeHooks(folder, hooks),
@@ -107,6 +110,7 @@ export async function createSpotVm(options: SpotVmOptions = {}): Promise<SpotVm>
   return {
     imds,
     folder,
+    configFile: file,
     job,
     key,
     start,

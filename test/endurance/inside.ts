@@ -1,0 +1,55 @@
+/**
+ * Loaded into the daemon before its own code (`--import`): its monotonic clock and its timers run ENDURANCE_RATE times
+ * as fast, and it says over its IPC channel what nothing outside can see. Wall time stays as it is, since the times of
+ * files are by it. With ENDURANCE_LEAK a timer and a descriptor are left behind by each program that is started.
+ */
+import { subscribe } from 'node:diagnostics_channel';
+import { openSync } from 'node:fs';
+import { isMainThread } from 'node:worker_threads';
+
+import { fastNs } from './fast-clock.ts';
+
+const LONG_MS = 2 ** 31 - 1;
+const rate = Number(process.env['ENDURANCE_RATE']);
+const startedNs = BigInt(process.env['ENDURANCE_STARTED_NS'] ?? 0);
+const realNs = process.hrtime.bigint.bind(process.hrtime);
+process.hrtime.bigint = () => fastNs(realNs(), startedNs, rate);
+
+/** Also those that keep nothing alive, of which Node doesn't tell. */
+const timers = new Set<NodeJS.Timeout>();
+const arm = setTimeout;
+const disarm = clearTimeout;
+Object.assign(globalThis, {
+  setTimeout(fire: (...values: unknown[]) => void, delayMs = 0, ...values: unknown[]) {
+    const timer = arm(() => {
+      timers.delete(timer);
+      fire(...values);
+    }, delayMs / rate);
+    timers.add(timer);
+    return timer;
+  },
+  clearTimeout(timer: NodeJS.Timeout | undefined) {
+    if (timer !== undefined) timers.delete(timer);
+    disarm(timer);
+  },
+});
+
+if (isMainThread) {
+  process.on('message', () => process.send?.(look()));
+  // It must not keep the daemon from ending, nor the daemon outlive whoever looks.
+  process.channel?.unref();
+  process.on('disconnect', () => process.exit(1));
+  if (process.env['ENDURANCE_LEAK'] !== undefined) subscribe('tracing:child_process.spawn:end', leak);
+}
+
+function look() {
+  globalThis.gc?.();
+  const { heapUsed, external } = process.memoryUsage();
+  const resources = process.getActiveResourcesInfo().filter((name) => name !== 'Timeout');
+  return { heap: heapUsed, external, timers: timers.size, resources: resources.length };
+}
+
+function leak(): void {
+  setTimeout(() => undefined, LONG_MS);
+  openSync('/dev/null', 'r');
+}

@@ -1,0 +1,80 @@
+import type { Sample } from './life.ts';
+
+export type Quantity = Exclude<keyof Sample, 'ms' | 'notices'>;
+
+export interface Slope {
+  readonly quantity: Quantity;
+  readonly last: number;
+  readonly perHour: number;
+  readonly perThousandNotices: number;
+  /** How much it grew over the second half, as the fitted line has it. */
+  readonly growth: number;
+  /** Undefined: too few notices to tell it from what comes and goes. */
+  readonly allowed: number | undefined;
+  readonly isFlat: boolean;
+}
+
+interface Limit {
+  /** Comes and goes, however long it lives. */
+  readonly noise: number;
+  readonly perNotice: number;
+  readonly noticesMin: number;
+}
+
+const KIB = 1024;
+/** Something that is left behind by each hundredth notice would be seen, and connections and pauses come and go. */
+const COUNT: Limit = { noise: 8, perNotice: 0.01, noticesMin: 0 };
+/** An event's id alone has 36 bytes. */
+const FILE: Limit = { noise: 256, perNotice: 8, noticesMin: 0 };
+/**
+ * The smallest object that a notice could leave behind has some 50 bytes, and it would leave more than one. Of all
+ * memory the daemon may get 8 MiB larger in a year with a notice each hour: that is fragments, not objects.
+ */
+const HEAP: Limit = { noise: 256 * KIB, perNotice: 100, noticesMin: 1000 };
+const MEMORY: Limit = { noise: 4096 * KIB, perNotice: KIB, noticesMin: 1000 };
+
+const LIMITS: Readonly<Record<Quantity, Limit>> = {
+  rss: MEMORY,
+  anonymous: MEMORY,
+  heap: HEAP,
+  external: HEAP,
+  descriptors: COUNT,
+  timers: COUNT,
+  resources: COUNT,
+  threads: COUNT,
+  uncommittedBlocks: COUNT,
+  // What retention removes, which gives way to drains.
+  blobs: { ...COUNT, noise: 64 },
+  journal: FILE,
+  stateFolder: { ...FILE, noise: 64 * KIB },
+};
+
+/** Straight lines through the second half of the samples: in the first one it still warms up. */
+export function slopesOf(samples: readonly Sample[]): Slope[] {
+  const half = samples.slice(Math.floor(samples.length / 2));
+  const notices = (half.at(-1)?.notices ?? 0) - (half[0]?.notices ?? 0);
+  // An object's own keys are those of its type here.
+  return (Object.keys(LIMITS) as Quantity[]).map((quantity) => {
+    const { noise, perNotice, noticesMin } = LIMITS[quantity];
+    const each = slope(half.map((sample) => [sample.notices, sample[quantity]]));
+    const allowed = notices < noticesMin ? undefined : Math.max(noise, perNotice * notices);
+    const growth = each * notices;
+    return {
+      quantity,
+      last: half.at(-1)?.[quantity] ?? Number.NaN,
+      perHour: slope(half.map((sample) => [sample.ms / 3_600_000, sample[quantity]])),
+      perThousandNotices: each * 1000,
+      growth,
+      allowed,
+      isFlat: allowed === undefined || growth <= allowed,
+    };
+  });
+}
+
+/** Least squares. */
+function slope(points: readonly (readonly [x: number, y: number])[]): number {
+  const mean = (of: 0 | 1) => points.reduce((sum, point) => sum + point[of], 0) / points.length;
+  const [meanX, meanY] = [mean(0), mean(1)];
+  const over = points.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0);
+  return over / points.reduce((sum, [x]) => sum + (x - meanX) ** 2, 0);
+}
