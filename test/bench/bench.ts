@@ -15,6 +15,7 @@ import {
 import { DELTA_HEADER, deltaRow, measureDeltas } from './deltas.ts';
 import { MANY_FILES_HEADER, manyFilesRow, measureManyFiles } from './many-files.ts';
 import { type NoticeToHook, measureNoticeToHook } from './notice-to-hook.ts';
+import { measureOverload, OVERLOAD_HEADER, overloadRow, type OverloadResult } from './overload.ts';
 import { compareRestores, restoreTable } from './restores.ts';
 import {
   FIRST_POLL_HEADER,
@@ -51,6 +52,7 @@ async function main(args: readonly string[]): Promise<void> {
   console.log(`${machine.cores} × ${machine.cpu}, Node ${machine.node}`);
   const results: unknown[] = [];
   if (only('notice-to-hook')) results.push(...(await benchNotices(Number(values.notices))));
+  if (only('overload')) results.push(...(await benchOverload()));
   if (only('start')) results.push(await benchStart());
   const upload = { bytes: parseSize(values.size), rounds: Number(values.rounds) };
   for await (const comparison of compareUploads(upload, only)) {
@@ -82,6 +84,15 @@ async function main(args: readonly string[]): Promise<void> {
   }
   if (values.json === undefined) return;
   await writeFile(values.json, `${JSON.stringify({ version: 1, machine, benchmarks: results }, null, 2)}\n`);
+}
+
+async function benchOverload(): Promise<OverloadResult[]> {
+  const results: OverloadResult[] = [];
+  for await (const result of measureOverload()) results.push(result);
+  if (results.length === 0) return [];
+  console.log('\nNotice → first command of the hook, and the gaps between polls, under load; ms\n');
+  console.log(table(OVERLOAD_HEADER, results.map(overloadRow)));
+  return results;
 }
 
 async function benchStart(): Promise<StartBench> {

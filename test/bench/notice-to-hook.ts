@@ -16,6 +16,8 @@ const PROBE = fileURLToPath(new URL('probe.ts', import.meta.url));
 // bash has the time in a variable, so that its first command needs no further process.
 const HOOK = '#!/bin/bash\necho "$EPOCHREALTIME" >> "${0%/*}/stamps"\n';
 const TARGET_MS = 20;
+/** Of the daemon, see spot-vm.ts. */
+const POLL_MS = 250;
 /** A VM is up for minutes at least before it is evicted; its start is not what is measured. */
 const SETTLE_MS = 3000;
 
@@ -34,12 +36,17 @@ export interface NoticeOptions {
   readonly withSet: boolean;
 }
 
+/** Puts load on the machine of the daemon `pid`, once it has settled. */
+export type Loaded = (folder: string, pid: number) => Promise<AsyncDisposable>;
+
 export interface NoticeToHook extends NoticeOptions {
   readonly name: 'notice → hook';
   /** In the order in which they follow each other; the last two are sums. */
   readonly steps: Readonly<Record<string, Summary>>;
   /** The same program, started by a process that does nothing else. */
   readonly bare: Readonly<Record<string, Summary>>;
+  /** How much longer than planned it was from one poll to the next. */
+  readonly pollLate: Summary;
   readonly targetMs: number;
   /** The 99th percentile of the part inside the process is below the target. */
   readonly met: boolean;
@@ -49,13 +56,13 @@ export interface NoticeToHook extends NoticeOptions {
  * From the moment at which one daemon process has read the answer that announces an event to its hook's first command:
  * the built program, its journal on disk, the mock service over loopback, one event after the other.
  */
-export async function measureNoticeToHook(options: NoticeOptions): Promise<NoticeToHook> {
+export async function measureNoticeToHook(options: NoticeOptions, load?: Loaded): Promise<NoticeToHook> {
   const { notices } = options;
   const folder = await mkdtemp(join(tmpdir(), 'evictd-bench-'));
   const hook = join(folder, 'hook');
   await writeFile(hook, HOOK, { mode: 0o755 });
   try {
-    const offsets = await drainAgainAndAgain(folder, hook, options);
+    const offsets = await drainAgainAndAgain(folder, hook, options, load);
     const marks = await readLines(join(folder, 'marks'), parseMarks);
     const stamps = await readStamps(folder, offsets);
     if (marks.length !== notices || stamps.length !== notices)
@@ -63,7 +70,17 @@ export async function measureNoticeToHook(options: NoticeOptions): Promise<Notic
     const steps = summarizeAll(marks.map((one, round) => stepsOf(one, stamps[round] ?? Number.NaN)));
     const bare = summarizeAll(await spawnBare(folder, hook, notices));
     const met = (steps[INSIDE]?.p99 ?? Infinity) < TARGET_MS;
-    return { name: 'notice → hook', ...options, steps, bare, targetMs: TARGET_MS, met };
+    const polls = await readLines(join(folder, 'marks.polls'), (ns) => Number(ns) / 1e6);
+    const gaps = polls.slice(1).map((at, index) => at - (polls[index] ?? Number.NaN) - POLL_MS);
+    return {
+      name: 'notice → hook',
+      ...options,
+      steps,
+      bare,
+      pollLate: summarize(gaps),
+      targetMs: TARGET_MS,
+      met,
+    };
   } finally {
     await rm(folder, { recursive: true });
   }
@@ -88,6 +105,7 @@ async function drainAgainAndAgain(
   folder: string,
   hook: string,
   { notices, withSet }: NoticeOptions,
+  load: Loaded | undefined,
 ): Promise<number[]> {
   await using stack = new AsyncDisposableStack();
   const azurite = withSet ? stack.use(await startAzurite()) : undefined;
@@ -109,6 +127,7 @@ async function drainAgainAndAgain(
   await new Promise((resolve) => {
     setTimeout(resolve, SETTLE_MS);
   });
+  await using _loaded = await load?.(folder, daemon.pid);
   const offsets: number[] = [];
   for (let round = 1; round <= notices; round++) {
     if (withSet) await changeFiles(vm.job, round);

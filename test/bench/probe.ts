@@ -9,22 +9,31 @@ import path from 'node:path';
 
 const file = process.env['BENCH_PROBE_FILE'] ?? '';
 const hook = process.env['BENCH_PROBE_HOOK'] ?? '';
-/** A drain has some ten marks; what was noted before the last answer is of no interest. */
-const MARKS_MAX = 1000;
+/** Since the journal was last begun; of a drain the first time counts, and there its hook is started right after it. */
 let marks: [name: string, atNs: string][] = [];
+let answeredAt = '';
 
 function mark(name: string): void {
-  if (marks.length < MARKS_MAX) marks.push([name, String(process.hrtime.bigint())]);
+  marks.push([name, String(process.hrtime.bigint())]);
 }
+
+/** When the polls went out, until the daemon ends. */
+const polls: bigint[] = [];
+subscribe('undici:client:sendHeaders', (message) => {
+  if (isPoll(message)) polls.push(process.hrtime.bigint());
+});
+process.on('exit', () => fs.writeFileSync(`${file}.polls`, polls.join('\n')));
 
 // Published by undici when an answer is read to its end, before whoever asked gets it.
 subscribe('undici:request:trailers', (message) => {
+  if (isPoll(message)) answeredAt = String(process.hrtime.bigint());
+});
+
+function isPoll(message: unknown): boolean {
   // The shape that undici documents for its diagnostics channels.
   const { request } = message as { request: { method: string; path: string } };
-  if (request.method !== 'GET' || !request.path.startsWith('/metadata/scheduledevents')) return;
-  marks = [];
-  mark('answer');
-});
+  return request.method === 'GET' && request.path.startsWith('/metadata/scheduledevents');
+}
 
 subscribe('tracing:child_process.spawn:start', (message) => {
   // The shapes that Node documents for its tracing channels.
@@ -44,6 +53,8 @@ fs.promises.open = async (target, ...rest) => {
   const name = String(target);
   if (name.endsWith('/journal.json.new')) {
     folder = path.dirname(name);
+    // Whatever comes in meanwhile, this is about the answer before it.
+    marks = [['answer', answeredAt]];
     mark('journal');
   }
   const handle = await open(target, ...rest);
