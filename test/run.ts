@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -23,6 +23,9 @@ const Report = z.object({
   testResults: z.array(z.object({ status: z.string(), assertionResults: z.array(z.unknown()) })),
 });
 
+/** What `npm audit --json` prints when it got an answer. */
+const Audit = z.object({ vulnerabilities: z.record(z.string(), z.unknown()) });
+
 interface Step {
   readonly name: string;
   readonly seconds: number;
@@ -39,6 +42,7 @@ async function main(vitestArgs: readonly string[]): Promise<void> {
     await step('format', () => check('oxfmt', ['--check', '.'])),
     await step('lint', () => check('oxlint', ['--type-aware', '--deny-warnings', '.'])),
     await step('types', () => check('tsc', ['-p', '.'])),
+    await step('advisories', advisories),
     await step('demo', () => check('node', ['test/demo/demo.ts'])),
     await step('tests', () => tests(vitestArgs)),
   ];
@@ -77,6 +81,29 @@ async function debianPackages(): Promise<Outcome> {
     missing.length > 0 ? `missing ${missing.join(', ')}: tests that need them are skipped` : '',
   ];
   return { passed: 1, failed: 0, remark: remark.filter((part) => part !== '').join('; ') };
+}
+
+/** Known vulnerabilities of what is in the bundle. Not every registry can be asked, nor is there always one. */
+async function advisories(): Promise<Outcome> {
+  const args = ['audit', '--omit=dev', '--json', '--fetch-retries=0', '--fetch-timeout=10000'];
+  const { stdout } = spawnSync('npm', args, { cwd: ROOT, encoding: 'utf8', timeout: CHECK_TIMEOUT_MS });
+  const audit = Audit.safeParse(parseJson(stdout)).data;
+  if (audit === undefined) return { passed: 1, failed: 0, remark: 'skipped: the registry tells of none' };
+  const names = Object.keys(audit.vulnerabilities);
+  if (names.length === 0) return { passed: 1, failed: 0, remark: '' };
+  return {
+    passed: 0,
+    failed: 1,
+    remark: `known vulnerabilities in ${names.join(', ')}: npm audit --omit=dev`,
+  };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 async function check(program: string, args: readonly string[]): Promise<Outcome> {
