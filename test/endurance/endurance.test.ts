@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 const ENDURANCE = fileURLToPath(new URL('endurance.ts', import.meta.url));
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 180_000;
 
 function endure(...args: readonly string[]): Promise<{ readonly ok: boolean; readonly output: string }> {
   return new Promise((resolve) => {

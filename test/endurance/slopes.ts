@@ -7,7 +7,7 @@ export interface Slope {
   readonly last: number;
   readonly perHour: number;
   readonly perThousandNotices: number;
-  /** How much it grew over the second half, as the fitted line has it. */
+  /** From the least in the third quarter to the least in the last one: what is in use for a moment only doesn't count. */
   readonly growth: number;
   /** Undefined: too few notices to tell it from what comes and goes. */
   readonly allowed: number | undefined;
@@ -23,15 +23,15 @@ interface Limit {
 
 const KIB = 1024;
 /** Something that is left behind by each hundredth notice would be seen, and connections and pauses come and go. */
-const COUNT: Limit = { noise: 8, perNotice: 0.01, noticesMin: 0 };
+const COUNT: Limit = { noise: 6, perNotice: 0.01, noticesMin: 0 };
 /** An event's id alone has 36 bytes. */
 const FILE: Limit = { noise: 256, perNotice: 8, noticesMin: 0 };
 /**
  * The smallest object that a notice could leave behind has some 50 bytes, and it would leave more than one. Of all
  * memory the daemon may get 8 MiB larger in a year with a notice each hour: that is fragments, not objects.
  */
-const HEAP: Limit = { noise: 256 * KIB, perNotice: 100, noticesMin: 1000 };
-const MEMORY: Limit = { noise: 4096 * KIB, perNotice: KIB, noticesMin: 1000 };
+const HEAP: Limit = { noise: 256 * KIB, perNotice: 100, noticesMin: 500 };
+const MEMORY: Limit = { noise: 4096 * KIB, perNotice: KIB, noticesMin: 500 };
 
 const LIMITS: Readonly<Record<Quantity, Limit>> = {
   rss: MEMORY,
@@ -52,18 +52,19 @@ const LIMITS: Readonly<Record<Quantity, Limit>> = {
 /** Straight lines through the second half of the samples: in the first one it still warms up. */
 export function slopesOf(samples: readonly Sample[]): Slope[] {
   const half = samples.slice(Math.floor(samples.length / 2));
-  const notices = (half.at(-1)?.notices ?? 0) - (half[0]?.notices ?? 0);
+  const quarter = Math.ceil(half.length / 2);
+  const notices = (half[quarter]?.notices ?? 0) - (half[0]?.notices ?? 0);
   // An object's own keys are those of its type here.
   return (Object.keys(LIMITS) as Quantity[]).map((quantity) => {
     const { noise, perNotice, noticesMin } = LIMITS[quantity];
-    const each = slope(half.map((sample) => [sample.notices, sample[quantity]]));
+    const values = half.map((sample) => sample[quantity]);
+    const growth = Math.min(...values.slice(quarter)) - Math.min(...values.slice(0, quarter));
     const allowed = notices < noticesMin ? undefined : Math.max(noise, perNotice * notices);
-    const growth = each * notices;
     return {
       quantity,
-      last: half.at(-1)?.[quantity] ?? Number.NaN,
+      last: values.at(-1) ?? Number.NaN,
       perHour: slope(half.map((sample) => [sample.ms / 3_600_000, sample[quantity]])),
-      perThousandNotices: each * 1000,
+      perThousandNotices: slope(half.map((sample) => [sample.notices / 1000, sample[quantity]])),
       growth,
       allowed,
       isFlat: allowed === undefined || growth <= allowed,
