@@ -43,7 +43,7 @@ export interface Life {
   readonly troubles: ReadonlyMap<string, number>;
 }
 
-/** A disk doesn't get quicker with the clock. */
+/** A disk doesn't get quicker with the clock; and in its own memory Azurite takes minutes to remove what many wrote. */
 const MEMORY = '/dev/shm';
 /** In real time: what was in use is given back 10 s after it by the daemon's clock, and then retention has its turn. */
 const REST_MS = 500;
@@ -52,7 +52,7 @@ const REST_PER_NOTICE_MS = 40;
 /** One life of the daemon, in which events are announced and withdrawn again and again. */
 export async function liveLong(options: LifeOptions): Promise<Life> {
   await using stack = new AsyncDisposableStack();
-  const azurite = stack.use(await startAzurite());
+  const azurite = stack.use(await startAzurite({ persistent: true, within: MEMORY }));
   const receiver = stack.use(await startHttpReceiver());
   const containerUrl = azurite.containerUrl();
   const folder = stack.use(await testFolder(MEMORY));

@@ -24,6 +24,8 @@ export interface AzuriteOptions {
   readonly oauth?: boolean;
   /** Blobs on disk, so that they outlive `kill`; otherwise in memory, which is quicker. */
   readonly persistent?: boolean;
+  /** Where its files are then; default: the place for temporary files. */
+  readonly within?: string;
   /** Default `blob`. */
   readonly service?: Service;
 }
@@ -61,7 +63,7 @@ export function signatureFor(containerName: string, permissions: string): string
 
 /** Starts Azurite on a free port of 127.0.0.1 and waits until it listens. */
 export async function startAzurite(options: AzuriteOptions = {}): Promise<Azurite> {
-  const folder = await mkdtemp(join(tmpdir(), 'evictd-azurite-'));
+  const folder = await mkdtemp(join(options.within ?? tmpdir(), 'evictd-azurite-'));
   const args = ['--silent', '--skipApiVersionCheck', '--disableTelemetry'];
   args.push(...(options.persistent === true ? ['--location', folder] : ['--inMemoryPersistence']));
   let ca: string | undefined;
