@@ -25,12 +25,15 @@ export const ENTRY_LISTS = ['files', 'directories', 'symlinks', 'hardLinks'] as 
 export type EntryList = (typeof ENTRY_LISTS)[number];
 export type Bad = (detail: string) => EvictdError;
 
-const PIECE_CHARACTERS = 1024 ** 2;
+const PIECE_CHARACTERS = 4 * 1024 ** 2;
 const HEAD_END = ',"files":[';
 const NEWLINE = 0x0a;
 
-/** Rejects `manifest-too-large`. */
-export async function encodeManifest(manifest: Manifest, signal: AbortSignal): Promise<Uint8Array> {
+/** In pieces of some MiB, one after the other. Rejects `manifest-too-large`. */
+export async function encodeManifest(
+  manifest: Manifest,
+  signal: AbortSignal,
+): Promise<readonly [Buffer, ...Buffer[]]> {
   const { files, directories, symlinks, hardLinks, ...head } = manifest;
   const lists = { files, directories, symlinks, hardLinks };
   const count = ENTRY_LISTS.reduce((sum, list) => sum + lists[list].length, 0);
@@ -38,12 +41,12 @@ export async function encodeManifest(manifest: Manifest, signal: AbortSignal): P
   const pieces: Buffer[] = [];
   let bytes = 0;
   let text = JSON.stringify(head).slice(0, -1);
-  const flush = () => {
+  const cut = (): Buffer => {
     const piece = Buffer.from(text, 'utf8');
     text = '';
     bytes += piece.length;
     if (bytes > MANIFEST_BYTES_MAX) throw tooLarge(manifest.set, count);
-    pieces.push(piece);
+    return piece;
   };
   for (const list of ENTRY_LISTS) {
     text += `${list === 'files' ? '' : '\n]'},"${list}":[`;
@@ -51,16 +54,14 @@ export async function encodeManifest(manifest: Manifest, signal: AbortSignal): P
     const add = (entry: object) => {
       text += separator + JSON.stringify(entry);
       separator = ',\n';
-      if (text.length > PIECE_CHARACTERS) flush();
+      if (text.length > PIECE_CHARACTERS) pieces.push(cut());
     };
     await forEachInSlices(lists[list], add, signal);
   }
   text += '\n]}\n';
-  flush();
-  const body = Buffer.allocUnsafeSlow(bytes);
-  let at = 0;
-  await forEachInSlices(pieces, (piece) => void (at += piece.copy(body, at)), signal, 8);
-  return body;
+  const last = cut();
+  const [first, ...more] = pieces;
+  return first === undefined ? [last] : [first, ...more, last];
 }
 
 function tooLarge(set: string, entries: number): EvictdError {

@@ -1,10 +1,15 @@
+import { forEachLimit } from '../base/concurrency.ts';
+import { blockIdOf } from './block-id.ts';
 import { conflict, isConflict, metadataOf } from './commit-file.ts';
 import type { CommitContext } from './commit-file.ts';
 import { manifestName } from './manifest.ts';
 import { encodeManifest } from './manifest-format.ts';
 import type { Manifest } from './schema.ts';
 import type { Scan } from './scan.ts';
+import type { WriteOptions } from './store.ts';
 import type { StoredSet } from './stored-blobs.ts';
+
+const PIECES_IN_FLIGHT = 6;
 
 export type ManifestContent = Omit<Manifest, 'version' | 'id' | 'parent'>;
 
@@ -14,7 +19,7 @@ export type ManifestContent = Omit<Manifest, 'version' | 'id' | 'parent'>;
  */
 export async function writeManifest(
   context: () => CommitContext,
-  base: StoredSet,
+  base: Pick<StoredSet, 'parent' | 'newest'>,
   content: ManifestContent,
   signal: AbortSignal,
 ): Promise<string> {
@@ -23,29 +28,49 @@ export async function writeManifest(
     const name = current.prefix + manifestName(current.id);
     const version = content.files.some(({ zstd }) => zstd !== undefined) ? 2 : 1;
     const manifest = { version, id: current.id, parent: base.parent ?? null, ...content } as const;
-    const body = await encodeManifest(manifest, signal);
+    const pieces = await encodeManifest(manifest, signal);
     try {
-      await current.transfer.request(signal, () =>
-        current.store.put(
-          name,
-          body,
-          { condition: { ifNone: true }, metadata: metadataOf(current, []), contentType: 'application/json' },
-          signal,
-        ),
-      );
+      await writePieces(current, name, pieces, { inBlocks: attempt > 1 || pieces.length > 1 }, signal);
       base.parent = current.id;
       base.newest = { id: current.id, at: Date.parse(content.createdAt) };
       return current.id;
     } catch (error) {
       if (!isConflict(error)) throw error;
       const head = await current.store.head(name, signal);
-      if (head?.metadata['evictd_process'] !== current.writer.process || attempt > 1) {
+      const isOurs = head?.metadata['evictd_process'] === current.writer.process;
+      if (attempt > 1 || (head !== undefined && !isOurs))
         throw conflict(current.writer, name, head?.metadata, error);
-      }
       // Ours: an earlier attempt whose answer got lost. It is a checkpoint; this one comes after it.
-      base.parent = current.id;
+      if (isOurs) base.parent = current.id;
+      // Otherwise the name has blocks of a write that was broken off: see putWhole.
     }
   }
+}
+
+/** A large one goes over several connections, and what arrived of it need not be sent again. */
+async function writePieces(
+  context: CommitContext,
+  name: string,
+  pieces: readonly [Uint8Array, ...Uint8Array[]],
+  { inBlocks }: { readonly inBlocks: boolean },
+  signal: AbortSignal,
+): Promise<void> {
+  const { store, transfer } = context;
+  const write: WriteOptions = {
+    condition: { ifNone: true },
+    metadata: metadataOf(context, []),
+    contentType: 'application/json',
+  };
+  if (!inBlocks) {
+    await transfer.request(signal, () => store.put(name, pieces[0], write, signal));
+    return;
+  }
+  const blocks = pieces.map((piece) => ({ piece, id: blockIdOf(piece) }));
+  await forEachLimit(blocks, PIECES_IN_FLIGHT, signal, ({ piece, id }, inner) =>
+    transfer.request(inner, () => store.stageBlock(name, id, piece, inner)),
+  );
+  const ids = blocks.map(({ id }) => id);
+  await transfer.request(signal, () => store.commitBlocks(name, ids, write, signal));
 }
 
 /** What a manifest says of a scan beside its files. */

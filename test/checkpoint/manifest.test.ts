@@ -1,11 +1,15 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
+import { systemClock } from '../../src/base/clock.ts';
 import { EvictdError } from '../../src/base/errors.ts';
 import { listCheckpoints } from '../../src/checkpoint/list.ts';
 import { encodeManifest } from '../../src/checkpoint/manifest-format.ts';
-import { parseManifest } from '../../src/checkpoint/manifest.ts';
+import { parseManifest, readManifest } from '../../src/checkpoint/manifest.ts';
 import type { Manifest } from '../../src/checkpoint/schema.ts';
+import type { BlobStore } from '../../src/checkpoint/store.ts';
+import { createTransfer, TRANSFER_LIMITS } from '../../src/checkpoint/transfer.ts';
+import { writeManifest } from '../../src/checkpoint/write-manifest.ts';
 import { never, PLACE } from '../support/checkpoints.ts';
 import { manifestFile } from '../support/manifest-file.ts';
 import { countCalls, createMemoryService } from '../support/memory-store.ts';
@@ -38,7 +42,7 @@ function manifestOf(paths: readonly string[]): Manifest {
 const MANIFEST = manifestOf(['a', 'dir/b', 'line\nbreak', 'bytes\udcff', '"],"directories":[', '😀']);
 
 test('a manifest has a line for its head and one for each entry, and is one JSON object', async () => {
-  const body = Buffer.from(await encodeManifest(MANIFEST, never()));
+  const body = Buffer.concat(await encodeManifest(MANIFEST, never()));
   const lines = body.toString('utf8').split('\n');
   expect(lines).toHaveLength(1 + 6 + 1 + 1 + 1 + 1 + 1 + 1 + 1 + 1);
   expect(JSON.parse(body.toString('utf8'))).toEqual(MANIFEST);
@@ -64,7 +68,7 @@ test.each(['files', 'directories', 'symlinks'])('%s have to be there, and to be 
 });
 
 test('one that is cut off anywhere, or goes on after its end, is bad', async () => {
-  const body = Buffer.from(await encodeManifest(MANIFEST, never()));
+  const body = Buffer.concat(await encodeManifest(MANIFEST, never()));
   for (let length = 0; length < body.length - 1; length++) {
     await expect(parseManifest(body.subarray(0, length), NAME, EXPECTED, never())).rejects.toMatchObject({
       code: 'bad-manifest',
@@ -77,7 +81,7 @@ test('one that is cut off anywhere, or goes on after its end, is bad', async () 
 });
 
 test('whatever is changed in it, it is another good one or a bad one, never a crash', async () => {
-  const body = Buffer.from(await encodeManifest(MANIFEST, never()));
+  const body = Buffer.concat(await encodeManifest(MANIFEST, never()));
   await fc.assert(
     fc.asyncProperty(
       fc.nat(body.length - 1),
@@ -104,7 +108,7 @@ test('of a large one only the beginning is fetched to list it; one without lines
   };
   const manifest = manifestOf(paths);
   const whole = Buffer.from(JSON.stringify({ ...manifest, id: '00000008' }));
-  await put(ID, await encodeManifest(manifest, never()));
+  await put(ID, Buffer.concat(await encodeManifest(manifest, never())));
   await put('00000008', whole);
   const store = service.connect();
   const listed = await listCheckpoints(PLACE, { store }, never());
@@ -113,4 +117,46 @@ test('of a large one only the beginning is fetched to list it; one without lines
     { kind: 'usable', id: ID, files: 3001 },
   ]);
   expect(countCalls(store, 'read')).toBe(3);
+});
+
+/** Writes the first manifest of a set, or says what hinders that. */
+function write(store: BlobStore, paths: readonly string[]) {
+  const content = manifestOf(paths);
+  const context = {
+    prefix: `p/vm-1/job/`,
+    store,
+    transfer: createTransfer(TRANSFER_LIMITS, { clock: systemClock }),
+    writer: content.writer,
+    id: ID,
+  };
+  const base = { parent: '00000006', newest: undefined };
+  return writeManifest(() => context, base, content, never());
+}
+
+const MANY = Array.from({ length: 20_000 }, (_, number) => `dir/${number}${'x'.repeat(200)}`);
+
+test('a large manifest is sent in blocks, and when that is broken off, a small one can take its place', async () => {
+  const service = createMemoryService();
+  const store = service.connect();
+  expect(await write(store, MANY)).toBe(ID);
+  expect(countCalls(store, 'put')).toBe(0);
+  expect(countCalls(store, 'stageBlock')).toBeGreaterThan(1);
+  const manifest = await readManifest(service.connect(), PLACE, ID, never());
+  expect(manifest.files).toHaveLength(MANY.length);
+
+  const other = createMemoryService();
+  const broken = other.connect({
+    before({ operation }) {
+      if (operation === 'commitBlocks') throw new EvictdError('unavailable', 'not now');
+    },
+  });
+  await expect(write(broken, MANY)).rejects.toMatchObject({ code: 'unavailable' });
+  // Some services take the blocks that are left for a blob that is there.
+  const strict = other.connect({
+    before({ operation }) {
+      if (operation === 'put') throw new EvictdError('conflict', 'something is there');
+    },
+  });
+  expect(await write(strict, ['a'])).toBe(ID);
+  expect((await readManifest(other.connect(), PLACE, ID, never())).files).toHaveLength(1);
 });
