@@ -4,6 +4,7 @@ import { createGroup } from '../base/concurrency.ts';
 import { sameBlocks } from './block-id.ts';
 import { blockSizeOf } from './block-size.ts';
 import { fileChanging } from './file-error.ts';
+import type { FileStat } from './file-stat.ts';
 import { isUnchanged, openFile, settledStat } from './open-file.ts';
 import type { ScannedFile } from './scan.ts';
 import { readBlocks } from './send-blocks.ts';
@@ -35,7 +36,7 @@ export async function sendFile(
     await using handle = await openFile(context.location, file.path);
     if (handle === undefined) return undefined;
     context.onFileRead();
-    const outcome = await sendOpenFile(context, file.path, handle, mode, earlier?.stat.size, signal);
+    const outcome = await sendOpenFile(context, file.path, handle, mode, earlier?.stat, signal);
     if (outcome === 'stopped') return undefined;
     if (outcome === 'changed') continue;
     if (!outcome.moving || isSameAs(outcome.version, earlier)) return outcome.version;
@@ -84,12 +85,13 @@ async function sendOpenFile(
   path: string,
   handle: FileHandle,
   mode: SendMode,
-  sizeMax: number | undefined,
+  earlier: FileStat | undefined,
   signal: AbortSignal,
 ): Promise<Outcome> {
   const found = await settledStat(handle, context.clock, signal);
   if (found === undefined) return 'changed';
-  const stat = { ...found, size: Math.min(found.size, sizeMax ?? found.size) };
+  // Without what was appended meanwhile, and without the times of that.
+  const stat = earlier !== undefined && found.size > earlier.size ? earlier : found;
   const readAtMs = context.clock.wallMs();
   const blob = context.blobOf(path);
   const blockSize = blockSizeOf(stat.size, context.index.last(path)?.blockSize ?? blob.blockSize);

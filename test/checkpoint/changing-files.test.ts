@@ -156,6 +156,28 @@ test('a log that grows all the time is saved up to a length that it had', async 
   expect(restored.equals(whole.subarray(0, restored.length))).toBe(true);
 });
 
+test('what of a growing file is saved has the time of then, not that of what came after it', async () => {
+  await using from = await testFolder();
+  await using to = await testFolder();
+  const log = `${from.path}/log`;
+  const times = new Map<number, number>();
+  const grow = async () => {
+    await appendFile(log, pattern(4 * MIB, times.size));
+    await utimes(log, 1_500_000_000, 1_500_000_000 + times.size);
+    times.set((await stat(log)).size, 1_500_000_000 + times.size);
+  };
+  for (let pieces = 0; pieces < 3; pieces++) await grow();
+  const store = createMemoryService().connect({
+    async before(call) {
+      if (call.operation === 'stageBlock') await grow();
+    },
+  });
+  await committed(testCheckpointer(store, from.path, { limits: NARROW }));
+  await restoreJob(store, to.path);
+  const { size, mtimeMs } = await stat(`${to.path}/log`);
+  expect(mtimeMs / 1000).toBeCloseTo(times.get(size) ?? Number.NaN, 0);
+});
+
 test('modes, times, renames and deletions need no content to be sent', async () => {
   await using from = await testFolder();
   await using to = await testFolder();
