@@ -45,6 +45,7 @@ export function createRules(sources: RuleSources): Rules {
   const { config, events, facts, now } = sources;
   const policy = policyOf(config, []);
   const broken = (what: string) => void facts.violations.push(what);
+  let seen: { readonly eventId: string; readonly at: number } | undefined;
   const eventOf = (id: string) => events.find((event) => event.id === id);
 
   /** Did its process live on long enough to remember it? */
@@ -66,12 +67,17 @@ export function createRules(sources: RuleSources): Rules {
         else if (one.result !== undefined && isRemembered(one.process, one.endedAt ?? now()))
           broken(`${twice}, though its result was known`);
       }
-      const again = facts.hooks.filter(
-        ({ request: other }) =>
-          other.name === request.name && other.event.id === event.id && other.drainId !== request.drainId,
+      const others = facts.hooks.filter(
+        ({ request: other }) => other.event.id === event.id && other.drainId !== request.drainId,
       );
-      if (again.some((one) => !sources.mayForget() && !wasAway(facts, event, one.startedAt)))
+      for (const { request: other } of others.filter((one) => one.request.name === request.name)) {
+        // After a crash one of its hooks may have begun anew when the event was gone already.
+        const since = Math.min(
+          ...others.filter((one) => one.request.drainId === other.drainId).map((one) => one.startedAt),
+        );
+        if (sources.mayForget() || wasAway(facts, event, since)) continue;
         broken(`hook ${request.name} runs for a second drain of ${event.id}, which was there all the time`);
+      }
     },
     onAck(process, eventId) {
       const event = eventOf(eventId);
@@ -95,9 +101,11 @@ export function createRules(sources: RuleSources): Rules {
           broken(`${receiver} is told twice of ${id}`);
     },
     onStatus({ phase, drain }, settledMs) {
+      // One that begins late, as when the own name was not known before, has to end at once then.
+      if (drain?.eventId !== seen?.eventId) seen = drain && { eventId: drain.eventId, at: now() };
       const deadlineAt = drain === undefined ? undefined : facts.notices.get(drain.eventId)?.deadlineAt;
-      if (deadlineAt === undefined || !BUSY.has(phase)) return;
-      const lateMs = Math.min(settledMs, now() - deadlineAt - JITTER_MS);
+      if (deadlineAt === undefined || seen === undefined || !BUSY.has(phase)) return;
+      const lateMs = Math.min(settledMs, now() - seen.at, now() - deadlineAt - JITTER_MS);
       if (lateMs > (sources.mayForget() ? 3000 : 200))
         broken(`${phase} ${Math.round(lateMs)} ms after the deadline`);
     },
