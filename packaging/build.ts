@@ -2,11 +2,12 @@ import { execFileSync } from 'node:child_process';
 import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { builtinModules } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 
 import { build, type Metafile } from 'esbuild';
 import * as z from 'zod';
 
-import { leanPackages } from './lean-packages.ts';
+import { leanBuiltins } from './lean-builtins.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OUTPUT = 'dist/evictd.js';
@@ -16,6 +17,9 @@ const OPTIONAL_IMPORTS: ReadonlySet<string> = new Set([
   // proxy-agent-negotiate (below the Azure SDK): proxies with Kerberos; evictd goes through no proxy.
   'kerberos',
 ]);
+
+/** The Azure SDK asks of each request whether its body is a form, and Node would load its own undici for that. */
+const DEFINES = { FormData: 'undefined' };
 
 export interface Bundle {
   readonly file: string;
@@ -29,6 +33,9 @@ export async function buildBundle(): Promise<Bundle> {
   const { version } = z
     .object({ version: z.string() })
     .parse(JSON.parse(await readFile(`${ROOT}/package.json`, 'utf8')));
+  const readThread = await buildThread('read-thread.ts');
+  const httpThread = await buildThread('http-thread.ts');
+  const identityThread = await buildThread('identity-thread.ts');
   const result = await build({
     absWorkingDir: ROOT,
     entryPoints: ['src/main.ts'],
@@ -51,14 +58,15 @@ export async function buildBundle(): Promise<Bundle> {
     metafile: true,
     write: false,
     logLevel: 'warning',
-    plugins: [leanPackages(ROOT)],
+    plugins: [leanBuiltins()],
     define: {
-      // The Azure SDK asks of each request whether its body is a form, and Node would load its own undici for that.
-      FormData: 'undefined',
+      ...DEFINES,
       EVICTD_VERSION: JSON.stringify(version),
       EVICTD_COMMIT: JSON.stringify(commit()),
-      EVICTD_READ_THREAD: JSON.stringify(await buildThread('read-thread.ts')),
-      EVICTD_HTTP_THREAD: JSON.stringify(await buildThread('http-thread.ts')),
+      EVICTD_READ_THREAD: JSON.stringify(readThread.text),
+      EVICTD_HTTP_THREAD: JSON.stringify(httpThread.text),
+      // By far the longest, and rarely needed: as a plain text it would take its length twice for as long as we run.
+      EVICTD_IDENTITY_THREAD: JSON.stringify(gzipSync(identityThread.text).toString('base64')),
     },
     banner: {
       // Packages in CommonJS form call require() for Node's own modules, which an ES module doesn't have.
@@ -82,7 +90,8 @@ export async function buildBundle(): Promise<Bundle> {
     await rename(temporary, path);
   }
   const output = result.metafile.outputs[OUTPUT];
-  return { file: `${ROOT}/${OUTPUT}`, bytes: output?.bytes ?? 0, packages: packagesOf(output?.inputs ?? {}) };
+  const inputs = { ...output?.inputs, ...identityThread.inputs };
+  return { file: `${ROOT}/${OUTPUT}`, bytes: output?.bytes ?? 0, packages: packagesOf(inputs) };
 }
 
 /**
@@ -97,16 +106,18 @@ function inAscii(program: string): string {
 }
 
 /** `node_modules/a/node_modules/@b/c/index.js` is of the package `node_modules/a/node_modules/@b/c`. */
-function packagesOf(inputs: Readonly<Record<string, { bytesInOutput: number }>>): readonly string[] {
+function packagesOf(inputs: Inputs): readonly string[] {
   const folders = Object.entries(inputs).flatMap(([path, { bytesInOutput }]) =>
     bytesInOutput === 0 ? [] : (/^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []),
   );
   return [...new Set(folders)].toSorted();
 }
 
+type Inputs = Metafile['outputs'][string]['inputs'];
+
 /** The program of a thread as a text: so it starts in no time, and the bundle stays one file. */
-async function buildThread(entry: string): Promise<string> {
-  const { outputFiles } = await build({
+async function buildThread(entry: string): Promise<{ readonly text: string; readonly inputs: Inputs }> {
+  const { outputFiles, metafile } = await build({
     absWorkingDir: ROOT,
     entryPoints: [`src/checkpoint/${entry}`],
     bundle: true,
@@ -115,10 +126,13 @@ async function buildThread(entry: string): Promise<string> {
     format: 'cjs',
     target: 'node24',
     minify: true,
+    define: DEFINES,
+    metafile: true,
     write: false,
     logLevel: 'warning',
   });
-  return outputFiles.map(({ text }) => text).join('');
+  const [output] = Object.values(metafile.outputs);
+  return { text: outputFiles.map(({ text }) => text).join(''), inputs: output?.inputs ?? {} };
 }
 
 /** What the bundle imports at run time and Node doesn't bring along. */

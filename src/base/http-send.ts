@@ -1,8 +1,8 @@
-import { Pool } from 'undici';
-
 import { boundedSignal, sleep } from './abort.ts';
 import type { Clock } from './clock.ts';
 import { EvictdError, errnoOf, messageOf } from './errors.ts';
+import { createHttpClient } from './http-client.ts';
+import type { HttpClient } from './http-client.ts';
 
 export interface HttpMessage {
   readonly url: string;
@@ -14,6 +14,8 @@ export interface HttpMessage {
 }
 
 const TRY_MS_MAX = 5000;
+/** Thrown away, but not without a limit. */
+const ANSWER_BYTES_MAX = 64 * 1024;
 const PAUSE_FIRST_MS = 250;
 const PAUSE_CAP_MS = 5000;
 
@@ -27,12 +29,12 @@ export async function sendUntilTaken(
   signal: AbortSignal,
 ): Promise<void> {
   const { origin, pathname, search } = new URL(message.url);
-  await using connection = closing(new Pool(origin, { connections: 1, connect: { timeout: TRY_MS_MAX } }));
+  using connection = connect(origin, clock);
   let last = new EvictdError('http-failed', `${message.where} was not reached in time`);
   for (let pauseMs = PAUSE_FIRST_MS; !signal.aborted; pauseMs = Math.min(pauseMs * 2, PAUSE_CAP_MS)) {
     try {
       using bound = boundedSignal(clock, TRY_MS_MAX, signal);
-      return await sendOnce(message, connection.pool, pathname + search, bound.signal);
+      return await sendOnce(message, connection.client, pathname + search, bound.signal);
     } catch (error) {
       if (error instanceof EvictdError && error.code === 'http-refused') throw error;
       if (!signal.aborted) last = failed(message, error);
@@ -44,21 +46,17 @@ export async function sendUntilTaken(
 
 async function sendOnce(
   { method, headers, body, where }: HttpMessage,
-  pool: Pool,
+  client: HttpClient,
   path: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const answer = await pool.request({ path, method, headers, body, signal });
-  const { statusCode } = answer;
-  // Thrown away, but not without a limit.
-  await answer.body.dump({ limit: 64 * 1024 });
-  if (statusCode >= 200 && statusCode < 300) return;
-  const said = `${where} answered ${statusCode}`;
-  if (statusCode >= 500 || statusCode === 408 || statusCode === 429)
-    throw new EvictdError('http-failed', said);
+  const question = { path, method, headers, body, bodyBytesMax: ANSWER_BYTES_MAX };
+  const { status } = await client.ask(question, signal);
+  if (status >= 200 && status < 300) return;
+  const said = `${where} answered ${status}`;
+  if (status >= 500 || status === 408 || status === 429) throw new EvictdError('http-failed', said);
   throw new EvictdError('http-refused', said, {
-    remedy:
-      statusCode < 400 ? 'name the address that it redirects to' : 'check the address and what it accepts',
+    remedy: status < 400 ? 'name the address that it redirects to' : 'check the address and what it accepts',
   });
 }
 
@@ -69,11 +67,10 @@ function failed({ where }: HttpMessage, error: unknown): EvictdError {
   return new EvictdError('http-failed', `${where} was not reached: ${why}`);
 }
 
-function closing(pool: Pool): AsyncDisposable & { readonly pool: Pool } {
-  return {
-    pool,
-    async [Symbol.asyncDispose]() {
-      await pool.destroy();
-    },
-  };
+function connect(origin: string, clock: Clock): Disposable & { readonly client: HttpClient } {
+  const client = createHttpClient(
+    { origin, connectionsMax: 1, connectMs: TRY_MS_MAX, idleMs: TRY_MS_MAX },
+    { clock },
+  );
+  return { client, [Symbol.dispose]: () => client.close() };
 }

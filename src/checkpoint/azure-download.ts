@@ -1,9 +1,10 @@
 import { AssertionFailed } from '../base/assert.ts';
 import { EvictdError } from '../base/errors.ts';
 import type { AzureClient } from './azure-client.ts';
+import { BadStatus } from './azure-errors.ts';
 import { REQUEST_ID } from './azure-get.ts';
 import { getOf, transferMs } from './azure-read.ts';
-import { badStatus, headerOf } from './azure-request.ts';
+import { headerOf } from './azure-request.ts';
 import type { FetchInto } from './azure-request.ts';
 import type { ReadFailure, FetchResult } from './read-job.ts';
 import type { DownloadOptions } from './store.ts';
@@ -66,7 +67,7 @@ function ofRefused(
   // The service's answer to a range that begins after the end.
   const isBeyond = status === 416 && headers.get('x-ms-error-code') === 'InvalidRange';
   if (isBeyond) return { kind: 'fetched', wrong: 0 };
-  if (status < 200 || status >= 300) throw badStatus({ status, headers });
+  if (status < 200 || status >= 300) throw new BadStatus({ status, headers });
   headerOf(headers, REQUEST_ID);
   const length = Number(headerOf(headers, 'content-length'));
   if (length < bytes) return { kind: 'fetched', wrong: 0 };

@@ -1,7 +1,6 @@
-import { isRestError, RestError } from '@azure/core-rest-pipeline';
-
 import { AssertionFailed } from '../base/assert.ts';
 import { errnoOf, EvictdError } from '../base/errors.ts';
+import type { HttpAnswer } from './http-order.ts';
 import type { Failure } from './store-retry.ts';
 import type { StoreErrorCode } from './store.ts';
 
@@ -13,23 +12,30 @@ export interface ErrorContext {
   readonly credentialPlace?: string | undefined;
 }
 
+/** An answer with another status than 2xx. */
+export class BadStatus extends Error {
+  override readonly name = 'BadStatus';
+  readonly status: number;
+  /** By lower-case name. */
+  readonly headers: ReadonlyMap<string, string>;
+
+  constructor({ status, headers }: HttpAnswer) {
+    super(`HTTP ${status}`);
+    this.status = status;
+    this.headers = headers;
+  }
+}
+
 /**
- * Says what an error of the Azure SDK means.
- * Only statuses, codes and ids are taken over, each checked for its form: the service's messages, the SDK's errors
- * and their causes can hold URLs with a signature, so none of them goes into a message or becomes a cause.
+ * Says what an error of a request means.
+ * Only statuses, codes and ids are taken over, each checked for its form: the service's messages, Node's errors and
+ * their causes can hold URLs with a signature, so none of them goes into a message or becomes a cause.
  * Source: learn.microsoft.com, Status and error codes (Blob Storage).
  */
 export function explainAzureError(error: unknown, context: ErrorContext): Failure {
   if (error instanceof AssertionFailed) throw error;
   if (error instanceof EvictdError) return ofOwnError(error);
-  if (!isRestError(error)) return ofNetwork(error, context);
-  const status = error.statusCode ?? error.response?.status;
-  if (status !== undefined && (status < 200 || status >= 300)) return ofStatus(error, status, context);
-  // A good status with a body that doesn't parse was cut off on its way.
-  if (status !== undefined || error.code === RestError.PARSE_ERROR) {
-    return { code: 'bad-answer', reason: 'the answer was incomplete or not understood', retry: BACKOFF };
-  }
-  return ofNetwork(error, context);
+  return error instanceof BadStatus ? ofStatus(error, context) : ofNetwork(error, context);
 }
 
 const NEVER = { kind: 'never' } as const;
@@ -42,15 +48,16 @@ const UNAUTHENTICATED_CODES = new Set([
   'NoAuthenticationInformation',
 ]);
 
-function ofStatus(error: RestError, status: number, context: ErrorContext): Failure {
+function ofStatus(error: BadStatus, context: ErrorContext): Failure {
+  const { status } = error;
   const azureCode = azureCodeOf(error);
-  const requestId = plain(error.response?.headers.get('x-ms-request-id'), /^[\w-]{1,64}$/);
+  const requestId = plain(error.headers.get('x-ms-request-id'), /^[\w-]{1,64}$/);
   const reason =
     `HTTP ${status}${azureCode === undefined ? '' : ` ${azureCode}`}` +
     (requestId === undefined ? '' : ` (request ${requestId})`);
   const code = codeOf(status, azureCode);
   const remedy = remedyOf(code, status, context);
-  return { code, reason, ...(remedy !== undefined && { remedy }), retry: retryOf(error, status) };
+  return { code, reason, ...(remedy !== undefined && { remedy }), retry: retryOf(error) };
 }
 
 function codeOf(status: number, azureCode: string | undefined): StoreErrorCode {
@@ -70,7 +77,8 @@ function codeOf(status: number, azureCode: string | undefined): StoreErrorCode {
   return 'refused';
 }
 
-function retryOf(error: RestError, status: number): Failure['retry'] {
+function retryOf(error: BadStatus): Failure['retry'] {
+  const { status } = error;
   if (status === 401) return { kind: 'renewed' };
   if (!RETRIED_STATUSES.has(status)) return NEVER;
   const delayMs = retryAfterMs(error);
@@ -78,11 +86,11 @@ function retryOf(error: RestError, status: number): Failure['retry'] {
 }
 
 /** Seconds, or an HTTP date, which is compared with the `Date` of the same answer: the guest's clock may be wrong. */
-function retryAfterMs(error: RestError): number | undefined {
-  const header = error.response?.headers.get('retry-after');
+function retryAfterMs({ headers }: BadStatus): number | undefined {
+  const header = headers.get('retry-after');
   if (header === undefined) return undefined;
   if (/^\d{1,9}$/.test(header)) return Number(header) * 1000;
-  const delay = Date.parse(header) - Date.parse(error.response?.headers.get('date') ?? '');
+  const delay = Date.parse(header) - Date.parse(headers.get('date') ?? '');
   return Number.isNaN(delay) ? undefined : Math.max(0, delay);
 }
 
@@ -97,10 +105,7 @@ function ofOwnError(error: EvictdError): Failure {
 
 const RESET_ERRNOS = new Set(['ECONNRESET', 'EPIPE']);
 const NETWORK_ERRNOS = new Set(
-  (
-    'ETIMEDOUT ECONNREFUSED ECONNABORTED EHOSTUNREACH ENETUNREACH ENETDOWN ' +
-    'ENOTFOUND EAI_AGAIN REQUEST_SEND_ERROR ERR_STREAM_PREMATURE_CLOSE'
-  ).split(' '),
+  'ETIMEDOUT ECONNREFUSED ECONNABORTED EHOSTUNREACH ENETUNREACH ENETDOWN ENOTFOUND EAI_AGAIN'.split(' '),
 );
 
 const NETWORK_REMEDY =
@@ -110,12 +115,9 @@ function ofNetwork(error: unknown, context: ErrorContext): Failure {
   const errno = plain(errnoOf(error), /^[A-Z0-9_]{1,60}$/);
   const where = `connection to ${context.host} failed`;
   if (errno === undefined) {
-    // A body that ends early reaches us as an abort nobody asked for; a try that was really aborted doesn't come here.
-    if (isNamed(error, 'AbortError'))
-      return { code: 'network', reason: `the ${where} half-way`, retry: BACKOFF };
     const name =
       plain(error instanceof Error ? error.name : undefined, /^[A-Za-z]{1,60}$/) ?? 'an unknown error';
-    return { code: 'bad-answer', reason: `the Azure SDK gave up with ${name}`, retry: BACKOFF };
+    return { code: 'bad-answer', reason: `the ${where} with ${name}`, retry: BACKOFF };
   }
   const reason = `the ${where} with ${errno}`;
   if (RESET_ERRNOS.has(errno)) return { code: 'network', reason, retry: { kind: 'at-once' } };
@@ -152,12 +154,8 @@ function remedyOf(code: StoreErrorCode, status: number, context: ErrorContext): 
 }
 
 /** The service's own code; a HEAD answer has no body, so the header comes first. */
-export function azureCodeOf(error: RestError): string | undefined {
-  return plain(error.response?.headers.get('x-ms-error-code') ?? error.code, /^[A-Za-z0-9]{1,80}$/);
-}
-
-function isNamed(error: unknown, name: string): boolean {
-  return error instanceof Error && error.name === name;
+export function azureCodeOf({ headers }: BadStatus): string | undefined {
+  return plain(headers.get('x-ms-error-code'), /^[A-Za-z0-9]{1,80}$/);
 }
 
 function plain(text: string | undefined, form: RegExp): string | undefined {

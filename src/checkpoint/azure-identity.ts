@@ -1,77 +1,86 @@
-import { Agent } from 'node:http';
-import { Socket } from 'node:net';
+import { Worker } from 'node:worker_threads';
+import { gunzipSync } from 'node:zlib';
 
+import { boundedSignal, reasonOf } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
-import type { FetchedToken, TokenFetcher } from './token.ts';
+import type { TokenFetcher } from './token.ts';
+
+// The build puts the thread's whole program here, as gzip in base64; run from source it is a file.
+declare const EVICTD_IDENTITY_THREAD: string | undefined;
 
 export interface IdentityOptions {
   readonly clientId: string | undefined;
-  /** Base URL in place of http://169.254.169.254. Process-wide, and only the first one counts. */
+  /** Base URL in place of http://169.254.169.254. */
   readonly endpoint: string | undefined;
-  /** Milliseconds after which a connection on which nothing moves is closed. */
-  readonly silenceMsMax: number;
+  /** Milliseconds after which a fetch is given up. */
+  readonly limitMs: number;
 }
 
-// learn.microsoft.com: Authorize access to blobs using Microsoft Entra ID. The same audience in every cloud.
-const SCOPE = 'https://storage.azure.com/.default';
+/** What the thread is to do. */
+export interface IdentityOrder {
+  readonly clientId: string | undefined;
+}
+
+export type IdentityAnswer =
+  | { readonly kind: 'token'; readonly token: string; readonly expiresOnMs: number }
+  | { readonly kind: 'failed'; readonly code: string | undefined };
 
 /**
- * Tokens of the VM's managed identity, by @azure/identity. What that does not do is left to `TokenSource`:
- * it ignores abort signals, has no time limit, and its own retries (up to a minute after a 410) are off here.
- * Its cache is shared by the whole process, so that asking often is cheap.
+ * Tokens of the VM's managed identity, by @azure/identity in a thread of its own for each. What that does not do is left
+ * to the thread's end and to `TokenSource`: it ignores abort signals and has no time limit.
  */
-export async function createManagedIdentityFetcher(
-  options: IdentityOptions,
-  dependencies: { readonly clock: Clock },
-): Promise<TokenFetcher> {
-  pointSdkAt(options.endpoint);
-  // Loaded only where an identity is used: it takes as long to load as all the rest.
-  const { ManagedIdentityCredential } = await import('@azure/identity');
-  const agent = createEndpointAgent(options.silenceMsMax);
-  // The pipeline takes `agent` and `redirectOptions` although the type of the options doesn't list them.
-  const sdkOptions = { retryOptions: { maxRetries: 0 }, redirectOptions: { maxRetries: 0 }, agent };
-  const credential =
-    options.clientId === undefined
-      ? new ManagedIdentityCredential(sdkOptions)
-      : new ManagedIdentityCredential({ clientId: options.clientId, ...sdkOptions });
+export function createManagedIdentityFetcher(
+  { clientId, endpoint, limitMs }: IdentityOptions,
+  { clock }: { readonly clock: Clock },
+): TokenFetcher {
   return {
-    async fetch(): Promise<FetchedToken> {
-      try {
-        const { token, expiresOnTimestamp } = await credential.getToken(SCOPE);
-        return { token, lifeMs: expiresOnTimestamp - dependencies.clock.wallMs() };
-      } catch (error) {
-        throw noToken(error, options.clientId);
-      }
+    async fetch(signal) {
+      using bounded = boundedSignal(clock, limitMs, signal);
+      const answer = await askThread({ clientId }, endpoint, bounded.signal);
+      if (answer.kind === 'failed') throw noToken(answer.code, clientId);
+      return { token: answer.token, lifeMs: answer.expiresOnMs - clock.wallMs() };
     },
   };
 }
 
-/**
- * Connections of our own to the endpoint. The SDK would otherwise send even link-local requests through HTTPS_PROXY,
- * and it has no time limit: what stays silent is closed here. (The SDK keeps the first client of the process for all
- * later ones, so this can't be left to the instance that gave up waiting.)
- */
-function createEndpointAgent(silenceMsMax: number): Agent {
-  const agent = new Agent({ keepAlive: false, proxyEnv: {} });
-  const connect = agent.createConnection.bind(agent);
-  agent.createConnection = (options, callback) => {
-    const socket = connect(options, callback);
-    if (socket instanceof Socket) socket.setTimeout(silenceMsMax, () => socket.destroy());
-    return socket;
-  };
-  return agent;
+/** Rejects with the signal's reason. Either way the thread is ended, and its connection with it. */
+async function askThread(
+  order: IdentityOrder,
+  endpoint: string | undefined,
+  signal: AbortSignal,
+): Promise<IdentityAnswer> {
+  if (signal.aborted) throw reasonOf(signal);
+  const worker = startThread(order, endpoint);
+  const { promise, resolve, reject } = Promise.withResolvers<IdentityAnswer>();
+  const onAbort = () => reject(reasonOf(signal));
+  signal.addEventListener('abort', onAbort, { once: true });
+  worker.once('message', resolve);
+  worker.once('error', reject);
+  worker.once('exit', () => reject(noToken(undefined, order.clientId)));
+  try {
+    return await promise;
+  } finally {
+    signal.removeEventListener('abort', onAbort);
+    void worker.terminate();
+  }
 }
 
-/** The environment is the SDK's only way to be told; it is read once, when the first token is asked for. */
-function pointSdkAt(endpoint: string | undefined): void {
-  if (endpoint === undefined) return;
-  process.env['AZURE_POD_IDENTITY_AUTHORITY_HOST'] = endpoint.replace(/\/+$/, '');
+function startThread(order: IdentityOrder, endpoint: string | undefined): Worker {
+  // The environment is the SDK's only way to be told where to ask. There is nothing else in it: no proxy, which the SDK
+  // would use even for link-local addresses, and nothing that looks like another service's identity.
+  const env =
+    endpoint === undefined ? {} : { AZURE_POD_IDENTITY_AUTHORITY_HOST: endpoint.replace(/\/+$/, '') };
+  const options = { env, name: 'evictd-token', workerData: order };
+  return typeof EVICTD_IDENTITY_THREAD === 'undefined'
+    ? new Worker(new URL('identity-thread.ts', import.meta.url), options)
+    : new Worker(gunzipSync(Buffer.from(EVICTD_IDENTITY_THREAD, 'base64')).toString(), {
+        ...options,
+        eval: true,
+      });
 }
 
-/** The SDK's messages can quote the endpoint's whole answer, a token included: only its error code is taken over. */
-function noToken(error: unknown, clientId: string | undefined): EvictdError {
-  const code = sdkErrorCode(error);
+function noToken(code: string | undefined, clientId: string | undefined): EvictdError {
   const which =
     clientId === undefined ? 'the managed identity of this VM' : `the managed identity ${clientId}`;
   return new EvictdError('no-token', `no token for ${which}${code === undefined ? '' : ` (${code})`}`, {
@@ -79,21 +88,4 @@ function noToken(error: unknown, clientId: string | undefined): EvictdError {
       'check that an identity is assigned (az vm identity show), and, where several user-assigned ones are, ' +
       'that checkpoint.store.auth.clientId names one of them',
   });
-}
-
-function sdkErrorCode(error: unknown): string | undefined {
-  for (
-    let current = error, depth = 0;
-    current instanceof Error && depth < 4;
-    current = current.cause, depth++
-  ) {
-    if (
-      'errorCode' in current &&
-      typeof current.errorCode === 'string' &&
-      /^\w{1,60}$/.test(current.errorCode)
-    ) {
-      return current.errorCode;
-    }
-  }
-  return undefined;
 }

@@ -1,26 +1,19 @@
-import { isRestError } from '@azure/core-rest-pipeline';
-import type { BlockBlobClient } from '@azure/storage-blob';
-
 import { EvictdError } from '../base/errors.ts';
 import type { AzureClient } from './azure-client.ts';
-import { azureCodeOf } from './azure-errors.ts';
+import { azureCodeOf, BadStatus } from './azure-errors.ts';
 import { REQUEST_ID } from './azure-get.ts';
 import { headerOf } from './azure-request.ts';
 import type { BlobRequest } from './azure-request.ts';
-import type {
-  BlobHead,
-  BlobItem,
-  BlobStore,
-  BlockList,
-  ListOptions,
-  ReadOptions,
-  StoredBlock,
-} from './store.ts';
+import { type BlobPage, parseBlobPage, parseBlockPage } from './azure-xml.ts';
+import type { BlobHead, BlobItem, BlobStore, BlockList, ListOptions, ReadOptions } from './store.ts';
 
 /** Metadata that names the call which wrote the blob; set and looked at by the store only. */
 export const WRITE_ID = 'evictd_write';
 
+const METADATA = 'x-ms-meta-';
 const PAGE_SIZE = 5000;
+/** A page of blobs, or the 150,000 blocks that a blob can have: some 16 MiB. */
+const XML_BYTES_MAX = 64 * 1024 ** 2;
 // A try gets this much more time for each byte that it moves: one MiB/s is slow for any VM.
 const MS_PER_BYTE = 1000 / 1024 ** 2;
 
@@ -40,7 +33,7 @@ export function createReader(client: AzureClient): Pick<BlobStore, 'list' | 'rea
     blocks: (name, signal) =>
       orUndefined(
         client.call(
-          { what: `list the blocks of ${name}`, run: (trySignal) => blocks(client.blob(name), trySignal) },
+          { what: `list the blocks of ${name}`, run: (trySignal) => blocks(client, name, trySignal) },
           signal,
         ),
       ),
@@ -49,7 +42,7 @@ export function createReader(client: AzureClient): Pick<BlobStore, 'list' | 'rea
         client.call(
           {
             what: `look at ${name}`,
-            run: async (trySignal) => (await head(client.blob(name), trySignal)).head,
+            run: async (trySignal) => (await head(client, name, trySignal)).head,
           },
           signal,
         ),
@@ -61,34 +54,36 @@ export function transferMs(bytes: number): number {
   return bytes * MS_PER_BYTE;
 }
 
+interface Found {
+  readonly head: BlobHead;
+  readonly writeId: string | undefined;
+}
+
 /** The current blob, and the id of the call that wrote it. */
-export async function head(
-  blob: BlockBlobClient,
-  signal: AbortSignal,
-): Promise<{ head: BlobHead; writeId: string | undefined }> {
-  const found = await blob.getProperties({ abortSignal: signal });
-  required(found.requestId, REQUEST_ID);
-  const { [WRITE_ID]: writeId, ...metadata } = found.metadata ?? {};
-  return { head: { etag: required(found.etag, 'ETag'), metadata }, writeId };
+async function head(client: AzureClient, name: string, signal: AbortSignal): Promise<Found> {
+  const answer = await client.send({ method: 'HEAD', name, query: '', headers: {} }, signal);
+  headerOf(answer, REQUEST_ID);
+  const all = Object.fromEntries(
+    [...answer].flatMap(([key, value]) =>
+      key.startsWith(METADATA) ? [[key.slice(METADATA.length), value] as const] : [],
+    ),
+  );
+  const { [WRITE_ID]: writeId, ...metadata } = all;
+  return { head: { etag: headerOf(answer, 'etag'), metadata }, writeId };
 }
 
 /** The same, or undefined when there is no blob. */
 export async function headIfThere(
-  blob: BlockBlobClient,
+  client: AzureClient,
+  name: string,
   signal: AbortSignal,
-): Promise<Awaited<ReturnType<typeof head>> | undefined> {
+): Promise<Found | undefined> {
   try {
-    return await head(blob, signal);
+    return await head(client, name, signal);
   } catch (error) {
-    if (isRestError(error) && azureCodeOf(error) === 'BlobNotFound') return undefined;
+    if (error instanceof BadStatus && azureCodeOf(error) === 'BlobNotFound') return undefined;
     throw error;
   }
-}
-
-/** An answer that lacks what the protocol promises. */
-export function required<T>(value: T | undefined, what: string): T {
-  if (value === undefined) throw new EvictdError('bad-answer', `the answer had no ${what}`);
-  return value;
 }
 
 async function* list(
@@ -97,24 +92,9 @@ async function* list(
   { snapshots = false, uncommitted = false }: Partial<ListOptions> = {},
   signal: AbortSignal,
 ): AsyncGenerator<BlobItem> {
-  const include = { includeSnapshots: snapshots, includeUncommitedBlobs: uncommitted };
-  const open = (abortSignal: AbortSignal) =>
-    client.container.listBlobsFlat({ prefix, ...include, abortSignal });
-  for await (const page of pages(client, `list blobs below ${prefix}`, open, signal)) {
-    for (const item of page.segment.blobItems ?? []) {
-      // What isn't committed has neither ETag nor date.
-      const properties: Partial<typeof item.properties> = item.properties;
-      const { etag = '', lastModified = 0, contentLength = 0 } = properties;
-      yield {
-        name: item.name,
-        ...(item.snapshot !== undefined && item.snapshot !== '' && { snapshot: item.snapshot }),
-        // Without quotes in listings, with them everywhere else.
-        etag: etag.startsWith('"') ? etag : `"${etag}"`,
-        bytes: contentLength,
-        modifiedAt: new Date(lastModified).getTime(),
-      };
-    }
-  }
+  const include = [...(snapshots ? ['snapshots'] : []), ...(uncommitted ? ['uncommittedblobs'] : [])];
+  const query = { prefix, ...(include.length > 0 && { include: include.join(',') }) };
+  for await (const { blobs } of pages(client, `list blobs below ${prefix}`, query, signal)) yield* blobs;
 }
 
 /** Names right below `prefix` that end in a slash. */
@@ -123,51 +103,41 @@ export async function* folders(
   prefix: string,
   signal: AbortSignal,
 ): AsyncGenerator<string> {
-  const open = (abortSignal: AbortSignal) =>
-    client.container.listBlobsByHierarchy('/', { prefix, abortSignal });
-  for await (const page of pages(client, `list folders below ${prefix}`, open, signal)) {
-    for (const { name } of page.segment.blobPrefixes ?? []) yield name;
-  }
-}
-
-interface Page {
-  readonly requestId?: string;
-  readonly continuationToken?: string;
-}
-
-interface PageSettings {
-  readonly maxPageSize: number;
-  readonly continuationToken?: string;
+  const query = { prefix, delimiter: '/' } as const;
+  for await (const { prefixes } of pages(client, `list folders below ${prefix}`, query, signal))
+    yield* prefixes;
 }
 
 /** Page by page, each a call of its own with its own tries. */
-async function* pages<P extends Page>(
+async function* pages(
   client: AzureClient,
   what: string,
-  open: (abortSignal: AbortSignal) => { byPage(settings: PageSettings): AsyncIterable<P> },
+  { prefix, ...query }: { readonly prefix: string; readonly delimiter?: '/'; readonly include?: string },
   signal: AbortSignal,
-): AsyncGenerator<P> {
-  let continuationToken: string | undefined;
+): AsyncGenerator<BlobPage> {
+  let marker: string | undefined;
   do {
-    const settings = {
-      maxPageSize: PAGE_SIZE,
-      ...(continuationToken !== undefined && { continuationToken }),
+    const text = new URLSearchParams({
+      restype: 'container',
+      comp: 'list',
+      maxresults: String(PAGE_SIZE),
+      ...query,
+      // Without a value it would be signed otherwise than the service does it.
+      ...(prefix !== '' && { prefix }),
+      ...(marker !== undefined && { marker }),
+    });
+    // A plus sign is a space to some, and a plus sign to others.
+    const encoded = text.toString().replaceAll('+', '%20');
+    const request = { method: 'GET', name: undefined, query: encoded, headers: {} } as const;
+    const run = async (trySignal: AbortSignal) => {
+      const { headers, content } = await client.receive(request, { bytesMax: XML_BYTES_MAX }, trySignal);
+      headerOf(headers, REQUEST_ID);
+      return parseBlobPage(content.toString());
     };
-    const page = await client.call(
-      { what, run: (trySignal) => first(open(trySignal).byPage(settings)) },
-      signal,
-    );
+    const page = await client.call({ what, run }, signal);
     yield page;
-    continuationToken = page.continuationToken;
-  } while (continuationToken !== undefined && continuationToken !== '');
-}
-
-async function first<P extends Page>(answer: AsyncIterable<P>): Promise<P> {
-  for await (const page of answer) {
-    required(page.requestId, REQUEST_ID);
-    return page;
-  }
-  throw new EvictdError('bad-answer', 'the answer had no page');
+    marker = page.next;
+  } while (marker !== '');
 }
 
 async function read(
@@ -190,21 +160,17 @@ export function getOf(name: string, snapshot: string | undefined, range: ReadOpt
   return { method: 'GET', name, query, headers };
 }
 
-async function blocks(blob: BlockBlobClient, signal: AbortSignal): Promise<BlockList> {
-  const found = await blob.getBlockList('all', { abortSignal: signal });
-  required(found.requestId, REQUEST_ID);
-  const committed = (found.committedBlocks ?? []).map(toStored);
-  const uncommitted = (found.uncommittedBlocks ?? []).map(toStored);
-  let etag = found.etag;
+async function blocks(client: AzureClient, name: string, signal: AbortSignal): Promise<BlockList> {
+  const request = { method: 'GET', name, query: 'comp=blocklist&blocklisttype=all', headers: {} } as const;
+  const { headers, content } = await client.receive(request, { bytesMax: XML_BYTES_MAX }, signal);
+  headerOf(headers, REQUEST_ID);
+  const { committed, uncommitted } = parseBlockPage(content.toString());
+  let etag = headers.get('etag');
   if (committed.length === 0 && uncommitted.length > 0 && etag !== undefined) {
     // An empty committed blob, or (an emulator's answer) none at all: a block list doesn't tell them apart.
-    etag = (await headIfThere(blob, signal))?.head.etag;
+    etag = (await headIfThere(client, name, signal))?.head.etag;
   }
   return { etag, committed, uncommitted };
-}
-
-function toStored(block: { name: string; size: number }): StoredBlock {
-  return { id: block.name, bytes: block.size };
 }
 
 async function orUndefined<T>(work: Promise<T>): Promise<T | undefined> {

@@ -1,6 +1,3 @@
-import { StorageSharedKeyCredential } from '@azure/storage-blob';
-
-import { AssertionFailed } from '../base/assert.ts';
 import { EvictdError } from '../base/errors.ts';
 import type { StoreCredential } from './credentials.ts';
 import type { TokenSource } from './token.ts';
@@ -39,7 +36,7 @@ export function createSigner(dependencies: {
         query: `?${query === '' ? '' : `${query}&`}${credential.query}`,
       });
     case 'account-key':
-      return withSharedKey(new StorageSharedKeyCredential(credential.account, credential.key));
+      return withSharedKey(credential.account, credential.key);
     case 'identity':
       return async ({ query }) => {
         const token = tokens?.current();
@@ -53,34 +50,13 @@ function marked(query: string): string {
   return query === '' ? '' : `?${query}`;
 }
 
-type Create = StorageSharedKeyCredential['create'];
-type NextPolicy = Parameters<Create>[0];
-type PolicyOptions = Parameters<Create>[1];
-type WebResource = Parameters<ReturnType<Create>['sendRequest']>[0];
-
-/** The text to sign has rules of its own, down to the order of header names; they are left to the SDK. */
-function withSharedKey(credential: StorageSharedKeyCredential): Signer {
-  // The policy signs and hands on, and asks its options for nothing.
-  const next = { sendRequest: async () => undefined } as unknown as NextPolicy;
-  const policy = credential.create(next, {} as unknown as PolicyOptions);
+/** By the SDK, which is loaded only where a key is used: it takes 5 MiB. */
+function withSharedKey(account: string, key: string): Signer {
+  const load = async () => (await import('./azure-shared-key.ts')).createSharedKeySigner(account, key);
+  let loaded: ReturnType<typeof load> | undefined;
   return async ({ method, url, query, headers }) => {
-    const values = new Map(Object.entries(headers));
-    const resource = {
-      method,
-      url: `${url}${marked(query)}`,
-      headers: {
-        get: (name: string) => values.get(name.toLowerCase()),
-        set(name: string, value: string) {
-          // It would set the date anew, but what goes out is the one that is there.
-          if (name.toLowerCase() !== 'x-ms-date') values.set(name.toLowerCase(), value);
-        },
-        headersArray: () => [...values].map(([name, value]) => ({ name, value })),
-      },
-    };
-    // The policy reads no more of a request than this.
-    await policy.sendRequest(resource as unknown as WebResource);
-    const authorization = values.get('authorization');
-    if (authorization === undefined) throw new AssertionFailed('the SDK has not signed the request');
+    const sign = await (loaded ??= load());
+    const authorization = await sign({ method, url: `${url}${marked(query)}`, headers });
     return { authorization, query: marked(query) };
   };
 }

@@ -4,7 +4,7 @@ import { systemClock, type Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { createAzureClient, type AzureClient } from './azure-client.ts';
 import { downloadBlocks } from './azure-download.ts';
-import { explainAzureError } from './azure-errors.ts';
+import { azureCodeOf, BadStatus, explainAzureError } from './azure-errors.ts';
 import { createManagedIdentityFetcher } from './azure-identity.ts';
 import { createReader, folders } from './azure-read.ts';
 import { parseStoreUrl, type StoreTarget } from './azure-url.ts';
@@ -64,9 +64,9 @@ export async function createAzureBlobStore(
   const credential = await openCredential(options.auth, target);
   let tokens: TokenSource | undefined;
   if (credential.kind === 'identity') {
-    const silenceMsMax = TOKEN_DEFAULTS.attemptMs;
-    const identity = { clientId: credential.clientId, endpoint: options.identityEndpoint, silenceMsMax };
-    const fetcher = await createManagedIdentityFetcher(identity, { clock });
+    const { attemptMs: limitMs } = TOKEN_DEFAULTS;
+    const identity = { clientId: credential.clientId, endpoint: options.identityEndpoint, limitMs };
+    const fetcher = createManagedIdentityFetcher(identity, { clock });
     tokens = createTokenSource(TOKEN_DEFAULTS, { clock, fetcher });
   }
   const client = createAzureClient(
@@ -93,11 +93,7 @@ export async function createAzureBlobStore(
       client.close();
     },
     async keepWarm(signal) {
-      // The SDK's connections, then our own.
       await probe(client, target, signal);
-      await probe(client, target, signal, (name, trySignal) =>
-        client.send({ method: 'HEAD', name, query: '', headers: {} }, trySignal),
-      );
     },
     ensureContainer: (signal) =>
       options.auth.kind === 'azurite' ? create(client, signal) : probe(client, target, signal),
@@ -106,26 +102,31 @@ export async function createAzureBlobStore(
 }
 
 /** A HEAD on a blob that isn't there: needs no more than the right to read, and says when the container is missing. */
-async function probe(
-  client: AzureClient,
-  target: StoreTarget,
-  signal: AbortSignal,
-  ask: (name: string, signal: AbortSignal) => Promise<unknown> = (name, abortSignal) =>
-    client.blob(name).getProperties({ abortSignal }),
-): Promise<void> {
+async function probe(client: AzureClient, target: StoreTarget, signal: AbortSignal): Promise<void> {
   const name = target.prefix === '' ? PROBE : `${target.prefix}/${PROBE}`;
+  const request = { method: 'HEAD', name, query: '', headers: {} } as const;
   try {
-    await client.call({ what: 'reach the container', run: (trySignal) => ask(name, trySignal) }, signal);
+    await client.call(
+      { what: 'reach the container', run: (trySignal) => client.send(request, trySignal) },
+      signal,
+    );
   } catch (error) {
     if (!(error instanceof EvictdError && error.code === 'not-found')) throw error;
   }
 }
 
 async function create(client: AzureClient, signal: AbortSignal): Promise<void> {
+  const request = { method: 'PUT', name: undefined, query: 'restype=container', headers: {} } as const;
   await client.call(
     {
       what: 'create the container',
-      run: (abortSignal) => client.container.createIfNotExists({ abortSignal }),
+      async run(trySignal) {
+        try {
+          await client.send(request, trySignal);
+        } catch (error) {
+          if (!(error instanceof BadStatus && azureCodeOf(error) === 'ContainerAlreadyExists')) throw error;
+        }
+      },
     },
     signal,
   );

@@ -97,7 +97,7 @@ async function writeOnce(
           return { etag: headerOf(answer, 'etag') };
         } catch (error) {
           if (number === 1 || !isConflict(error)) throw error;
-          const found = await headIfThere(client.blob(name), trySignal);
+          const found = await headIfThere(client, name, trySignal);
           if (found?.writeId !== writeId) throw error;
           return { etag: found.head.etag };
         }
@@ -125,22 +125,25 @@ async function remove(
   { snapshot, ifEtag }: { snapshot?: string; ifEtag?: string },
   signal: AbortSignal,
 ): Promise<void> {
-  const blob = client.blob(name);
-  const conditions = ifEtag === undefined ? {} : { ifMatch: ifEtag };
+  const request: BlobRequest = {
+    method: 'DELETE',
+    name,
+    query: snapshot === undefined ? '' : `snapshot=${encodeURIComponent(snapshot)}`,
+    headers:
+      snapshot === undefined
+        ? { 'x-ms-delete-snapshots': 'include', ...(ifEtag !== undefined && { 'if-match': ifEtag }) }
+        : {},
+  };
   try {
     await client.call(
       {
         what: `delete ${name}`,
-        async run(abortSignal) {
-          if (snapshot !== undefined) {
-            await blob.withSnapshot(snapshot).delete({ abortSignal });
-            return;
-          }
+        async run(trySignal) {
           try {
-            await blob.delete({ abortSignal, conditions, deleteSnapshots: 'include' });
+            headerOf(await client.send(request, trySignal), REQUEST_ID);
           } catch (error) {
             // A service may look at the condition first; an earlier try may have taken effect.
-            if (!isConflict(error) || (await headIfThere(blob, abortSignal)) !== undefined) throw error;
+            if (!isConflict(error) || (await headIfThere(client, name, trySignal)) !== undefined) throw error;
           }
         },
       },

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { BLOCK_BYTES_MAX, BLOCKS_MAX } from './block-size.ts';
 

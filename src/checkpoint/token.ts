@@ -20,10 +20,10 @@ export interface TokenSource {
   lastError(): EvictdError | undefined;
 }
 
-/** Asks the identity endpoint, or a cache before it. */
+/** Asks the identity endpoint. */
 export interface TokenFetcher {
-  /** Takes no signal, as the SDK would not heed it: it has to end by itself. Rejects `no-token`. */
-  fetch(): Promise<FetchedToken>;
+  /** Rejects `no-token`, or with the signal's reason. */
+  fetch(signal?: AbortSignal): Promise<FetchedToken>;
 }
 
 export interface FetchedToken {
@@ -33,18 +33,18 @@ export interface FetchedToken {
 }
 
 export interface TokenOptions {
-  /** How often the background asks. The SDK's cache answers until a token is due: this costs nothing most times. */
-  readonly renewEveryMs: number;
   /** Longest wait for one answer of the endpoint. */
   readonly attemptMs: number;
 }
 
-export const TOKEN_DEFAULTS: TokenOptions = { renewEveryMs: 4 * 60_000, attemptMs: 10_000 };
+export const TOKEN_DEFAULTS: TokenOptions = { attemptMs: 10_000 };
 
 // A token that was just issued is good, whatever a wrong clock makes of its expiry.
 const LIFE_MS_MIN = 60_000;
 // It must outlive the request that carries it.
 const MARGIN_MS = 10_000;
+/** A token is renewed when half of its life is over, but not more often than this. */
+const RENEW_MS_MIN = 30_000;
 const RETRY_MS_FIRST = 1000;
 const RETRY_MS_MAX = 30_000;
 
@@ -72,7 +72,7 @@ export function createTokenSource(options: TokenOptions, dependencies: TokenDepe
   async function attempt(): Promise<string> {
     using bounded = boundedSignal(clock, options.attemptMs, lifetime.signal);
     try {
-      const { token, lifeMs } = await abandonOn(bounded.signal, fetcher.fetch());
+      const { token, lifeMs } = await abandonOn(bounded.signal, fetcher.fetch(bounded.signal));
       held = { token, livesUntil: clock.monotonicMs() + Math.max(lifeMs - MARGIN_MS, LIFE_MS_MIN) };
       error = undefined;
       return token;
@@ -89,7 +89,11 @@ export function createTokenSource(options: TokenOptions, dependencies: TokenDepe
     return pending;
   }
 
-  const renewal = createRenewal(options.renewEveryMs, clock, ask);
+  const renewal = createRenewal(clock, async () => {
+    await ask();
+    const lifeMs = held === undefined ? 0 : held.livesUntil - clock.monotonicMs();
+    return Math.max(lifeMs / 2, RENEW_MS_MIN);
+  });
   return {
     current,
     lastError: () => error,
@@ -109,23 +113,23 @@ export function createTokenSource(options: TokenOptions, dependencies: TokenDepe
   };
 }
 
-/** Calls `ask` at once and then again and again: at its pace after a success, sooner after a failure. */
-function createRenewal(everyMs: number, clock: Clock, ask: () => Promise<unknown>) {
+/** Calls `ask` at once and then again and again: when that says after a success, sooner after a failure. */
+function createRenewal(clock: Clock, ask: () => Promise<number>) {
   // One object per start, so that a turn that was under way at `stop` does not go on after the next start.
   let run: object | undefined;
   let timer: Disposable | undefined;
 
   async function turn(mine: object, failures: number): Promise<void> {
-    let failed = failures;
+    let failed = 0;
+    let delayMs: number;
     try {
-      await ask();
-      failed = 0;
+      delayMs = await ask();
     } catch {
       // Kept as the source's `lastError`; the token in memory stays in use for as long as it lives.
-      failed++;
+      failed = failures + 1;
+      delayMs = backoffMs(failed, RETRY_MS_FIRST, RETRY_MS_MAX);
     }
     if (run !== mine) return;
-    const delayMs = failed === 0 ? everyMs : backoffMs(failed, RETRY_MS_FIRST, RETRY_MS_MAX);
     timer = clock.timer(delayMs, () => void turn(mine, failed));
   }
 

@@ -53,11 +53,11 @@ export async function openQueueCredential(
   if (credential.kind !== 'identity') return credential;
   const { createManagedIdentityFetcher } = await import('../checkpoint/azure-identity.ts');
   const { endpoint } = config.imds;
-  const fetcher = await createManagedIdentityFetcher(
+  const fetcher = createManagedIdentityFetcher(
     {
       clientId: credential.clientId,
       endpoint: endpoint === AZURE_ENDPOINT ? undefined : endpoint,
-      silenceMsMax: TOKEN_DEFAULTS.attemptMs,
+      limitMs: TOKEN_DEFAULTS.attemptMs,
     },
     { clock },
   );

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /**
  * The Scheduled Events document, read for what is used and nothing more, so that new fields and types survive.

@@ -1,8 +1,8 @@
-import { Pool } from 'undici';
-
-import { abandonOn, boundedSignal } from '../base/abort.ts';
+import { boundedSignal } from '../base/abort.ts';
 import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { errnoOf, EvictdError, messageOf } from '../base/errors.ts';
+import { createHttpClient } from '../base/http-client.ts';
+import type { HttpClient } from '../base/http-client.ts';
 import { imdsError } from './error.ts';
 
 /** An answer of any status, read to its end. */
@@ -26,20 +26,19 @@ export interface Question {
 export interface Transport {
   /**
    * Rejects with `imds-timeout`, `imds-unreachable`, `imds-too-large`, or `aborted` when the signal ended it.
-   * Whatever the outcome, the request is over when it settles; only a connection may still be trying to open.
+   * Whatever the outcome, the request is over when it settles.
    */
   request(question: Question, timeoutMs: number, signal: AbortSignal): Promise<Answer>;
   close(): Promise<void>;
 }
 
-// Two polls, the acknowledgement, and one that may still be connecting after its request was given up.
+// Two polls and the acknowledgement; the rest is for what is asked at the start.
 const CONNECTIONS_MAX = 4;
-const CONNECT_TIMEOUT_MS = 3000;
+const CONNECT_MS = 3000;
 const KEEP_ALIVE_MS = 30_000;
 
 /**
- * HTTP to the metadata service: straight to it, with its own connections. An undici pool of one's own knows
- * neither the proxy variables of the environment nor redirects; the service forbids both.
+ * HTTP to the metadata service: straight to it, with its own connections. The service forbids proxies and redirects.
  * Source: learn.microsoft.com/azure/virtual-machines/instance-metadata-service ("Proxies", "Security")
  */
 export function createTransport(
@@ -48,20 +47,15 @@ export function createTransport(
 ): Transport {
   const { clock } = dependencies;
   const { origin } = endpointUrl(options.endpoint);
-  const pool = new Pool(origin, {
-    connections: CONNECTIONS_MAX,
-    pipelining: 1,
-    connect: { timeout: CONNECT_TIMEOUT_MS },
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    // Every request carries a signal with its whole time; two more timers would only race with it.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-  });
+  const client = createHttpClient(
+    { origin, connectionsMax: CONNECTIONS_MAX, connectMs: CONNECT_MS, idleMs: KEEP_ALIVE_MS },
+    dependencies,
+  );
   return {
     async request(question, timeoutMs, signal) {
       using bounded = boundedSignal(clock, timeoutMs, signal);
       try {
-        return await exchange(pool, question, options.responseBytesMax, bounded.signal, clock);
+        return await exchange(client, question, options.responseBytesMax, bounded.signal);
       } catch (error) {
         const what = `${question.method} ${origin}${question.path}`;
         if (error instanceof EvictdError && error.code === 'imds-too-large') throw error;
@@ -73,52 +67,30 @@ export function createTransport(
         throw imdsError('imds-unreachable', `${what}: ${errnoOf(error) ?? messageOf(error)}`, error);
       }
     },
-    close: () => pool.destroy(),
+    close: async () => client.close(),
   };
 }
 
 async function exchange(
-  pool: Pool,
-  question: Question,
-  bytesMax: number,
+  client: HttpClient,
+  { method, path, body }: Question,
+  bodyBytesMax: number,
   signal: AbortSignal,
-  clock: Clock,
 ): Promise<Answer> {
-  const asked = pool.request({
-    method: question.method,
-    path: question.path,
-    headers: {
-      metadata: 'true',
-      accept: 'application/json',
-      ...(question.body === undefined ? {} : { 'content-type': 'application/json' }),
-    },
-    body: question.body ?? null,
-    signal,
-  });
-  // undici looks at the signal only once it has a connection. What is given up before that is never sent.
-  const { statusCode, headers, body } = await abandonOn(signal, asked);
-  const headersAt = clock.monotonicMs();
-  const { date } = headers;
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  // The body's type says `any`; undici's bodies are made of Buffers.
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > bytesMax) {
-      // Leaving the loop destroys the body and its connection, so that the rest is never read.
-      throw imdsError(
-        'imds-too-large',
-        `${question.method} ${question.path}: the answer (status ${statusCode}) is larger than ${bytesMax} bytes`,
-      );
-    }
-    chunks.push(chunk);
-  }
-  return {
-    status: statusCode,
-    date: typeof date === 'string' ? date : undefined,
-    headersAt,
-    body: Buffer.concat(chunks),
+  const headers = {
+    metadata: 'true',
+    accept: 'application/json',
+    ...(body !== undefined && { 'content-type': 'application/json' }),
   };
+  const reply = await client.ask({ method, path, headers, body, bodyBytesMax }, signal);
+  const { status, headersAt } = reply;
+  if (reply.body === undefined) {
+    throw imdsError(
+      'imds-too-large',
+      `${method} ${path}: the answer (status ${status}) is larger than ${bodyBytesMax} bytes`,
+    );
+  }
+  return { status, date: reply.headers.date, headersAt, body: reply.body };
 }
 
 function endpointUrl(endpoint: string): URL {

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { json, type MockAnswer, parseRequestJson, plain, refusal } from './answer.ts';
 import { EVENTS_API_VERSIONS, renderDocument } from './events-document.ts';

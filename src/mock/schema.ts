@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { EvictdError, messageOf } from '../base/errors.ts';
 import { parseDuration, parseSize } from '../base/units.ts';

@@ -95,7 +95,7 @@ describe('the import table', () => {
     ['src/core/a.ts', '../base/b.ts'],
     ['src/imds/a.ts', '../core/b.ts'],
     ['src/imds/a.ts', './b.ts'],
-    ['src/imds/a.ts', 'undici'],
+    ['src/imds/a.ts', 'zod'],
     ['src/daemon/a.ts', '../imds/b.ts'],
     ['src/cli/a.ts', '../daemon/b.ts'],
     ['src/main.ts', './cli/table.ts'],

@@ -59,6 +59,24 @@ test('in the emulator the container is created, and it may exist', async () => {
   store.stop();
 });
 
+test('names are listed below any prefix, and below none', async () => {
+  const { store } = await emptyContainer();
+  const names = ['a b/c+d', 'a%20b/c', 'a&b=c/d', 'e'];
+  const options = { condition: { ifNone: true }, metadata: {}, contentType: 'text/plain' } as const;
+  for (const name of names) await store.put(name, Buffer.from('x'), options, signal);
+  const listed = async (prefix: string) => {
+    const found: string[] = [];
+    for await (const { name } of store.list(prefix, signal)) found.push(name);
+    return new Set(found);
+  };
+  expect(await listed('')).toEqual(new Set(names));
+  for (const name of names) expect(await listed(name.slice(0, 4))).toEqual(new Set([name]));
+  const folders = new Set<string>();
+  for await (const name of store.folders('', signal)) folders.add(name);
+  expect(folders).toEqual(new Set(['a b/', 'a%20b/', 'a&b=c/']));
+  store.stop();
+});
+
 test('a missing container is named, with the command that creates it', async () => {
   const store = await createAzureBlobStore({
     url: azurite.containerUrl('not-there'),
