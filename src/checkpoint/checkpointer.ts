@@ -106,7 +106,12 @@ export function createCheckpointer(
   return {
     stage: (set, signal) => explaining(signal, () => lineOf(set).stage(signal)),
     prepare: (set, signal) => explaining(signal, () => lineOf(set).prepare(signal)),
-    stageIdle: (set, idle, signal) => explaining(signal, () => lineOf(set).stageIdle(idle, signal)),
+    async stageIdle(set, idle, signal) {
+      const problem = await explaining(signal, () => lineOf(set).stageIdle(idle, signal));
+      // Most passes only look, and the next one comes later than the threads would wait for it.
+      reader.rest();
+      return problem;
+    },
     commit: (request, signal) =>
       answering(signal, async () => resultOf(await lineOf(request.set).commit(request, signal))),
     commitIfChanged: (set, signal) =>

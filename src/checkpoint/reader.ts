@@ -13,6 +13,8 @@ export interface Reader {
    * which is answered all the same.
    */
   run(job: ReadJob, signal?: AbortSignal): Promise<ReadResult>;
+  /** Nothing more is to be expected soon: ends the threads, unless something is under way. */
+  rest(): void;
   /** Ends the threads; what is under way is rejected. The next job would start them anew. */
   close(): void;
 }
@@ -70,6 +72,7 @@ export function createReader(dependencies: { readonly clock: Clock }): Reader {
       new Promise((resolve, reject) => {
         if (waiting.push({ job, signal, resolve, reject }) === 1) queueMicrotask(giveAway);
       }),
+    rest: () => void (idle !== undefined && close()),
     close,
   };
 }

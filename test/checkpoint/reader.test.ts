@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { mkdir, open, symlink, writeFile } from 'node:fs/promises';
 
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
@@ -153,4 +153,19 @@ test('what is under way when the threads end is rejected, and the next job start
   reader.close();
   await expect(first).rejects.toMatchObject({ code: 'reader-failed' });
   expect(await read()).toMatchObject({ kind: 'file' });
+});
+
+test('threads that are told to rest end what is under way, and then they are gone', async () => {
+  await using folder = await testFolder();
+  using reader = disposable();
+  const look = () => reader.run({ kind: 'look', root: folder.path, paths: ['f'] });
+  const threads = (): unknown => Reflect.get(process.report.getReport(), 'workers');
+  const first = look();
+  await Promise.resolve();
+  reader.rest();
+  expect(await first).toMatchObject({ kind: 'looked' });
+  expect(threads()).toHaveLength(1);
+  reader.rest();
+  await vi.waitFor(() => expect(threads()).toHaveLength(0));
+  expect(await look()).toMatchObject({ kind: 'looked' });
 });
