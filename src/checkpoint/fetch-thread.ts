@@ -10,7 +10,7 @@ import { createPlacer } from './restore-thread.ts';
 import type { Placer } from './restore-thread.ts';
 import type { FetchJob, FetchResult } from './read-job.ts';
 
-/** As undici and Node have it. */
+/** As Node has it. */
 const HEAD_BYTES_MAX = 16 * 1024;
 
 /*

@@ -7,8 +7,8 @@ import fs from 'node:fs';
 
 const file = process.env['BENCH_PROBE_FILE'] ?? '';
 
-subscribe('undici:client:sendHeaders', (message) => {
-  // The shape that undici documents for its diagnostics channels.
+subscribe('http.client.request.start', (message) => {
+  // The shape that Node documents for this channel.
   const { request } = message as { request: { method: string; path: string } };
   if (request.method !== 'GET' || !request.path.startsWith('/metadata/scheduledevents')) return;
   fs.appendFileSync(file, `${performance.now()}\n`);

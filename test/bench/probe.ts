@@ -19,18 +19,18 @@ function mark(name: string): void {
 
 /** When the polls went out, until the daemon ends. */
 const polls: bigint[] = [];
-subscribe('undici:client:sendHeaders', (message) => {
+subscribe('http.client.request.start', (message) => {
   if (isPoll(message)) polls.push(process.hrtime.bigint());
 });
 process.on('exit', () => fs.writeFileSync(`${file}.polls`, polls.join('\n')));
 
-// Published by undici when an answer is read to its end, before whoever asked gets it.
-subscribe('undici:request:trailers', (message) => {
+// Published when the head of an answer is there; its body comes with it.
+subscribe('http.client.response.finish', (message) => {
   if (isPoll(message)) answeredAt = String(process.hrtime.bigint());
 });
 
 function isPoll(message: unknown): boolean {
-  // The shape that undici documents for its diagnostics channels.
+  // The shape that Node documents for its channels.
   const { request } = message as { request: { method: string; path: string } };
   return request.method === 'GET' && request.path.startsWith('/metadata/scheduledevents');
 }
