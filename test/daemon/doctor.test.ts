@@ -95,7 +95,8 @@ describe('the doctor', () => {
     const config = storeConfig(url);
     await using daemon = await machine.start({ imds: imds.url, config });
     await daemon.waitForLog(({ msg }) => msg === 'checkpoint store is ready');
-    await expect.poll(async () => (await daemon.status()).upload.bytesLeft).toBe(7);
+    const bytesLeft = async () => (await daemon.status()).upload.bytesLeft;
+    await expect.poll(bytesLeft, { timeout: 20_000 }).toBe(7);
     await expect.poll(async () => (await daemon.status()).poll.lastGoodAgoMs).toBeDefined();
     const findings = await examined(config, imds.url);
     expect(lines(findings.filter(({ check }) => check !== 'unit'))).toEqual([
