@@ -10,6 +10,8 @@
 
 #include "sink.h"
 
+#define READ_BYTES (128 * 1024)
+
 static int keep;
 static SSL_CTX *tls;
 
@@ -85,6 +87,9 @@ int main(int count, char **values) {
   if (SSL_CTX_use_certificate_file(tls, values[1], SSL_FILETYPE_PEM) != 1 ||
       SSL_CTX_use_PrivateKey_file(tls, values[2], SSL_FILETYPE_PEM) != 1)
     return 1;
+  /* Several records a call of the kernel, not one for the head of each and one for the rest. */
+  SSL_CTX_set_read_ahead(tls, 1);
+  SSL_CTX_set_default_read_buffer_len(tls, READ_BYTES);
   uint16_t http, https;
   static int plain[2], secure[2];
   plain[0] = listen_on(&http);
