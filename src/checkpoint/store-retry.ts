@@ -153,7 +153,7 @@ async function firstSuccess<T>(
       if (--underWay === 0) resolve(found);
     };
     const onValue = (value: T) => {
-      ended.abort(new EvictdError('aborted', 'another try was quicker'));
+      if (underWay > 1) ended.abort(new EvictdError('aborted', 'another try was quicker'));
       settle(outcome?.kind === 'done' ? outcome : { kind: 'done', value });
     };
     const onError = (error: unknown) => {
