@@ -1,6 +1,8 @@
 import { Worker } from 'node:worker_threads';
 import { gunzipSync } from 'node:zlib';
 
+import * as z from 'zod';
+
 import { boundedSignal, reasonOf } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
@@ -26,6 +28,9 @@ export type IdentityAnswer =
   | { readonly kind: 'token'; readonly token: string; readonly expiresOnMs: number }
   | { readonly kind: 'failed'; readonly code: string | undefined };
 
+/** The SDK takes whatever it is given, and our own requests carry it as it is. The largest tokens have some KiB. */
+const Token = z.string().regex(/^[\x21-\x7e]{1,32768}$/);
+
 /**
  * Tokens of the VM's managed identity, by @azure/identity in a thread of its own for each. What that does not do is left
  * to the thread's end and to `TokenSource`: it ignores abort signals and has no time limit.
@@ -39,7 +44,9 @@ export function createManagedIdentityFetcher(
       using bounded = boundedSignal(clock, limitMs, signal);
       const answer = await askThread({ clientId }, endpoint, bounded.signal);
       if (answer.kind === 'failed') throw noToken(answer.code, clientId);
-      return { token: answer.token, lifeMs: answer.expiresOnMs - clock.wallMs() };
+      const token = Token.safeParse(answer.token);
+      if (!token.success) throw noToken(undefined, clientId);
+      return { token: token.data, lifeMs: answer.expiresOnMs - clock.wallMs() };
     },
   };
 }

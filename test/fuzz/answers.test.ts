@@ -1,6 +1,4 @@
-import { connect, createServer } from 'node:net';
-import type { AddressInfo, Socket } from 'node:net';
-import { once } from 'node:events';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 
@@ -16,6 +14,7 @@ import { startControlServer } from '../../src/control/server.ts';
 import { createInstanceClient } from '../../src/imds/instance.ts';
 import { AZURITE_KEY } from '../support/azurite.ts';
 import { testFolder } from '../support/file-tree.ts';
+import { byteServer, http } from './byte-server.ts';
 import { fuzz, mutated, RUNS } from './fuzz.ts';
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -23,36 +22,6 @@ vi.setConfig({ testTimeout: 120_000 });
 /** Fewer than of pure parsers: each case is a connection, and some wait for their time to be up. */
 const ANSWERS = Math.ceil(RUNS / 5);
 const TRY_MS = 300;
-
-/** Answers each request with the bytes that are set, and closes. */
-async function byteServer() {
-  let answer: Buffer = Buffer.alloc(0);
-  const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
-    sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
-    socket.on('error', () => socket.destroy());
-    socket.once('data', () => socket.end(answer));
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  // A server that listens on a TCP port has an AddressInfo.
-  const { port } = server.address() as AddressInfo;
-  return {
-    origin: `http://127.0.0.1:${port}`,
-    say: (bytes: Buffer) => void (answer = bytes),
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-      await once(server, 'close');
-    },
-  };
-}
-
-function http(status: string, headers: readonly string[], body: string | Buffer): string {
-  const lines = [`HTTP/1.1 ${status}`, ...headers, `content-length: ${Buffer.byteLength(body)}`];
-  return `${lines.join('\r\n')}\r\n\r\n${body.toString('latin1')}`;
-}
 
 const MS = [
   'x-ms-request-id: 1',
