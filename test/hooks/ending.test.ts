@@ -28,14 +28,10 @@ test('a hook that stops on SIGTERM has its grace, and is a timeout all the same'
 
 test('an abort ends a hook as cancelled, with TERM and then KILL', async () => {
   const folder = await hookFolder('stop-on-term', 'ignore-term');
-  const hooks = rig(
-    [
-      { name: 'polite', run: [join(folder, 'stop-on-term')] },
-      { name: 'stubborn', run: [join(folder, 'ignore-term')] },
-    ],
-    process.env,
-    { killGraceMs: 200 },
-  );
+  const hooks = rig([
+    { name: 'polite', run: [join(folder, 'stop-on-term')] },
+    { name: 'stubborn', run: [join(folder, 'ignore-term')] },
+  ]);
   for (const [name, how] of [
     ['polite', 'after SIGTERM'],
     ['stubborn', 'had to be killed'],

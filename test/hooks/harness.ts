@@ -5,27 +5,16 @@ import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
-import type { ScheduledEvent } from '../../src/core/event.ts';
 import type { HookRequest, HookResult } from '../../src/core/ports.ts';
 import { listProcesses } from '../../src/hooks/process-group.ts';
 import { createHookRunner } from '../../src/hooks/runner.ts';
 import type { CommandHook, HookOutputLine, HookRunnerOptions } from '../../src/hooks/runner.ts';
+import { EVENT, request } from './request.ts';
 
 export const FIXTURES = new URL('../fixtures/hooks/', import.meta.url).pathname;
 export const isRoot = process.geteuid?.() === 0;
 /** A result may come this much after the granted time; generous, for a busy machine. */
 export const LATENESS_MS = 1500;
-
-export const EVENT: ScheduledEvent = {
-  id: 'A123BC45-1234-5678-AB90-ABCDEF123456',
-  type: 'Preempt',
-  status: 'Scheduled',
-  resources: ['fleet_2', 'fleet_3'],
-  notBefore: Date.UTC(2026, 8, 19, 18, 29, 47),
-  source: 'Platform',
-  description: 'Virtual machine is going to be evicted',
-  durationSeconds: -1,
-};
 
 /** A folder that is gone after the test; with the fixture programs named, in modes that no umask has touched. */
 export async function hookFolder(...fixtures: string[]): Promise<string> {
@@ -37,21 +26,6 @@ export async function hookFolder(...fixtures: string[]): Promise<string> {
     await chmod(join(folder, fixture), 0o755);
   }
   return folder;
-}
-
-export function request(name: string, changes: Partial<HookRequest> = {}): HookRequest {
-  return {
-    name,
-    drainId: `${EVENT.id}@1`,
-    event: EVENT,
-    stage: 'before-checkpoint',
-    attempt: 1,
-    timeoutMs: 10_000,
-    windowLeftMs: 25_000,
-    checkpoint: undefined,
-    drill: false,
-    ...changes,
-  };
 }
 
 export interface Rig {

@@ -5,7 +5,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import type { HookResult } from '../../src/core/ports.ts';
 import { createHttpRunner } from '../../src/hooks/http-runner.ts';
 import { startHttpReceiver } from '../support/http-receiver.ts';
-import { EVENT, request } from './harness.ts';
+import { EVENT, request } from './request.ts';
 
 function tell(url: string, changes = {}, signal = new AbortController().signal): Promise<HookResult> {
   const clock = { ...systemClock, wallMs: () => Date.UTC(2026, 8, 19, 18, 29, 17) };

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 
 import { expect, onTestFinished, test } from 'vitest';
 
-import { EVENT, FIXTURES, hookFolder, isAlive, request, rig, until } from './harness.ts';
+import { FIXTURES, hookFolder, isAlive, rig, until } from './harness.ts';
+import { EVENT, request } from './request.ts';
 
 /** A daemon that runs the hook and dies of kill -9 in the middle; answers the hook's process id. */
 async function killedDaemon(hook: { name: string; run: string[] }, folder: string): Promise<number> {

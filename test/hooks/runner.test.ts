@@ -3,7 +3,8 @@ import { join } from 'node:path';
 
 import { expect, test } from 'vitest';
 
-import { EVENT, LATENESS_MS, failure, hookFolder, rig } from './harness.ts';
+import { LATENESS_MS, failure, hookFolder, rig } from './harness.ts';
+import { EVENT } from './request.ts';
 
 test('a hook gets the event on stdin, its variables, its arguments and the root folder', async () => {
   const folder = await hookFolder('describe-itself');
@@ -90,26 +91,6 @@ test('an event with NULs and a megabyte of names still reaches a hook, read or n
   expect(hooks.texts()).toContain('EVICTD_EVENT_ID=AB');
 });
 
-test('an exit code and a signal are told apart', async () => {
-  const folder = await hookFolder('exit-with', 'end-by-signal');
-  const hooks = rig([
-    { name: 'code', run: [join(folder, 'exit-with'), '3'] },
-    { name: 'not-found', run: [join(folder, 'exit-with'), '127'] },
-    { name: 'signal', run: [join(folder, 'end-by-signal'), 'SEGV'] },
-    { name: 'term', run: [join(folder, 'end-by-signal'), 'TERM'] },
-  ]);
-  expect(failure(await hooks.run('code'))).toMatchObject({
-    reason: 'exit',
-    detail: `${join(folder, 'exit-with')} ended with exit code 3`,
-  });
-  expect(failure(await hooks.run('not-found')).detail).toContain('was not found');
-  expect(failure(await hooks.run('signal'))).toMatchObject({
-    reason: 'signal',
-    detail: expect.stringContaining('SIGSEGV'),
-  });
-  expect(failure(await hooks.run('term')).reason).toBe('signal');
-});
-
 test('a bare name is looked up in PATH', async () => {
   const folder = await hookFolder('exit-with');
   const path = `relative:${folder}:/usr/bin:/bin`;
@@ -122,12 +103,6 @@ test('without time a hook is not started', async () => {
   const hooks = rig([{ name: 'late', run: [join(folder, 'record-and-wait'), folder] }]);
   expect(failure(await hooks.run('late', { timeoutMs: 0 }))).toMatchObject({ reason: 'timeout' });
   await expect(readFile(join(folder, 'attempt-1'))).rejects.toThrow('ENOENT');
-});
-
-test('an unknown hook and a hook without a program are refused', async () => {
-  const hooks = rig([{ name: 'empty', run: [] }]);
-  expect(failure(await hooks.run('other'))).toMatchObject({ reason: 'refused' });
-  expect(failure(await hooks.run('empty'))).toMatchObject({ reason: 'refused' });
 });
 
 test('the time of a result is the time it took', async () => {
