@@ -25,7 +25,8 @@ export function createDoors(world: World): Doors {
     latencyMs: plan.latencyMs,
     onEffect({ guest }, operation, name) {
       const [, , set, id] = /^(.*\/)?([^/]+)\/checkpoints\/(\d+)\.json$/.exec(name) ?? [];
-      if (operation !== 'put' || set === undefined || id === undefined) return;
+      const isVisible = operation === 'put' || operation === 'commitBlocks';
+      if (!isVisible || set === undefined || id === undefined) return;
       world.trace(`manifest ${set} ${id} of ${guest.name}`);
       facts.manifests.push({ set, id, writer: guest.name, at: agenda.now() });
     },
