@@ -1,10 +1,11 @@
-import { boundedSignal, sleep } from '../base/abort.ts';
+import { abandonOn, boundedSignal, sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import { buildInfo } from '../base/version.ts';
 import { type ControlServer, startControlServer } from '../control/server.ts';
 import { mayMakeUnits } from '../hooks/manager.ts';
 import { type Poller, startPoller } from '../imds/poller.ts';
+import { lockState } from '../journal/state-lock.ts';
 import type { Metrics, Snapshot } from '../observe/metrics.ts';
 import { type ServiceNotifier, createServiceNotifier } from '../observe/systemd.ts';
 import { type Assembly, type DaemonDependencies, type DaemonOptions, assemble } from './assemble.ts';
@@ -20,6 +21,8 @@ const REFRESH_MS = 5000;
 /** How much later than planned a poll may go out before the schedule counts as standing still. */
 const SILENT_MS = 15_000;
 const STOP_MS = 5000;
+/** A disk that hangs must not keep the daemon from watching. */
+const LOCK_MS = 3000;
 
 interface Running {
   readonly parts: Assembly;
@@ -38,6 +41,7 @@ export async function runDaemon(
 ): Promise<void> {
   let running: Running | undefined;
   // Before anything else: a second daemon that read the journal first would go on with the drain of the living one.
+  await using _lock = options.dryRun ? undefined : await lockOrSay(options, dependencies);
   const clients = createClients(dependencies.clock);
   const control = options.dryRun
     ? undefined
@@ -122,6 +126,17 @@ async function live(
   } finally {
     signal.removeEventListener('abort', onSignal);
     over.abort();
+  }
+}
+
+async function lockOrSay({ config }: DaemonOptions, { clock, log }: DaemonDependencies) {
+  using bound = boundedSignal(clock, LOCK_MS);
+  try {
+    return await abandonOn(bound.signal, lockState(config.state.dir, bound.signal));
+  } catch (error) {
+    if (error instanceof EvictdError && error.code === 'already-running') throw error;
+    log.warn('state can not be locked, continuing', { detail: messageOf(error) });
+    return undefined;
   }
 }
 

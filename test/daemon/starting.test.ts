@@ -18,11 +18,17 @@ describe.concurrent('a second daemon on the same VM', () => {
     await using daemon = await machine.start({ imds: imds.url, config });
     imds.addEvent();
     await daemon.waitForLog(isNote('event-noticed'));
-    const second = await runEvictd(['run', '--config', machine.configFile]);
-    expect(second.code).toBe(1);
-    expect(second.output).toContain(`another evictd answers on ${machine.socket}`);
-    expect(second.output).toContain('→ stop it first');
-    expect(second.output).not.toContain('drain-resumed');
+    const second = (env: Readonly<Record<string, string>>) =>
+      runEvictd(['run', '--config', machine.configFile], { env });
+    const sameState = await second({ EVICTD_CONTROL_SOCKET: `${machine.folder}/other.sock` });
+    const sameSocket = await second({ EVICTD_STATE_DIR: `${machine.folder}/other` });
+    expect([sameState.code, sameSocket.code]).toEqual([1, 1]);
+    expect(sameState.output).toContain(`another evictd uses the state.dir ${machine.stateDir}`);
+    expect(sameSocket.output).toContain(`another evictd answers on ${machine.socket}`);
+    for (const { output } of [sameState, sameSocket]) {
+      expect(output).toContain('→ stop it first');
+      expect(output).not.toContain('drain-resumed');
+    }
     await machine.release('go');
     await daemon.waitForLog(isNote('drain-ended', { outcome: 'success' }));
     expect(await machine.hookLog()).toHaveLength(2);
