@@ -3,7 +3,7 @@ import { forEachInSlices } from '../base/slices.ts';
 import type { CheckpointReason } from '../core/ports.ts';
 import type { Writer } from './commit-file.ts';
 import { commitFiles } from './commit-files.ts';
-import { filesChanging, filesLost } from './file-error.ts';
+import { filesChanging, filesLost, folderEmptied } from './file-error.ts';
 import { nextCheckpointId } from './manifest.ts';
 import type { SetActivity, SetTracker } from './progress.ts';
 import type { Manifest, ManifestFile } from './schema.ts';
@@ -137,6 +137,7 @@ async function makeCheckpoint(
   const digest = isAskedFor ? await scanDigest(scan, signal) : undefined;
   // Tried again and again for the sake of the lost files, it would push older checkpoints out of what is kept.
   if (lost.size > 0 && digest !== undefined && isNewest(last, digest, work)) return last;
+  const before = work.stored.newest;
   const entries = await commitFiles(work, context(), scan, versions, signal);
   const totals = totalsOf(entries, work.activity.bytesSent - bytesBefore);
   const createdAt = new Date(clock.wallMs()).toISOString();
@@ -149,6 +150,7 @@ async function makeCheckpoint(
     ...foldersAndLinks(scan),
   };
   const id = await writeManifest(context, work.stored, content, signal);
+  if (totals.files === 0 && before !== undefined && before.files > 0) note(folderEmptied(set.path, before));
   await keepOnly(work, entries);
   const why = lost.size > 0 && { lost: filesLost(id, [...lost.values()]) };
   return { committed: { id, ...totals, ...why }, digest };

@@ -31,7 +31,10 @@ export interface CheckpointerOptions {
 export interface CheckpointerDependencies {
   readonly store: BlobStore;
   readonly clock: Clock;
-  /** Something that costs time but loses nothing, for the log: `index-unusable`, `index-unwritten`, `bad-manifest`. */
+  /**
+   * Something that costs time but loses nothing, for the log: `index-unusable`, `index-unwritten`, `bad-manifest`. Or a
+   * checkpoint that may not be what was meant: `files-changing`, `folder-emptied`.
+   */
   readonly onNote?: (set: string, error: EvictdError) => void;
   /** Reading threads that are somebody else's to close; without them it has its own. */
   readonly reader?: Reader;

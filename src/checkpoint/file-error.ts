@@ -33,6 +33,18 @@ export function fileChanging(root: string, path: string): EvictdError {
   });
 }
 
+/** Not an error of the checkpoint: it is what there is. But a folder may also be empty by mistake. */
+export function folderEmptied(
+  root: string,
+  before: { readonly id: string; readonly files: number },
+): EvictdError {
+  return new EvictdError(
+    'folder-emptied',
+    `${root} has no files any more, so the checkpoint has none; ${before.id} had ${before.files}`,
+    { remedy: `if that is not as it should be: evictd restore --at ${before.id}` },
+  );
+}
+
 /** The checkpoint `id` is there, but without what these files hold now. */
 export function filesLost(id: string, lost: readonly EvictdError[]): EvictdError {
   const [first] = lost;

@@ -9,7 +9,10 @@ import type { Manifest, ManifestFile } from './schema.ts';
 import type { BlobStore } from './store.ts';
 
 export interface PruneOptions extends SetPlace {
-  /** So many of the newest usable checkpoints stay; at least 1. */
+  /**
+   * So many of the newest usable checkpoints stay; at least 1. If none of them has files, the newest that has some stays
+   * too: a folder that is empty by mistake must not cost what it had.
+   */
   readonly keep: number;
   /** Only finds out what would be removed. */
   readonly dryRun: boolean;
@@ -95,11 +98,13 @@ async function planRemoval(options: PruneOptions, store: BlobStore, signal: Abor
   const plans: Plan[] = [];
   if (listed.length <= options.keep && options.sweep !== true) return { plans, named, newest };
   let staying = 0;
+  let hasFiles = false;
   for (const manifest of listed.toReversed()) {
     const content = await readOrUndefined(store, options, manifest, signal);
-    if (staying < options.keep) {
+    if (staying < options.keep || (!hasFiles && content !== undefined && content.files.length > 0)) {
       if (content === undefined) throw blocked(options, manifest);
       staying++;
+      hasFiles ||= content.files.length > 0;
       await forEachInSlices(
         content.files,
         (file) => void named.add(file.blob).add(snapshotKey(file)),

@@ -47,7 +47,10 @@ export interface RestoreDependencies {
   readonly onProgress?: (progress: RestoreProgress) => void;
   /** Reading threads that are somebody else's to close; without them it has its own. */
   readonly reader?: Reader;
-  /** An index that can't be used, which costs nothing but time, or files that the checkpoint has in an earlier version. */
+  /**
+   * Something that is no error: an index that can't be used, which costs nothing but time, files that the checkpoint has
+   * in an earlier version, or a checkpoint without files.
+   */
   readonly onNote?: (error: EvictdError) => void;
 }
 
@@ -122,6 +125,7 @@ export async function restoreManifest(
 ): Promise<RestoreResult> {
   const { clock, store } = dependencies;
   const startedAt = clock.monotonicMs();
+  if (manifest.files.length === 0) dependencies.onNote?.(noFiles(manifest));
   const { durable = true, limits = TRANSFER_LIMITS } = options;
   await using target = await openRestoreTarget({ folder: options.target, durable, ifNew: manifest.root });
   const { id, filesLost = [] } = manifest;
@@ -166,6 +170,11 @@ export async function restoreManifest(
     filesKept,
     durationMs: Math.round(clock.monotonicMs() - startedAt),
   };
+}
+
+function noFiles({ set, id }: Manifest): EvictdError {
+  const text = `checkpoint ${id} of ${set} has no files; \`evictd checkpoints\` lists older ones, --at takes one`;
+  return new EvictdError('no-files', text);
 }
 
 async function openIndex(

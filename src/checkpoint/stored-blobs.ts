@@ -42,6 +42,7 @@ export interface NewestCheckpoint {
   readonly id: string;
   /** By the clock of the VM that made it. */
   readonly at: WallMs;
+  readonly files: number;
 }
 
 /** What the store has of a set. */
@@ -117,7 +118,10 @@ export async function loadStoredSet(
   await forEachInSlices(manifest?.files ?? [], (file) => recall(file, known), signal);
   return {
     parent: newest?.id,
-    newest: manifest === undefined ? undefined : { id: manifest.id, at: Date.parse(manifest.createdAt) },
+    newest:
+      manifest === undefined
+        ? undefined
+        : { id: manifest.id, at: Date.parse(manifest.createdAt), files: manifest.files.length },
     claimEtag: claim?.etag,
     claim,
     blobs: () => blobs.values(),

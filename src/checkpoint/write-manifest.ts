@@ -32,7 +32,7 @@ export async function writeManifest(
     try {
       await writePieces(current, name, pieces, { inBlocks: attempt > 1 || pieces.length > 1 }, signal);
       base.parent = current.id;
-      base.newest = { id: current.id, at: Date.parse(content.createdAt) };
+      base.newest = { id: current.id, at: Date.parse(content.createdAt), files: content.files.length };
       return current.id;
     } catch (error) {
       if (!isConflict(error)) throw error;

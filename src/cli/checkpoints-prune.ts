@@ -9,7 +9,7 @@ export const checkpointsPruneCommand: Command = {
   name: 'checkpoints prune',
   summary: 'remove all but the newest checkpoints from the store',
   description:
-    'Of each set, checkpoint.keep stay. The daemon does the same after each checkpoint outside of a drain; this also ' +
+    'Of each set, checkpoint.keep stay, and in any case the newest that has files. The daemon does the same after each checkpoint outside of a drain; this also ' +
     'removes what an interrupted removal has left. Safe while checkpoints are taken; a restore of a checkpoint that ' +
     'is being removed fails.\n\nExit code 3 when there is nothing to remove.',
   options: [

@@ -151,7 +151,8 @@ export const Checkpoint = z
       'Take a last checkpoint when the machine is shut down without a notice (under systemd; 90 s at most).',
     ).default(true),
     keep: integer({
-      description: 'Newest checkpoints of each set that pruning leaves.',
+      description:
+        'Newest checkpoints of each set that pruning leaves; the newest that is not empty stays in any case.',
       min: 1,
       max: 10_000,
     }).default(5),
