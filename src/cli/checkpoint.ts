@@ -1,13 +1,20 @@
+import { childController, sleep } from '../base/abort.ts';
+import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
+import type { SetProgress } from '../core/ports.ts';
+import type { Status } from '../daemon/status.ts';
 import type { CheckpointAnswer } from '../daemon/wire-control.ts';
 import { type Command, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { exitCodeOf } from './failure.ts';
 import { loadConfigFor } from './load-config.ts';
 import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
+import { canShowBar, createProgressBar } from './progress-bar.ts';
 
 /** A checkpoint may be large, but a daemon that says nothing for so long is stuck. */
 const ANSWER_MS = 60 * 60_000;
+const STATUS_MS = 5000;
+const SHOW_MS = 500;
 
 export const checkpointCommand: Command = {
   name: 'checkpoint',
@@ -47,12 +54,20 @@ function exitCodeFor({ sets }: CheckpointAnswer): ExitCode {
   return codes.every((code) => code === codes[0]) ? (codes[0] ?? EXIT.done) : EXIT.failed;
 }
 
-async function takeCheckpoint({ options, env, signal }: Invocation): Promise<CheckpointAnswer> {
+async function takeCheckpoint(invocation: Invocation): Promise<CheckpointAnswer> {
+  const { options, err, signal } = invocation;
   const { askDaemon } = await import('../control/client.ts');
-  const { config } = await loadConfigFor({ options, env });
+  const { config } = await loadConfigFor(invocation);
+  const { socket } = config.control;
   const set = textOption(options, 'set');
+  let progress = async (): Promise<readonly SetProgress[]> => {
+    // The daemon is of the same build.
+    const status = (await askDaemon(socket, 'GET', '/v1/status', { timeoutMs: STATUS_MS, signal })) as Status;
+    return status.sets;
+  };
+  using _bar = canShowBar(invocation) ? followProgress(set, () => progress(), invocation) : undefined;
   try {
-    const answer = await askDaemon(config.control.socket, 'POST', '/v1/checkpoint', {
+    const answer = await askDaemon(socket, 'POST', '/v1/checkpoint', {
       body: set === undefined ? {} : { set },
       timeoutMs: ANSWER_MS,
       signal,
@@ -63,5 +78,38 @@ async function takeCheckpoint({ options, env, signal }: Invocation): Promise<Che
     if (!(error instanceof EvictdError && error.code === 'not-running')) throw error;
   }
   const { checkpointWithoutDaemon } = await import('../daemon/checkpoint-once.ts');
-  return checkpointWithoutDaemon(config, set, signal);
+  const onNote = (of: string, { message }: EvictdError) => err.write(`evictd: ${of}: ${message}\n`);
+  const onBegin = (known: () => readonly SetProgress[]) => void (progress = async () => known());
+  return await checkpointWithoutDaemon(config, set, { onNote, onBegin }, signal);
+}
+
+/** Asks again and again how much of the sets is in the store, and shows it until it is disposed. */
+function followProgress(
+  only: string | undefined,
+  progress: () => Promise<readonly SetProgress[]>,
+  { err, signal }: Invocation,
+): Disposable {
+  const over = childController(signal);
+  const bar = createProgressBar(only ?? 'all sets', err, systemClock);
+  const follow = async () => {
+    for (;;) {
+      await sleep(systemClock, SHOW_MS, over.signal);
+      // A daemon that doesn't say, or of which it isn't known yet that there is none.
+      const all = await progress().catch(() => []);
+      const sets = all.filter(({ name }) => only === undefined || name === only);
+      const total = (of: 'bytes' | 'bytesStored') => sets.reduce((sum, set) => sum + set[of], 0);
+      over.signal.throwIfAborted();
+      // Nothing is known before the files were looked at.
+      if (total('bytes') > 0) bar.show({ bytes: total('bytesStored'), bytesTotal: total('bytes') });
+    }
+  };
+  // Only that it is over.
+  follow().catch(() => undefined);
+  return {
+    [Symbol.dispose]() {
+      over.abort();
+      over[Symbol.dispose]();
+      bar[Symbol.dispose]();
+    },
+  };
 }

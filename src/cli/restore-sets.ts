@@ -5,7 +5,7 @@ import type { InPlaceOutcome } from '../checkpoint/restore-in-place.ts';
 import type { RestoreProgress, RestoreResult } from '../checkpoint/restore.ts';
 import { backoffMs } from '../core/backoff.ts';
 import type { Invocation } from './command.ts';
-import { createProgressBar } from './restore-progress.ts';
+import { canShowBar, createProgressBar } from './progress-bar.ts';
 import { openStoredPlace, type StoredPlace } from './stored-place.ts';
 
 /** What became of one set; the JSON of `evictd restore` is a list of these. */
@@ -99,10 +99,9 @@ async function restoreOne(
   const { restoreInPlace } = await import('../checkpoint/restore-in-place.ts');
   const { indexFileName } = await import('../checkpoint/file-index.ts');
   const { readBootId } = await import('../journal/journal.ts');
-  const { signal, err, env, options: flags } = invocation;
+  const { signal, err } = invocation;
   const { store, prefix, key, config } = place;
-  const isShown = err.isTerminal && flags['json'] !== true && (env['NO_COLOR'] ?? '') === '';
-  using bar = isShown ? createProgressBar(set, err, clock) : undefined;
+  using bar = canShowBar(invocation) ? createProgressBar(set, err, clock) : undefined;
   const onProgress = (progress: RestoreProgress) => bar?.show(progress);
   const options = { prefix, key, set, target, ...(wanted.at !== undefined && { at: wanted.at }) };
   const onNote = (error: EvictdError) => err.write(`evictd: ${error.message}\n`);

@@ -5,6 +5,7 @@ import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { pruneSet } from '../checkpoint/prune.ts';
 import type { Config } from '../config/schema.ts';
+import type { CheckpointPort } from '../core/ports.ts';
 import type { Instance } from '../imds/instance.ts';
 import { readBootId } from '../journal/journal.ts';
 import { type Identity, instanceNamed, startIdentity } from './identity.ts';
@@ -13,10 +14,18 @@ import { configuredVmName } from './policy.ts';
 import { type OpenEngine, openCheckpoints } from './wire-checkpoints.ts';
 import { type CheckpointAnswer, checkpointNow } from './wire-control.ts';
 
+export interface CheckpointWatcher {
+  /** See `CheckpointerDependencies`. */
+  readonly onNote: (set: string, error: EvictdError) => void;
+  /** How far it is can be asked from now on. */
+  readonly onBegin: (progress: CheckpointPort['progress']) => void;
+}
+
 /** Takes a checkpoint in this process, for machines where no daemon runs. Rejects with why it can't be opened. */
 export async function checkpointWithoutDaemon(
   config: Config,
   set: string | undefined,
+  { onNote, onBegin }: CheckpointWatcher,
   signal: AbortSignal,
 ): Promise<CheckpointAnswer> {
   const { checkpoint } = config;
@@ -25,10 +34,11 @@ export async function checkpointWithoutDaemon(
   using identity = instanceWithoutDaemon(config, bootId);
   const opened = await openCheckpoints(
     { config, checkpoint, bootId, instance: identity.instance },
-    { clock: systemClock, onNote: () => undefined },
+    { clock: systemClock, onNote },
     signal,
   );
   try {
+    onBegin(() => opened.port.progress());
     const answer = await checkpointNow(config, opened.port, set, signal);
     for (const result of answer.sets) {
       if (result.id !== undefined) await prune(opened, result.set, checkpoint.keep, signal);

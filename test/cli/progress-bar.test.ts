@@ -1,17 +1,11 @@
 import { expect, test } from 'vitest';
 
 import type { Clock } from '../../src/base/clock.ts';
-import { createProgressBar, progressLine } from '../../src/cli/restore-progress.ts';
+import { createProgressBar, progressLine } from '../../src/cli/progress-bar.ts';
 import { capture } from './support.ts';
 
 const GIB = 1024 ** 3;
-const progress = (bytes: number, bytesTotal = 8 * GIB) => ({
-  files: 0,
-  filesTotal: 1,
-  bytes,
-  bytesTotal,
-  bytesFetched: bytes,
-});
+const progress = (bytes: number, bytesTotal = 8 * GIB) => ({ bytes, bytesTotal });
 
 test.each([
   [0, undefined, 'job [....................]   0%  0 B of 8.0 GiB'],

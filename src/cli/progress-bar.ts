@@ -1,10 +1,15 @@
 import type { Clock } from '../base/clock.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
-import type { RestoreProgress } from '../checkpoint/restore.ts';
-import type { Output } from './command.ts';
+import type { Invocation, Output } from './command.ts';
+
+/** How much of the work is done. */
+export interface Progress {
+  readonly bytes: number;
+  readonly bytesTotal: number;
+}
 
 export interface ProgressBar extends Disposable {
-  show(progress: RestoreProgress): void;
+  show(progress: Progress): void;
 }
 
 const REDRAW_MS = 200;
@@ -12,6 +17,11 @@ const REDRAW_MS = 200;
 const RATE_WINDOW_MS = 5000;
 const BAR_CELLS = 20;
 const CLEAR_LINE = '\r\u001B[K';
+
+/** On a terminal, for a person: not with --json or NO_COLOR. */
+export function canShowBar({ err, env, options }: Pick<Invocation, 'err' | 'env' | 'options'>): boolean {
+  return err.isTerminal && options['json'] !== true && (env['NO_COLOR'] ?? '') === '';
+}
 
 /** One line on a terminal that is drawn again and again, and is gone once disposed. */
 export function createProgressBar(name: string, out: Output, clock: Clock): ProgressBar {
@@ -35,7 +45,7 @@ export function createProgressBar(name: string, out: Output, clock: Clock): Prog
 /** What the bar says; `bytesPerSecond` is undefined until it is known. Fits into 80 columns with a short name. */
 export function progressLine(
   name: string,
-  { bytes, bytesTotal }: RestoreProgress,
+  { bytes, bytesTotal }: Progress,
   bytesPerSecond: number | undefined,
 ): string {
   const share = bytesTotal === 0 ? 1 : Math.min(1, Math.max(0, bytes / bytesTotal));
