@@ -64,13 +64,26 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
       ({ isMissing }) => isMissing !== true || written.problems.length === 0,
     ),
   ];
-  if (!result.success || problems.length > 0) throw new ConfigInvalid(problems);
+  if (!result.success || problems.length > 0)
+    throw new ConfigInvalid(inReadingOrder(problems, written.files));
   const values = effectiveValues(result.data, tree);
   const origins = new Map(
     values.filter(({ origin }) => origin !== 'default').map(({ key, origin }) => [key, origin] as const),
   );
   const warnings = [...warningsOf(result.data), ...readableSecrets(result.data)];
   return { config: result.data, files: written.files, values, origins, warnings };
+}
+
+/** As somebody who corrects them meets them; first what is not at a place in a file. */
+function inReadingOrder(problems: readonly Problem[], files: readonly string[]): readonly Problem[] {
+  const place = ({ origin }: Problem) => {
+    const [, file = '', line, column] = /^(.*):(\d+):(\d+)$/.exec(origin) ?? [];
+    return [files.indexOf(file), Number(line), Number(column)] as const;
+  };
+  return problems.toSorted((one, other) => {
+    const [[file, line, column], [otherFile, otherLine, otherColumn]] = [place(one), place(other)];
+    return file - otherFile || line - otherLine || column - otherColumn || 0;
+  });
 }
 
 interface Written {

@@ -54,7 +54,11 @@ function eventMeters({ counter, gauge, seconds }: Makers) {
       WORK_BUCKETS,
       ['phase'],
     ),
-    hooks: counter('evictd_hook_runs_total', 'Hooks of drains, by stage and result.', ['stage', 'result']),
+    hooks: counter(
+      'evictd_hook_runs_total',
+      'Hooks that ran, by stage (peer-notice: because of other VMs) and result.',
+      ['stage', 'result'],
+    ),
     hookDuration: seconds('evictd_hook_duration_seconds', 'Time that hooks took.', WORK_BUCKETS, ['stage']),
     notifications: counter('evictd_notifications_total', 'Notifications, by result.', ['result']),
     acks: counter('evictd_acks_total', 'Acknowledgements of events, by result.', ['result']),

@@ -2,7 +2,15 @@ import { type Gauge, Registry } from 'prom-client';
 
 import { eventKey } from '../core/event.ts';
 import type { CheckpointReason, CommitResult, SetProgress, UploadEstimate } from '../core/ports.ts';
-import { DRAIN_PHASES, type Drain, type DrainOutcome, type State, type Watched } from '../core/state.ts';
+import type { Occasion } from '../core/policy.ts';
+import {
+  DRAIN_PHASES,
+  type Drain,
+  type DrainOutcome,
+  type HookRun,
+  type State,
+  type Watched,
+} from '../core/state.ts';
 import type { Answer } from './http-listener.ts';
 import { type Meters, createMeters } from './meters.ts';
 
@@ -61,6 +69,10 @@ export function createMetrics(options: MetricsOptions): Metrics {
     onDecided(before, after) {
       countEvents(meters, before, after);
       countDrain(meters, before.drain, after.drain);
+      for (const { id, hooks } of after.peers) {
+        const known = before.peers.find((one) => one.id === id)?.hooks ?? [];
+        countHooks(meters, known, hooks, () => 'peer-notice');
+      }
     },
     onCommit(set, reason, result) {
       meters.commits.inc({ set, reason, result: result.kind });
@@ -132,8 +144,19 @@ function countDrain(meters: Meters, before: Drain | undefined, drain: Drain | un
     if (next === undefined || (earlier?.timeline.length ?? 0) > index + 1) continue;
     meters.phaseDuration.observe({ phase }, (next.at - at) / 1000);
   }
-  for (const { name, stage, run } of drain.hooks) {
-    const known = earlier?.hooks.find((hook) => hook.name === name)?.run;
+  countHooks(meters, earlier?.hooks ?? [], drain.hooks, (hook) => hook.stage);
+}
+
+function countHooks<Hook extends Pick<HookRun, 'name' | 'run'>>(
+  meters: Meters,
+  before: readonly Hook[],
+  after: readonly Hook[],
+  stageOf: (hook: Hook) => Occasion,
+): void {
+  for (const hook of after) {
+    const { name, run } = hook;
+    const stage = stageOf(hook);
+    const known = before.find((one) => one.name === name)?.run;
     if (run.kind === known?.kind) continue;
     if (run.kind === 'skipped') meters.hooks.inc({ stage, result: 'skipped' });
     if (run.kind !== 'ended') continue;

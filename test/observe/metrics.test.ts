@@ -123,6 +123,26 @@ describe('metrics', () => {
     expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '', stderr: '' });
   });
 
+  it('count the hooks that run because of other VMs, as a stage of their own', async () => {
+    const metrics = createMetrics({ version: '1.2.3', nodeVersion: '26.0.0', sets: [] });
+    const life = new Life(policyWith({ peerHooks: [hook('ring', { required: false })] }));
+    const tell = (act: () => void) => {
+      const before = life.state;
+      act();
+      metrics.onDecided(before, life.state);
+    };
+    tell(() => life.document([event({ resources: ['fleet_9'] })]));
+    const noticeId = life.state.peers[0]?.id ?? '';
+    const result = { kind: 'succeeded', durationMs: 2 } as const;
+    const ended = { kind: 'peer-hook-ended', noticeId, name: 'ring', attempt: 1, result } as const;
+    tell(() => life.input({ ...life.moment(), ...ended }));
+    tell(() => life.document([event({ resources: ['fleet_9'] })]));
+    expect((await samples(metrics)).filter((line) => /hook_runs|hook_duration.*count/.test(line))).toEqual([
+      'evictd_hook_runs_total{stage="peer-notice",result="succeeded"} 1',
+      'evictd_hook_duration_seconds_count{stage="peer-notice"} 1',
+    ]);
+  });
+
   it('have no sample for what is not known', async () => {
     const metrics = createMetrics({ version: '1.2.3', nodeVersion: '26.0.0', sets: [] });
     const unknown: Snapshot = {
