@@ -1,6 +1,7 @@
 import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import type { PruneResult } from '../checkpoint/prune.ts';
+import { noCheckpoint } from './checkpoints.ts';
 import { type Command, EXIT } from './command.ts';
 import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
 import { KEY_OPTION, openStoredPlace } from './stored-place.ts';
@@ -9,9 +10,9 @@ export const checkpointsPruneCommand: Command = {
   name: 'checkpoints prune',
   summary: 'remove all but the newest checkpoints from the store',
   description:
-    'Of each set, checkpoint.keep stay, and in any case the newest that has files. The daemon does the same after each checkpoint outside of a drain; this also ' +
-    'removes what an interrupted removal has left. Safe while checkpoints are taken; a restore of a checkpoint that ' +
-    'is being removed fails.\n\nExit code 3 when there is nothing to remove.',
+    'Of each set, checkpoint.keep stay, and in any case the newest that has files. The daemon does the same after ' +
+    'each checkpoint outside of a drain; this also removes what an interrupted removal has left. Safe while ' +
+    'checkpoints are taken; a restore of a checkpoint that is being removed fails.\n\nExit code 3 when there is nothing to remove.',
   options: [
     { name: 'set', value: 'NAME', description: 'only this set (default: all that are in the store)' },
     KEY_OPTION,
@@ -47,6 +48,7 @@ export const checkpointsPruneCommand: Command = {
       }
     }
     if (options['json'] === true) out.write(`${JSON.stringify({ key, dryRun, sets: results })}\n`);
+    else if (names.length === 0) throw noCheckpoint(place, only);
     else for (const result of results) out.write(describe(result, dryRun));
     if (isFailed) return EXIT.failed;
     return results.some(isSomething) ? EXIT.done : EXIT.nothing;

@@ -1,9 +1,10 @@
 import { systemClock } from '../base/clock.ts';
+import type { EvictdError } from '../base/errors.ts';
 import { formatSize } from '../base/units.ts';
 import type { ListedCheckpoint } from '../checkpoint/list.ts';
 import { type Command, EXIT } from './command.ts';
 import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
-import { KEY_OPTION, openStoredPlace } from './stored-place.ts';
+import { KEY_OPTION, type StoredPlace, nothingFound, openStoredPlace } from './stored-place.ts';
 import { tableText } from './text-table.ts';
 
 export const checkpointsCommand: Command = {
@@ -18,7 +19,7 @@ export const checkpointsCommand: Command = {
     JSON_OPTION,
   ],
   async run(invocation) {
-    const { options, out, err, signal } = invocation;
+    const { options, out, signal } = invocation;
     const { listCheckpoints } = await import('../checkpoint/list.ts');
     using place = await openStoredPlace(invocation, systemClock);
     const { store, prefix, key } = place;
@@ -30,10 +31,16 @@ export const checkpointsCommand: Command = {
     );
     if (options['json'] === true) out.write(`${JSON.stringify({ key, checkpoints })}\n`);
     else if (checkpoints.length > 0) out.write(checkpointTable(checkpoints));
-    else err.write(`evictd: there is no checkpoint in ${store.describe} under the key ${key}\n`);
+    else throw noCheckpoint(place, set);
     return checkpoints.length === 0 ? EXIT.nothing : EXIT.done;
   },
 };
+
+export function noCheckpoint(place: StoredPlace, set: string | undefined): EvictdError {
+  const what = set === undefined ? 'no checkpoint' : `no checkpoint of a set ${JSON.stringify(set)}`;
+  const all = set === undefined ? '' : '; without --set all sets are looked at';
+  return nothingFound(what, place, `--key names another VM${all}`);
+}
 
 function checkpointTable(checkpoints: readonly ListedCheckpoint[]): string {
   const header = ['SET', 'ID', 'CREATED', 'REASON', 'FILES', 'SIZE', 'SENT', 'VM'];

@@ -7,7 +7,7 @@ import type { DrainReport } from '../observe/drain-report.ts';
 import { lossOf } from '../observe/report-loss.ts';
 import { type Command, EXIT } from './command.ts';
 import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
-import { WHOSE_OPTIONS, findReports } from './reports.ts';
+import { WHOSE_OPTIONS, findReports, noReport } from './reports.ts';
 import { openStoredPlace } from './stored-place.ts';
 
 export const reportsShowCommand: Command = {
@@ -34,7 +34,10 @@ export const reportsShowCommand: Command = {
     const wanted = positionals[0]?.toLowerCase() ?? '';
     const found = await findReports(place, options['all-keys'] === true, signal);
     const one = found.find(({ eventId }) => eventId.toLowerCase().startsWith(wanted));
-    if (one === undefined) throw noSuchReport(wanted, place.store.describe);
+    if (one === undefined) {
+      const which = ` of an event that begins with ${JSON.stringify(wanted)}`;
+      throw noReport(`no report${wanted === '' ? '' : which}`, place);
+    }
     const { store, prefix } = place;
     const report = parseReport(await readReport(store, { prefix, key: one.key }, one.eventId, signal));
     if (typeof report === 'string') {
@@ -49,14 +52,6 @@ export const reportsShowCommand: Command = {
     return EXIT.done;
   },
 };
-
-function noSuchReport(wanted: string, where: string): EvictdError {
-  const what =
-    wanted === '' ? 'no report' : `no report of an event that begins with ${JSON.stringify(wanted)}`;
-  return new EvictdError('nothing-found', `there is ${what} in ${where}`, {
-    remedy: '`evictd reports --all-keys` lists all; --key names the VM',
-  });
-}
 
 async function writePage(file: string, report: DrainReport): Promise<void> {
   const { reportPage } = await import('../observe/report-page.ts');

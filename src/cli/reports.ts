@@ -1,12 +1,13 @@
 import { systemClock } from '../base/clock.ts';
 import { forEachLimit } from '../base/concurrency.ts';
+import type { EvictdError } from '../base/errors.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
 import type { StoredReport } from '../checkpoint/reports.ts';
 import type { DrainReport } from '../observe/drain-report.ts';
 import { lostSets } from '../observe/report-loss.ts';
 import { type Command, EXIT, type OptionSpec } from './command.ts';
 import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION } from './options.ts';
-import { KEY_OPTION, type StoredPlace, openStoredPlace } from './stored-place.ts';
+import { KEY_OPTION, type StoredPlace, nothingFound, openStoredPlace } from './stored-place.ts';
 import { tableText } from './text-table.ts';
 
 const READS_IN_FLIGHT = 8;
@@ -39,19 +40,20 @@ export const reportsCommand: Command = {
     '  evictd reports show 602d9444 --html report.html',
   options: [...WHOSE_OPTIONS, CONFIG_OPTION, IMDS_OPTION, JSON_OPTION],
   async run(invocation) {
-    const { options, out, err, signal } = invocation;
+    const { options, out, signal } = invocation;
     using place = await openStoredPlace(invocation, systemClock);
     const found = await findReports(place, options['all-keys'] === true, signal);
     const listed = await readAll(place, found.slice(0, LISTED_MAX), signal);
     if (options['json'] === true) out.write(`${JSON.stringify({ reports: listed })}\n`);
     else if (listed.length > 0) out.write(reportTable(listed));
-    else {
-      const where = options['all-keys'] === true ? 'any key' : `the key ${place.key}`;
-      err.write(`evictd: there is no report in ${place.store.describe} under ${where}\n`);
-    }
+    else throw noReport('no report', place);
     return listed.length === 0 ? EXIT.nothing : EXIT.done;
   },
 };
+
+export function noReport(what: string, place: StoredPlace): EvictdError {
+  return nothingFound(what, place, '`evictd reports --all-keys` lists those of all VMs; --key names one');
+}
 
 /** The newest first. */
 export async function findReports(

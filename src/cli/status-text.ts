@@ -5,7 +5,7 @@ const PEERS_SHOWN = 4;
 
 /** One screen that is understood at a glance, also at night. */
 export function describeStatus(status: Status): string {
-  const { poll, drain, upload, store } = status;
+  const { poll, drain, store } = status;
   const lines = [
     ['phase', describePhase(status)],
     ['vm', status.vmName ?? 'not known yet'],
@@ -20,7 +20,7 @@ export function describeStatus(status: Status): string {
     ...status.peers.map((peer) => ['peer', describePeer(peer)]),
     ...status.sets.map((set) => ['set', describeSet(set, drain)]),
     ...(store === undefined ? [] : [['store', describeStore(store)]]),
-    ...(status.sets.length === 0 ? [] : [['a notice now', describeUpload(upload)]]),
+    ...(drain === undefined ? [['a notice now', describeNotice(status)]] : []),
   ];
   return lines.map(([label, text]) => `${(label ?? '').padEnd(13)}${text ?? ''}\n`).join('');
 }
@@ -85,6 +85,14 @@ function describeRun({ name, stage, state, attempt, durationMs, detail }: Drain[
 function describeStore({ ready, error }: NonNullable<Status['store']>): string {
   if (!ready) return `not ready: ${error ?? 'opening'}`;
   return error === undefined ? 'ready' : `ready, but: ${error}`;
+}
+
+/** What it would have to do; while a drain is under way nobody asks. */
+function describeNotice({ hooks, sets, upload }: Status): string {
+  if (sets.length > 0) return describeUpload(upload);
+  return hooks.length > 0
+    ? 'would only run the hooks'
+    : 'WOULD SAVE NOTHING: there are neither hooks nor sets';
 }
 
 function describeUpload({ bytesLeft, bytesPerSecond, expectedMs, windowMs }: Status['upload']): string {

@@ -65,6 +65,12 @@ export async function openStoredPlace(invocation: Invocation, clock: Clock): Pro
   };
 }
 
+/** `what` is `no report`, for example. Names where was looked for it, since that may be wrong. */
+export function nothingFound(what: string, { store, key }: StoredPlace, remedy: string): EvictdError {
+  const where = key === '' ? '' : ` under the key ${key}`;
+  return new EvictdError('nothing-found', `there is ${what} in ${store.describe}${where}`, { remedy });
+}
+
 /** What checkpoint.key stands for on this VM. */
 async function ownKey(
   config: Config,

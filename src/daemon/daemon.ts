@@ -10,6 +10,7 @@ import type { Metrics, Snapshot } from '../observe/metrics.ts';
 import { type ServiceNotifier, createServiceNotifier } from '../observe/systemd.ts';
 import { type Assembly, type DaemonDependencies, type DaemonOptions, assemble } from './assemble.ts';
 import { loadMetrics, startEndpoints } from './endpoints.ts';
+import { NOTHING_TO_DO, isNothingToDo } from './hook-check.ts';
 import { createStopping, isMachineShuttingDown } from './stopping.ts';
 import { createStatusTeller } from './status-line.ts';
 import { phaseOf, statusOf, windowLeftMs } from './status.ts';
@@ -115,6 +116,8 @@ async function live(
     hooks: [...policy.hooks, ...policy.peerHooks].map(({ name }) => name),
     sets: policy.sets.map(({ name }) => name),
   });
+  if (isNothingToDo(policy.hooks.length, policy.sets.length))
+    log.warn('nothing to do', { detail: NOTHING_TO_DO });
   void notifier.ready(parts.statusLine());
   const { pollInterval, requestTimeout } = config.imds;
   const silentMs = pollInterval + requestTimeout + SILENT_MS;

@@ -8,14 +8,18 @@ import { askManager } from '../hooks/manager.ts';
 import { createJournal, readBootId } from '../journal/journal.ts';
 import type { Patient } from './doctor-facts.ts';
 import { type Found, fail, ok, warn } from './doctor-finding.ts';
-import { examineHooks } from './hook-check.ts';
+import { NOTHING_TO_DO, examineHooks, isNothingToDo } from './hook-check.ts';
 
 /** Every hook as the runner looks at it before a start; none is started. */
-export async function checkHooks({ loaded, clock, env }: Patient): Promise<Found[]> {
-  const problems = await examineHooks(loaded, { clock, environment: env });
-  const { hooks } = loaded.config;
+export async function checkHooks({ loaded, clock, env, daemon }: Patient): Promise<Found[]> {
+  const { hooks, problems } = await examineHooks(loaded, { clock, environment: env });
+  // The daemon also knows those that programs have registered.
+  if (isNothingToDo(daemon?.hooks.length ?? hooks, loaded.config.checkpoint?.sets.length))
+    return [
+      fail(NOTHING_TO_DO, 'write the config; `evictd config reference` explains every key, README has one'),
+    ];
   if (problems.length === 0)
-    return [ok(`${hooks.length} configured, and those of hooksDir: all could be started`)];
+    return [ok(hooks === 0 ? 'none are configured' : `${hooks}, all could be started`)];
   return problems.map(({ text, remedy, isFault }) => (isFault ? fail(text, remedy) : warn(text, remedy)));
 }
 
@@ -126,11 +130,13 @@ async function checkJournal(dir: string): Promise<Found> {
 /** Folders of the sets. */
 export async function checkSets({ loaded }: Patient): Promise<Found[]> {
   const sets = loaded.config.checkpoint?.sets ?? [];
-  return Promise.all(
+  const found = await Promise.all(
     sets.map(async ({ name, path }) => {
       try {
         if (!(await stat(path)).isDirectory()) return fail(`set ${name}: ${path} is not a folder`);
         await access(path, constants.R_OK | constants.X_OK);
+        if ((await readdir(path)).length === 0)
+          return warn(`set ${name}: ${path} is empty`, "nothing to do, unless the set's path is another");
         return ok(`set ${name}: ${path} can be read`);
       } catch (error) {
         if (isErrno(error, 'ENOENT')) {
@@ -143,6 +149,19 @@ export async function checkSets({ loaded }: Patient): Promise<Found[]> {
       }
     }),
   );
+  if (sets.length === 0) return found;
+  return [...found, ...judgeHardLinks(await readFile('/proc/sys/fs/protected_hardlinks', 'utf8'))];
+}
+
+/** By the kernel's setting: may users link what they can't read? A link in a set's folder is uploaded with the rest. */
+export function judgeHardLinks(setting: string): Found[] {
+  if (setting.trim() !== '0') return [];
+  return [
+    warn(
+      'fs.protected_hardlinks is 0: who writes into a folder of a set can have any file of that disk uploaded',
+      'sysctl -w fs.protected_hardlinks=1, and the same in /etc/sysctl.d',
+    ),
+  ];
 }
 
 /** Connections to the store, files that are read, hooks' pipes. */

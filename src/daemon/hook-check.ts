@@ -8,10 +8,18 @@ export async function hookWarnings(
   loaded: Pick<LoadedConfig, 'config' | 'origins'>,
   dependencies: HookCheckDependencies,
 ): Promise<readonly string[]> {
-  return (await examineHooks(loaded, dependencies)).map(({ text, remedy }) =>
-    remedy === undefined ? text : `${text}; ${remedy}`,
-  );
+  const { hooks, problems } = await examineHooks(loaded, dependencies);
+  const said = problems.map(({ text, remedy }) => (remedy === undefined ? text : `${text}; ${remedy}`));
+  return isNothingToDo(hooks, loaded.config.checkpoint?.sets.length) ? [NOTHING_TO_DO, ...said] : said;
 }
+
+/** A notice has nothing to wait for, and is acknowledged at once. */
+export function isNothingToDo(hooks: number, sets = 0): boolean {
+  return hooks === 0 && sets === 0;
+}
+
+export const NOTHING_TO_DO =
+  'neither hooks nor checkpoint sets are configured: nothing would be saved, and the event acknowledged at once';
 
 export interface HookCheckDependencies {
   readonly clock: Clock;
@@ -25,15 +33,15 @@ export interface HookProblem {
   readonly isFault: boolean;
 }
 
-/** The same, with what is worse told from what is not. */
+/** The same, with what is worse told from what is not, and how many hooks there are. */
 export async function examineHooks(
   { config, origins }: Pick<LoadedConfig, 'config' | 'origins'>,
   dependencies: HookCheckDependencies,
-): Promise<readonly HookProblem[]> {
+): Promise<{ readonly hooks: number; readonly problems: readonly HookProblem[] }> {
   const { directory, refused } = await readHooksDirectory(config.hooksDir);
   const commands = [...commandHooks(config), ...directory.hooks];
   const faults = await findHookFaults(commands, systemdHooks(config), dependencies);
-  return [
+  const problems = [
     ...(refused === undefined
       ? []
       : [{ text: `hooksDir: ${refused.detail}`, remedy: refused.remedy, isFault: true }]),
@@ -50,6 +58,7 @@ export async function examineHooks(
       return { text, remedy: fault.remedy, isFault: true };
     }),
   ];
+  return { hooks: config.hooks.length + directory.hooks.length, problems };
 }
 
 /** Users and owners are judged from where the daemon stands, which normally is root. */

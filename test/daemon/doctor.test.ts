@@ -10,6 +10,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import { examine } from '../../src/daemon/doctor.ts';
 import type { Patient } from '../../src/daemon/doctor-facts.ts';
 import type { Finding } from '../../src/daemon/doctor-finding.ts';
+import { judgeHardLinks } from '../../src/daemon/doctor-machine.ts';
 import { checkFit } from '../../src/daemon/doctor-store.ts';
 import type { Status } from '../../src/daemon/status.ts';
 import {
@@ -111,7 +112,7 @@ describe('the doctor', () => {
       'ok state: state.dir: DIR/state has N free',
       'ok state: the journal is readable',
       'ok limits: up to N open files',
-      'ok hooks: 0 configured, and those of hooksDir: all could be started',
+      'ok hooks: none are configured',
       'ok sets: set job: DIR/job can be read',
       'ok store: container CONTAINER of account devstoreaccount1 is reachable, key fleet_0',
       'ok store: writing, snapshots, reading and removing work',
@@ -125,6 +126,26 @@ describe('the doctor', () => {
     for await (const { name } of service.getContainerClient(url.split('/').at(-1) ?? '').listBlobsFlat())
       names.push(name);
     expect(names).toEqual([]);
+  });
+
+  it('finds that a notice would save nothing: no hook and no set, or a set without files', async () => {
+    await using imds = await startTestImds();
+    expect(lines(await examined('{}', imds.url), 'hooks', 'sets')).toEqual([
+      'fail hooks: neither hooks nor checkpoint sets are configured: nothing would be saved, and the event acknowledged at once → write the config; `evictd config reference` explains every key, README has one',
+    ]);
+    const empty = join(machine.folder, 'empty');
+    await mkdir(empty);
+    const config = storeConfig(azurite.containerUrl()).replace(job, empty);
+    expect(lines(await examined(config, imds.url), 'sets')).toEqual([
+      "warn sets: set job: DIR/empty is empty → nothing to do, unless the set's path is another",
+    ]);
+  });
+
+  it('warns where users may link files that they can not read', () => {
+    expect(judgeHardLinks('1\n')).toEqual([]);
+    expect(judgeHardLinks('0\n')).toMatchObject([
+      { state: 'warn', text: expect.stringMatching(/^fs\.protected_hardlinks is 0/) },
+    ]);
   });
 
   it('finds what is wrong with the metadata service, the VM and its clock', async () => {

@@ -119,7 +119,31 @@ store        ready
 a notice now would have to move 1.0 GiB, about 4.5 s of 30.0 s
 `);
   });
+
+  it.each<[hooks: string[], sets: string[], text: string]>([
+    [[], [], 'WOULD SAVE NOTHING: there are neither hooks nor sets'],
+    [['stop'], [], 'would only run the hooks'],
+    [[], ['job'], 'unknown (not scanned yet)'],
+  ])('with hooks %j and sets %j a notice now %j…', (hooks, sets, text) => {
+    const policy = policyWith({ hooks: hooks.map((name) => hookPolicy(name)) });
+    const upload = { bytesLeft: undefined, bytesPerSecond: undefined };
+    expect(noticeNow({ policy, progress: sets.map(emptyProgress), upload })).toBe(text);
+  });
+
+  it.each([
+    [2048, undefined, 'would have to move 2.0 KiB, about 500 ms of 30.0 s (no rate measured yet)'],
+    [2 ** 28, 2 ** 26, 'would have to move 256.0 MiB, about 4.5 s of 30.0 s'],
+  ])('%d bytes at %s a second are what a notice now %j', (bytesLeft, bytesPerSecond, text) => {
+    const upload = { bytesLeft, bytesPerSecond };
+    expect(noticeNow({ progress: [emptyProgress('job')], upload })).toBe(text);
+  });
 });
+
+function noticeNow(more: Partial<StatusSources>): string | undefined {
+  const idle = sources([], more);
+  const status = statusOf({ ...idle, state: { ...idle.state, drain: undefined } });
+  return /a notice now +(.*)/.exec(describeStatus(status))?.[1];
+}
 
 describe('the status of a drain', () => {
   it('says how far each set is', () => {
@@ -131,8 +155,14 @@ describe('the status of a drain', () => {
       drain: drain.state.drain && { ...drain.state.drain, sets: [{ ...set, attempt: 2, run }] },
     };
     const text = describeStatus(statusOf({ ...drain, state, progress: [emptyProgress('job')] }));
-    expect(text).toContain('phase        before-checkpoint (DRAINING: hooks before the checkpoint run)\n');
-    expect(text).toContain('set          job: committing (attempt 2); no checkpoint known yet; 0 files');
+    expect(text).toMatchInlineSnapshot(`
+      "phase        before-checkpoint (DRAINING: hooks before the checkpoint run)
+      vm           fleet_0
+      last poll    answered 13 ms ago
+      drain        under way, 20.0 s left
+      set          job: committing (attempt 2); no checkpoint known yet; 0 files, 0 B, of it in the store 0 B
+      "
+    `);
   });
 
   it('shows hooks in the order in which they run, with state, time and why they failed', () => {
@@ -159,18 +189,6 @@ describe('the status of a drain', () => {
     });
     const fractions = JSON.stringify(status).match(/"\w+Ms":\d+\.\d+/g);
     expect(fractions).toBeNull();
-  });
-
-  it('says that what a notice would move is not known before the sets were looked at', () => {
-    const set = { name: 'job', files: 0, bytes: 0, bytesStored: 0, bytesSent: 0 };
-    const progress = [{ ...set, committedAt: undefined, checkpointId: undefined }];
-    const line = (bytesLeft: number | undefined, bytesPerSecond?: number) => {
-      const upload = { bytesLeft, bytesPerSecond };
-      return /a notice now +(.*)/.exec(describeStatus(statusOf(sources([], { progress, upload }))))?.[1];
-    };
-    expect(line(undefined)).toBe('unknown (not scanned yet)');
-    expect(line(2048)).toBe('would have to move 2.0 KiB, about 500 ms of 30.0 s (no rate measured yet)');
-    expect(line(2 ** 28, 2 ** 26)).toBe('would have to move 256.0 MiB, about 4.5 s of 30.0 s');
   });
 
   it('says what is wrong with a store that was opened once', () => {
