@@ -38,6 +38,11 @@ export function formatDuration(ms: number): string {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** `1 file`, `2 files`. */
+export function formatCount(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
+}
+
 /** Bytes as people read them: `512 B`, `1.5 MiB`. */
 export function formatSize(bytes: number): string {
   let value = bytes;

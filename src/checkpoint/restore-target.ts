@@ -15,6 +15,7 @@ import {
 import type { FileHandle } from 'node:fs/promises';
 
 import { errnoOf, EvictdError, isErrno } from '../base/errors.ts';
+import { makeFolder } from '../base/folder.ts';
 import { fileError } from './file-error.ts';
 import { isTemporaryName, temporaryName } from './own-names.ts';
 import { decodePath, encodePath, quotePath, splitPath } from './path-name.ts';
@@ -121,7 +122,7 @@ export async function openRestoreTarget(options: RestoreTargetOptions): Promise<
 
 async function madeFolder({ folder, ifNew }: RestoreTargetOptions): Promise<string> {
   try {
-    const isNew = (await mkdir(folder, { recursive: true })) !== undefined;
+    const isNew = await makeFolder(folder, 0o777);
     const root = await realpath(folder);
     if (!isNew || ifNew === undefined) return root;
     await using handle = await open(root, FOLDER_FLAGS);

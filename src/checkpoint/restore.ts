@@ -104,7 +104,7 @@ export async function findManifest(
     'nothing-found',
     `there is ${what} in ${store.describe}, ${setPrefix(options)}`,
     {
-      remedy: `${id === undefined ? 'check checkpoint.key and the set; ' : ''}evictd checkpoints lists what is there`,
+      remedy: `${id === undefined ? '--key names another VM; ' : ''}\`evictd checkpoints\` lists what is there`,
     },
   );
   if (id === undefined || !isCheckpointId(id)) throw absent;

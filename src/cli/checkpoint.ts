@@ -1,7 +1,7 @@
 import { childController, sleep } from '../base/abort.ts';
 import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
-import { formatDuration, formatSize } from '../base/units.ts';
+import { formatCount, formatDuration, formatSize } from '../base/units.ts';
 import type { SetProgress } from '../core/ports.ts';
 import type { Status } from '../daemon/status.ts';
 import type { CheckpointAnswer } from '../daemon/wire-control.ts';
@@ -39,7 +39,7 @@ export const checkpointCommand: Command = {
       if (result.kind === 'failed') err.write(`evictd: ${result.set}: ${result.detail} (${result.code})\n`);
       else if (options['json'] !== true) {
         out.write(
-          `${result.set}: checkpoint ${result.id}, ${result.files} files, ${formatSize(result.bytes)}, ` +
+          `${result.set}: checkpoint ${result.id}, ${formatCount(result.files, 'file')}, ${formatSize(result.bytes)}, ` +
             `sent ${formatSize(result.bytesSent)} in ${formatDuration(result.durationMs)}\n`,
         );
       }

@@ -1,5 +1,6 @@
 import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
+import { formatCount } from '../base/units.ts';
 import type { PruneResult } from '../checkpoint/prune.ts';
 import { noCheckpoint } from './checkpoints.ts';
 import { type Command, EXIT } from './command.ts';
@@ -63,5 +64,5 @@ function describe(result: PruneResult, dryRun: boolean): string {
   const { set, removed, snapshots, blobs } = result;
   if (!isSomething(result)) return `${set}: nothing to remove\n`;
   const what = removed.length === 0 ? 'no checkpoint' : `checkpoints ${removed.join(', ')}`;
-  return `${set}: ${dryRun ? 'would remove' : 'removed'} ${what}, ${snapshots} snapshots, ${blobs} blobs\n`;
+  return `${set}: ${dryRun ? 'would remove' : 'removed'} ${what}, ${formatCount(snapshots, 'snapshot')}, ${formatCount(blobs, 'blob')}\n`;
 }

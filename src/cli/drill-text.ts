@@ -1,4 +1,4 @@
-import { formatDuration, formatSize } from '../base/units.ts';
+import { formatCount, formatDuration, formatSize } from '../base/units.ts';
 import type { DrillResult } from '../daemon/drill-result.ts';
 
 /** For a terminal: the timeline as bars against the window, the verdict, and what to change. */
@@ -76,7 +76,7 @@ function stepsOf({ report, usedMs }: DrillResult): readonly Step[] {
       const toMs = committedMs ?? usedMs;
       const isGood = state === 'committed';
       const what = isGood
-        ? `, sent ${formatSize(bytesSent)} of ${formatSize(bytes)} in ${files} files`
+        ? `, sent ${formatSize(bytesSent)} of ${formatSize(bytes)} in ${formatCount(files, 'file')}`
         : ' not committed';
       return { label: `set ${name}`, fromMs, toMs, isGood, note: `${formatDuration(toMs - fromMs)}${what}` };
     },

@@ -2,12 +2,11 @@ import { writeFile } from 'node:fs/promises';
 
 import { systemClock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
-import { parseDuration } from '../base/units.ts';
 import type { DrillResult } from '../daemon/drill-result.ts';
 import { type Command, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { describeDrill } from './drill-text.ts';
 import { loadConfigFor } from './load-config.ts';
-import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
+import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, durationOption, textOption } from './options.ts';
 
 export const drillCommand: Command = {
   name: 'drill',
@@ -49,12 +48,12 @@ async function drill(invocation: Invocation): Promise<DrillResult> {
   const { createLog } = await import('../observe/log.ts');
   const { tailing } = await import('../daemon/log-tail.ts');
   const { runDrill } = await import('../daemon/drill.ts');
-  const notice = textOption(options, 'notice');
+  const noticeMs = durationOption(options, 'notice');
   // The log goes into the report; at the terminal there are its main points.
   const tail = tailing({ write: (_line, done) => done(true) });
   const log = createLog({ level: 'info', journald: false, destination: tail }, { clock: systemClock });
   return runDrill(
-    { config, env, noticeMs: notice === undefined ? undefined : parseDuration(notice) },
+    { config, env, noticeMs },
     {
       clock: systemClock,
       log,

@@ -2,8 +2,9 @@ import { writeFile } from 'node:fs/promises';
 
 import { systemClock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
-import { formatDuration, formatSize } from '../base/units.ts';
-import type { DrainReport } from '../observe/drain-report.ts';
+import { formatCount, formatDuration, formatSize } from '../base/units.ts';
+import { type DrainReport, hooksOf } from '../observe/drain-report.ts';
+import { readableLine } from '../observe/readable-line.ts';
 import { lossOf } from '../observe/report-loss.ts';
 import { type Command, EXIT } from './command.ts';
 import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
@@ -77,7 +78,7 @@ export function reportText(report: DrainReport): string {
     ),
     '',
     'last lines of the log:',
-    ...report.log,
+    ...report.log.map(readableLine),
   ];
   return `${lines.join('\n')}\n`;
 }
@@ -88,13 +89,14 @@ interface Moment {
 }
 
 /** In the order in which it happened; what has no time comes last. */
-function timeline({ timeline: phases, hooks, sets, writtenMs }: DrainReport): readonly Moment[] {
+function timeline(report: DrainReport): readonly Moment[] {
+  const { timeline: phases, sets, writtenMs } = report;
   const [first = [], later = []] = [phases.slice(0, 1), phases.slice(1)].map((some) =>
     some.map(({ phase, atMs }) => ({ atMs, text: phase })),
   );
   const moments = [
     ...first,
-    ...hooks.map(({ name, state, startedMs, durationMs = 0, reason, detail }) => ({
+    ...hooksOf(report).map(({ name, state, startedMs, durationMs = 0, reason, detail }) => ({
       atMs: startedMs === undefined ? writtenMs : startedMs + durationMs,
       text: [
         `  hook ${name} ${state}${startedMs === undefined ? '' : ` after ${formatDuration(durationMs)}`}`,
@@ -105,7 +107,7 @@ function timeline({ timeline: phases, hooks, sets, writtenMs }: DrainReport): re
       atMs: committedMs ?? writtenMs,
       text:
         state === 'committed'
-          ? `  set ${name} committed as ${id ?? ''}: ${files} files, ${formatSize(bytes)}, sent ${formatSize(bytesSent)}`
+          ? `  set ${name} committed as ${id ?? ''}: ${formatCount(files ?? 0, 'file')}, ${formatSize(bytes)}, sent ${formatSize(bytesSent)}`
           : `  set ${name} ${state}${detail === undefined ? '' : `: ${detail}`}`,
     })),
     // What ends at the moment at which a phase begins is why that begins.

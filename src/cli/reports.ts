@@ -52,7 +52,11 @@ export const reportsCommand: Command = {
 };
 
 export function noReport(what: string, place: StoredPlace): EvictdError {
-  return nothingFound(what, place, '`evictd reports --all-keys` lists those of all VMs; --key names one');
+  const remedy =
+    place.key === ''
+      ? 'each drain leaves one in the store of its config: is checkpoint.store.url the same?'
+      : '`evictd reports --all-keys` lists those of all VMs; --key names one';
+  return nothingFound(what, place, remedy);
 }
 
 /** The newest first. */

@@ -3,7 +3,7 @@ import { realpath } from 'node:fs/promises';
 import { unreachable } from '../base/assert.ts';
 import { systemClock } from '../base/clock.ts';
 import { EvictdError, isErrno } from '../base/errors.ts';
-import { formatDuration, formatSize } from '../base/units.ts';
+import { formatCount, formatDuration, formatSize } from '../base/units.ts';
 import type { Checkpoint } from '../config/schema.ts';
 import { type Command, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { reportFailure } from './failure.ts';
@@ -135,7 +135,7 @@ function describeOutcome(one: SetOutcome): string {
       const { id, createdAt, files, filesKept, bytes, bytesFetched, durationMs } = one;
       const kept = filesKept === 0 ? '' : `, ${filesKept} of them already there`;
       return (
-        `restored ${set} ${id} of ${createdAt} to ${target}: ${files} files${kept}, ` +
+        `restored ${set} ${id} of ${createdAt} to ${target}: ${formatCount(files, 'file')}${kept}, ` +
         `${formatSize(bytes)} (${formatSize(bytesFetched)} fetched) in ${formatDuration(durationMs)}\n`
       );
     }

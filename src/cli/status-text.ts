@@ -1,4 +1,4 @@
-import { formatDuration, formatSize } from '../base/units.ts';
+import { formatCount, formatDuration, formatSize } from '../base/units.ts';
 import type { Status } from '../daemon/status.ts';
 
 const PEERS_SHOWN = 4;
@@ -121,7 +121,7 @@ function describeSet(
     committedAgoMs === undefined
       ? 'no checkpoint known yet'
       : `checkpoint ${checkpointId ?? ''} ${formatDuration(Math.max(0, committedAgoMs))} ago`;
-  return `${name}: ${now}${committed}; ${files} files, ${formatSize(bytes)}, of it in the store ${formatSize(bytesStored)}`;
+  return `${name}: ${now}${committed}; ${formatCount(files, 'file')}, ${formatSize(bytes)}, of it in the store ${formatSize(bytesStored)}`;
 }
 
 function left(ms: number): string {

@@ -55,8 +55,9 @@ export function instanceWithoutDaemon(
   bootId: string,
 ): Disposable & { readonly instance: (signal: AbortSignal) => Promise<Instance> } {
   const { endpoint, requestTimeout: requestTimeoutMs } = config.imds;
+  const vmName = configuredVmName(config);
   const identity = startIdentity(
-    { endpoint, requestTimeoutMs, vmName: configuredVmName(config), stateDir: config.state.dir, bootId },
+    { endpoint, requestTimeoutMs, vmName, stateDir: config.state.dir, bootId },
     {
       clock: systemClock,
       onName: () => undefined,
@@ -65,9 +66,10 @@ export function instanceWithoutDaemon(
     },
   );
   const { checkpoint } = config;
-  const isNeeded = checkpoint !== undefined && needsInstance(checkpoint.key, undefined);
+  const isNeeded = checkpoint !== undefined && needsInstance(checkpoint.key, vmName);
+  const nameOnly = isNeeded ? undefined : instanceNamed(vmName ?? hostname());
   return {
-    instance: (signal) => knownWithin(identity, isNeeded, signal),
+    instance: (signal) => knownWithin(identity, nameOnly, signal),
     [Symbol.dispose]: () => identity.stop(),
   };
 }
@@ -89,16 +91,21 @@ async function prune(
 
 const PRUNE_MS = 60_000;
 const IDENTITY_MS = 30_000;
-/** A key without placeholders needs no instance document; only the manifest then names the host in place of the VM. */
+/** Where the key needs no instance document; only the manifest then may name the host in place of the VM. */
 const DISPENSABLE_MS = 3000;
 
-async function knownWithin(identity: Identity, isNeeded: boolean, signal: AbortSignal): Promise<Instance> {
-  using bound = boundedSignal(systemClock, isNeeded ? IDENTITY_MS : DISPENSABLE_MS, signal);
+async function knownWithin(
+  identity: Identity,
+  otherwise: Instance | undefined,
+  signal: AbortSignal,
+): Promise<Instance> {
+  const limitMs = otherwise === undefined ? IDENTITY_MS : DISPENSABLE_MS;
+  using bound = boundedSignal(systemClock, limitMs, signal);
   try {
     return await identity.instance(bound.signal);
   } catch (error) {
     if (signal.aborted) throw error;
-    if (!isNeeded) return instanceNamed(hostname());
+    if (otherwise !== undefined) return otherwise;
     throw new EvictdError('no-identity', 'the metadata service does not say who this VM is', {
       remedy: 'set a checkpoint.key without placeholders, or run where the metadata service answers',
       cause: error,

@@ -27,7 +27,7 @@ export function timelinePicture(report: DrainReport): string {
   const height = TOP + bars.length * ROW + 8;
   const ticks = Array.from({ length: TICKS + 1 }, (_, index) => (endMs / TICKS) * index).map(
     (ms) =>
-      `<line x1="${x(ms)}" y1="${TOP - 6}" x2="${x(ms)}" y2="${height}" stroke="#e8e8ec"/>` +
+      `<line x1="${x(ms)}" y1="${TOP - 6}" x2="${x(ms)}" y2="${height}" class="tick"/>` +
       `<text x="${x(ms)}" y="14" text-anchor="middle">${escapeHtml(formatDuration(ms))}</text>`,
   );
   const rows = bars.map(({ label, fromMs, toMs, color, note }, index) => {
@@ -40,7 +40,7 @@ export function timelinePicture(report: DrainReport): string {
       `fill="${color}"><title>${title}</title></rect>`
     );
   });
-  const deadline = `<line x1="${x(report.windowMs)}" y1="${TOP - 6}" x2="${x(report.windowMs)}" y2="${height}" stroke="#c62a2f" stroke-dasharray="4 3"><title>end of the window</title></line>`;
+  const deadline = `<line x1="${x(report.windowMs)}" y1="${TOP - 6}" x2="${x(report.windowMs)}" y2="${height}" class="end"><title>end of the window</title></line>`;
   return `<svg viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="timeline">${ticks.join('')}${rows.join('')}${deadline}</svg>`;
 }
 
@@ -57,7 +57,7 @@ function hookBars({ hooks }: DrainReport): Bar[] {
       ? []
       : [
           {
-            label: name,
+            label: `hook ${name}`,
             fromMs: startedMs,
             toMs: startedMs + durationMs,
             color: colorOf(state, 'succeeded'),
@@ -73,7 +73,7 @@ function setBars({ sets, writtenMs }: DrainReport): Bar[] {
       ? []
       : [
           {
-            label: name,
+            label: `set ${name}`,
             fromMs: startedMs,
             toMs: committedMs ?? writtenMs,
             color: colorOf(state, 'committed'),

@@ -10,8 +10,9 @@ test('makes all missing parents, and is content with what is there', async () =>
   const root = await mkdtemp(path.join(tmpdir(), 'evictd-folder-'));
   try {
     const folder = path.join(root, 'a/b/c');
-    await Promise.all([makeFolder(folder, 0o700), makeFolder(folder, 0o700)]);
-    await makeFolder(folder, 0o700);
+    const made = await Promise.all([makeFolder(folder, 0o700), makeFolder(folder, 0o700)]);
+    expect(made.toSorted()).toEqual([false, true]);
+    expect(await makeFolder(folder, 0o700)).toBe(false);
     expect((await stat(folder)).mode & 0o777).toBe(0o700);
     await writeFile(path.join(root, 'file'), '');
     await expect(makeFolder(path.join(root, 'file'), 0o700)).rejects.toMatchObject({ code: 'EEXIST' });

@@ -62,7 +62,7 @@ test(
     const planned = await evictd('checkpoints', 'prune', '--dry-run');
     expect(planned).toMatchObject({
       code: 0,
-      stdout: 'job: would remove checkpoints 00000001, 1 snapshots, 0 blobs\n',
+      stdout: 'job: would remove checkpoints 00000001, 1 snapshot, 0 blobs\n',
     });
     expect(await ids()).toEqual(['00000003', '00000002', '00000001']);
     const removed = await evictd('checkpoints', 'prune', '--set', 'job', '--json');

@@ -122,7 +122,9 @@ describe('with an empty store', { timeout: PROCESS_TEST_MS }, () => {
     });
     const listed = await vm.command('reports', '--key', 'nobody');
     expect(listed.code).toBe(3);
-    expect(listed.output).toMatch(/^evictd: there is no report in .* under the key nobody\n {2}→ `evictd reports /);
+    expect(listed.output).toMatch(
+      /^evictd: there is no report in .* under the key nobody\n {2}→ `evictd reports /,
+    );
     const shown = await vm.command('reports', 'show', 'abc', '--key', 'nobody');
     expect(shown.code).toBe(3);
     expect(shown.output).toContain('an event that begins with "abc"');

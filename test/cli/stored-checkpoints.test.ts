@@ -72,7 +72,7 @@ describe('restore', () => {
     });
     const restored = await evictd('restore', '--to', join(folder, 'to'));
     expect(restored).toMatchObject({ code: 0, stderr: '' });
-    expect(restored.stdout).toMatch(/^restored job \d+ of .*: 1 files, 3 B/);
+    expect(restored.stdout).toMatch(/^restored job \d+ of .*: 1 file, 3 B/);
     expect(await readFile(join(folder, 'to/a'), 'utf8')).toBe('one');
   });
 

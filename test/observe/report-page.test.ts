@@ -5,7 +5,7 @@ import { reportPage } from '../../src/observe/report-page.ts';
 import { drainReport, hookReport, setReport } from '../support/drain-report.ts';
 
 const PAGE_TAGS =
-  '!doctype body h1 h2 head html line meta p pre rect span style svg table td text th title tr';
+  '!doctype body div h1 h2 head html line meta p pre rect span style svg table td text th title tr';
 const NASTY = '<script>alert("1")</script>\u0000&\'';
 
 function lostReport(): DrainReport {
