@@ -1,10 +1,9 @@
-import { open } from 'node:fs/promises';
+import { mkdir, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import type { WallMs } from '../base/clock.ts';
 import { replaceFile } from '../base/durable-file.ts';
 import { EvictdError, isErrno } from '../base/errors.ts';
-import { makeFolder } from '../base/folder.ts';
 import { forEachInSlices } from '../base/slices.ts';
 import { newFingerprintKey } from './fingerprint.ts';
 import { IndexHeader, IndexLine } from './schema.ts';
@@ -209,7 +208,7 @@ interface Kept {
 }
 
 async function writeEntries(file: string, place: IndexFile, found: Kept): Promise<void> {
-  await makeFolder(dirname(file), 0o700);
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
   await replaceFile(file, linesOf(place, found));
 }
 

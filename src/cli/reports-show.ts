@@ -3,9 +3,8 @@ import { writeFile } from 'node:fs/promises';
 import { systemClock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import { formatCount, formatDuration, formatSize } from '../base/units.ts';
-import { type DrainReport, hooksOf } from '../observe/drain-report.ts';
-import { readableLine } from '../observe/readable-line.ts';
-import { lossOf } from '../observe/report-loss.ts';
+import type { DrainReport } from '../observe/drain-report.ts';
+import { hooksOf, lossOf } from '../observe/report-loss.ts';
 import { type Command, EXIT } from './command.ts';
 import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
 import { WHOSE_OPTIONS, findReports, noReport } from './reports.ts';
@@ -49,7 +48,10 @@ export const reportsShowCommand: Command = {
     const html = textOption(options, 'html');
     if (html !== undefined) await writePage(html, report);
     if (options['json'] === true) out.write(`${JSON.stringify(report)}\n`);
-    else if (html === undefined) out.write(reportText(report));
+    else if (html === undefined) {
+      const { readableLine } = await import('../observe/readable-line.ts');
+      out.write(reportText({ ...report, log: report.log.map(readableLine) }));
+    }
     return EXIT.done;
   },
 };
@@ -78,7 +80,7 @@ export function reportText(report: DrainReport): string {
     ),
     '',
     'last lines of the log:',
-    ...report.log.map(readableLine),
+    ...report.log,
   ];
   return `${lines.join('\n')}\n`;
 }

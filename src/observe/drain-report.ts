@@ -77,8 +77,3 @@ export function parseReport(text: string): DrainReport | string {
     return messageOf(error);
   }
 }
-
-/** Without those that run only if the VM lives on: when the report is written, nobody knows. */
-export function hooksOf({ hooks }: Pick<DrainReport, 'hooks'>): DrainReport['hooks'] {
-  return hooks.filter(({ stage, state }) => stage !== 'on-resume' || state !== 'pending');
-}

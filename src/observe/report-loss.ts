@@ -34,3 +34,8 @@ function checkpointAgeMs(
   if (lastCheckpoint === undefined) return undefined;
   return Math.max(0, Date.parse(noticedAt) - Date.parse(lastCheckpoint.at));
 }
+
+/** Without those that run only if the VM lives on: when the report is written, nobody knows. */
+export function hooksOf({ hooks }: Pick<DrainReport, 'hooks'>): DrainReport['hooks'] {
+  return hooks.filter(({ stage, state }) => stage !== 'on-resume' || state !== 'pending');
+}

@@ -1,8 +1,8 @@
 import { formatDuration, formatSize } from '../base/units.ts';
-import { type DrainReport, hooksOf } from './drain-report.ts';
+import type { DrainReport } from './drain-report.ts';
 import { escapeHtml } from './escape-html.ts';
 import { readableLine } from './readable-line.ts';
-import { lossOf } from './report-loss.ts';
+import { hooksOf, lossOf } from './report-loss.ts';
 import { timelinePicture } from './report-timeline.ts';
 
 const STYLE = `
