@@ -93,8 +93,15 @@ export function createHttpClient(
         };
         signal.addEventListener('abort', onAbort, { once: true });
         request.once('close', () => signal.removeEventListener('abort', onAbort));
-        request.on('error', reject);
-        request.once('response', (answer) => readReply(answer, { clock, bodyBytesMax, resolve, reject }));
+        let answer: IncomingMessage | undefined;
+        request.on('error', (error) => {
+          // What comes after a whole answer, such as the body of a 204, is no part of it.
+          if (answer?.complete !== true) reject(error);
+        });
+        request.once('response', (received) => {
+          answer = received;
+          readReply(received, { clock, bodyBytesMax, resolve, reject });
+        });
         limitConnecting(request, { clock, connectMs, isSecure });
         request.end(body);
         return undefined;

@@ -104,3 +104,11 @@ test('an answer longer than is wanted is not read to its end', async () => {
   expect((await client.ask(QUESTION, signal)).body).toHaveLength(100);
   expect(server.sockets.size).toBe(2);
 });
+
+test('what comes after a whole answer is no part of it, and not of the next one either', async () => {
+  await using server = await startServer('HTTP/1.1 204 No Content\r\n\r\n{}', answerOf('next'));
+  using client = clientOf(server.origin);
+  expect(await client.ask(QUESTION, signal)).toMatchObject({ status: 204 });
+  expect(String((await client.ask(QUESTION, signal)).body)).toBe('next');
+  expect(server.sockets.size).toBe(2);
+});
