@@ -7,6 +7,7 @@ import { type RawServer, startRawServer } from '../imds/support.ts';
 import { processRules } from './process-contract.ts';
 import { type RunnerRule, runnerRules } from './runner-contract.ts';
 
+// As units, and for the hooks that act on units: test/systemd/hook-units.test.ts.
 describe.concurrent('hook runner contract: child processes', () => {
   testAll(processRules(false));
 });

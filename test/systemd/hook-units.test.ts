@@ -46,6 +46,9 @@ const UNITS = {
   'told.service': `[Service]
 ExecStart=/bin/sh -c 'trap ": > /run/told" USR1; while :; do sleep 0.2; done'
 `,
+  'contract-succeeds.service': '[Service]\nType=oneshot\nExecStart=/bin/true\n',
+  'contract-fails.service': '[Service]\nType=oneshot\nExecStart=/bin/false\n',
+  'contract-hangs.service': '[Service]\nType=oneshot\nExecStart=/bin/sleep 600\n',
   'evictd.service.d/stop.conf': '[Service]\nTimeoutStopSec=4s\n',
   'part.service': '[Service]\nType=oneshot\nExecStart=/bin/sh -c "echo >> /run/took-part"\n',
   // The test's own way to write WantedBy=, which needs a link.
@@ -66,12 +69,19 @@ require('http').createServer((request, response) => {
   request.resume().on('end', () => response.end());
 }).listen(8090, '127.0.0.1')`;
 
+/** The program of the contract, and all that it imports. */
+const PROJECT = ['package.json', 'src', 'test'].map((name) => ({
+  host: new URL(`../../${name}`, import.meta.url).pathname,
+  inside: `/srv/project/${name}`,
+}));
+
 const { missing } = ensureDebianPackages(['systemd-container', 'mmdebstrap']);
 
 describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units of a real systemd', () => {
   let rig: Rig;
   beforeAll(async () => {
-    rig = await bootRig({ config: CONFIG, scripts: { drain: DRAIN, stubborn: STUBBORN }, units: UNITS });
+    const scripts = { drain: DRAIN, stubborn: STUBBORN };
+    rig = await bootRig({ config: CONFIG, scripts, units: UNITS, binds: PROJECT });
     await rig.machine.output(['install', '-d', '-o', 'nobody', '/run/open']);
     await rig.machine.output(['systemctl', 'start', 'worker.service', 'told.service']);
     await rig.machine.output(['systemd-run', '--quiet', 'node', '-e', RECEIVER]);
@@ -202,6 +212,17 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
     expect(await phases('Result')).toBe('success');
     expect(await rig.lines('/run/ends')).toContain('stopped');
     expect(await rig.acks('stopped')).toBe(1);
+  }, 60_000);
+
+  test('keep the contract of all runners, as do the hooks that act on units', async () => {
+    const program = ['node', '/srv/project/test/systemd/hook-contract.ts'];
+    const output = await rig.machine.output(program, { timeoutMs: 40_000 });
+    const results = output
+      .trim()
+      .split('\n')
+      .map((line): unknown => JSON.parse(line));
+    expect(results.length).toBeGreaterThan(18);
+    expect(results.filter((result) => JSON.stringify(result).includes('"error"'))).toEqual([]);
   }, 60_000);
 
   describe('what the operator has to repair', () => {
