@@ -38,7 +38,7 @@ test.each<[Quantity, number]>([
   ['uncommittedBlocks', 0.02],
   ['journal', 36],
   ['heap', 200],
-  ['anonymous', 4096],
+  ['anonymous', 8192],
 ])('%s that grow by %d with each notice are found', (quantity, each) => {
   expect(grown(quantity, (notices) => each * notices)).toEqual([quantity]);
 });

@@ -27,10 +27,9 @@ const COUNT: Limit = { noise: 6, perNotice: 0.01, noticesMin: 0 };
 /** An event's id alone has 36 bytes. */
 const FILE: Limit = { noise: 256, perNotice: 8, noticesMin: 0 };
 /**
- * The smallest object that a notice could leave behind has some 50 bytes, and it would leave more than one; in its first
- * thousands of notices V8 still compiles what rarely runs. What the
- * process has of memory goes up and down by 10 MiB with the moment at which V8 gives pages back; above that, 8 MiB in a
- * year with a notice each hour are fragments, not objects.
+ * The smallest object that a notice could leave behind has some 50 bytes, and it would leave more than one; in the first
+ * thousands of notices V8 still compiles what rarely runs. What the process has of memory goes up and down by 10 MiB with
+ * the moment at which V8 gives pages back; above that, 8 MiB in a year with a notice each hour are fragments, not objects.
  */
 const HEAP: Limit = { noise: 384 * KIB, perNotice: 100, noticesMin: 500 };
 const MEMORY: Limit = { noise: 12 * 1024 * KIB, perNotice: KIB, noticesMin: 500 };
