@@ -10,7 +10,7 @@ import type { Metrics, Snapshot } from '../observe/metrics.ts';
 import { type ServiceNotifier, createServiceNotifier } from '../observe/systemd.ts';
 import { type Assembly, type DaemonDependencies, type DaemonOptions, assemble } from './assemble.ts';
 import { loadMetrics, startEndpoints } from './endpoints.ts';
-import { NOTHING_TO_DO, isNothingToDo } from './hook-check.ts';
+import { NOTHING_TO_DO, isNothingToDo } from './nothing-to-do.ts';
 import { createStopping, isMachineShuttingDown } from './stopping.ts';
 import { createStatusTeller } from './status-line.ts';
 import { phaseOf, statusOf, windowLeftMs } from './status.ts';

@@ -8,7 +8,8 @@ import { askManager } from '../hooks/manager.ts';
 import { createJournal, readBootId } from '../journal/journal.ts';
 import type { Patient } from './doctor-facts.ts';
 import { type Found, fail, ok, warn } from './doctor-finding.ts';
-import { NOTHING_TO_DO, examineHooks, isNothingToDo } from './hook-check.ts';
+import { examineHooks } from './hook-check.ts';
+import { NOTHING_TO_DO, isNothingToDo } from './nothing-to-do.ts';
 
 /** Every hook as the runner looks at it before a start; none is started. */
 export async function checkHooks({ loaded, clock, env, daemon }: Patient): Promise<Found[]> {

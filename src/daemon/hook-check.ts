@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { LoadedConfig } from '../config/load.ts';
 import { findHookFaults } from '../hooks/check.ts';
+import { NOTHING_TO_DO, isNothingToDo } from './nothing-to-do.ts';
 import { commandHooks, readHooksDirectory, systemdHooks } from './wire-hooks.ts';
 
 /** What the daemon would say of its hooks at the start, one sentence each. Starts none of them, never rejects. */
@@ -12,14 +13,6 @@ export async function hookWarnings(
   const said = problems.map(({ text, remedy }) => (remedy === undefined ? text : `${text}; ${remedy}`));
   return isNothingToDo(hooks, loaded.config.checkpoint?.sets.length) ? [NOTHING_TO_DO, ...said] : said;
 }
-
-/** A notice has nothing to wait for, and is acknowledged at once. */
-export function isNothingToDo(hooks: number, sets = 0): boolean {
-  return hooks === 0 && sets === 0;
-}
-
-export const NOTHING_TO_DO =
-  'neither hooks nor checkpoint sets are configured: nothing would be saved, and the event acknowledged at once';
 
 export interface HookCheckDependencies {
   readonly clock: Clock;

@@ -104,7 +104,7 @@ export const MUTATIONS = {
     replacements: [
       {
         file: 'checkpoint/prune.ts',
-        from: 'if (staying < options.keep) {',
+        from: 'if (staying < options.keep || (!hasFiles && content !== undefined && content.files.length > 0)) {',
         to: 'if (staying < options.keep - 1) {',
       },
     ],
