@@ -119,6 +119,8 @@ async function restoredMachine(service: MemoryService, meanwhile?: (folder: stri
   await meanwhile?.(folder.path);
   const options = { clock: systemClock, indexDirectory: state.path };
   const checkpointer = testCheckpointer(service.connect(), folder.path, options);
+  // Until then its index is being written.
+  stack.defer(() => checkpointer.close());
   const owned = stack.move();
   return { folder: folder.path, checkpointer, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
