@@ -41,6 +41,7 @@ export function createZstdStore(
     if (result.kind !== 'compressed') throw new AssertionFailed(`content was compressed to ${result.kind}`);
     return result.content;
   };
+  const isPlain = (name: string) => !name.startsWith(prefix);
   return {
     describe: store.describe,
     zstd: true,
@@ -51,14 +52,15 @@ export function createZstdStore(
     remove: (name, options, signal) => store.remove(name, options, signal),
     async head(name, signal) {
       const found = await store.head(name, signal);
-      if (found === undefined || !name.startsWith(prefix)) return found;
+      if (found === undefined || isPlain(name)) return found;
       return { ...found, metadata: maskContentId(found.metadata) };
     },
     async blocks(name, signal) {
       const list = await store.blocks(name, signal);
-      return list === undefined ? undefined : unmasked(list);
+      return list === undefined || isPlain(name) ? list : unmasked(list);
     },
     async stageBlock(name, id, body, signal) {
+      if (isPlain(name)) return store.stageBlock(name, id, body, signal);
       const isCommonSize = body.length > SPARE_BYTES_MIN && body.length <= BLOCK_BYTES_DEFAULT;
       const memory = isCommonSize ? (spare.pop() ?? new SharedArrayBuffer(SPARE_BYTES)) : undefined;
       const frame = await compress(body, memory);
@@ -66,14 +68,16 @@ export function createZstdStore(
       onSaved(body.length - frame.length);
       // Not that of a failed request, which may go on for a moment.
       if (memory !== undefined) spare.push(memory);
+      return undefined;
     },
     async commitBlocks(name, ids, write, signal) {
+      if (isPlain(name)) return store.commitBlocks(name, ids, write, signal);
       const written = await store.commitBlocks(name, ids.map(maskId), compressed(write), signal);
       return { ...written, zstd: await frameBytes(store, name, ids, written, signal) };
     },
     async put(name, body, write, signal) {
       // Nothing can't be cut into frames.
-      if (!name.startsWith(prefix) || body.length === 0) return store.put(name, body, write, signal);
+      if (isPlain(name) || body.length === 0) return store.put(name, body, write, signal);
       const frame = await compress(body);
       const written = await store.put(name, frame, compressed(write), signal);
       onSaved(body.length - frame.length);

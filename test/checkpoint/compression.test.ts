@@ -87,6 +87,24 @@ test.each(['put', 'stageBlock'] as const)(
   },
 );
 
+test('a manifest that goes in blocks is stored as it is', async () => {
+  await using from = await testFolder();
+  await using to = await testFolder();
+  await writeFile(`${from.path}/text`, lines(1000));
+  const service = createMemoryService();
+  // So some services answer a whole write where one that was broken off has left blocks.
+  const store = service.connect({
+    before(call) {
+      if (call.operation === 'put' && call.name.includes('/checkpoints/'))
+        throw storeError('conflict', 'blocks');
+    },
+  });
+  expect(await committed(packing(store, from.path))).toMatchObject({ id: '00000001' });
+  expect((await manifestOf(service, '00000001')).manifest.files).toHaveLength(1);
+  await restoreJob(service.connect(), to.path);
+  expect(await readTree(to.path)).toEqual(await readTree(from.path));
+});
+
 test('only the changed block is sent, also by a process that knows nothing', async () => {
   await using from = await testFolder();
   await using to = await testFolder();

@@ -1,5 +1,4 @@
-import { execFileSync } from 'node:child_process';
-import { mkdir, open, rmdir } from 'node:fs/promises';
+import { mkdir, rmdir } from 'node:fs/promises';
 
 import { expect, test } from 'vitest';
 
@@ -8,25 +7,6 @@ import { createIndexSaver } from '../../src/checkpoint/index-saver.ts';
 import { committed, never, testCheckpointer } from '../support/checkpoints.ts';
 import { testFolder, writeTree } from '../support/file-tree.ts';
 import { createMemoryService } from '../support/memory-store.ts';
-
-test('a state directory whose disk hangs costs no checkpoint', async () => {
-  await using from = await testFolder();
-  await using state = await testFolder();
-  await writeTree(from.path, { a: { kind: 'file', content: 'a' } });
-  // Opening a pipe waits for its other end, as a dead disk makes everything wait.
-  const pipe = `${state.path}/job.index.jsonl.new`;
-  execFileSync('mkfifo', [pipe]);
-  const checkpointer = testCheckpointer(createMemoryService().connect(), from.path, {
-    indexDirectory: state.path,
-  });
-  await checkpointer.stage('job', never());
-  expect(await committed(checkpointer)).toMatchObject({ id: '00000001' });
-  expect(
-    await checkpointer.commit({ set: 'job', reason: 'notice' }, AbortSignal.timeout(10_000)),
-  ).toMatchObject({ kind: 'committed', id: '00000002' });
-  await using _otherEnd = await open(pipe, 'r');
-  await checkpointer.close();
-});
 
 test('an index that could not be written is told, and written once that is possible', async () => {
   await using from = await testFolder();
@@ -84,4 +64,21 @@ test('one save at a time, the newest state last, and none while a commit is unde
   saves[1]?.resolve();
   await finished;
   expect(saves).toHaveLength(2);
+});
+
+test('a disk that hangs is given up when all ends, and told', async () => {
+  const notes: string[] = [];
+  const saver = createIndexSaver(
+    { name: 'job' },
+    {
+      save: () => new Promise(() => undefined),
+      isCommitting: () => false,
+      clock: { ...systemClock, timer: (_delay, fire) => systemClock.timer(0, fire) },
+      onFailure: ({ message }) => notes.push(message),
+    },
+  );
+  saver.changed();
+  saver.begin();
+  await saver.finish();
+  expect(notes).toEqual([expect.stringContaining('the disk did not answer')]);
 });

@@ -102,7 +102,7 @@ NOT SAVED: job (size unknown, no checkpoint at all).
   ack of EVENT when this was written: open
 
 `);
-    expect(log).toContain('"msg":"hook ended"');
+    expect(log).toContain('error hook ended  hook=stop');
 
     const file = join(vm.folder, 'report.html');
     expect(await vm.command('reports', 'show', '--key', 'lost', '--html', file)).toMatchObject({
