@@ -1,7 +1,7 @@
 import { EvictdError } from '../../src/base/errors.ts';
-import type { Answer, Question } from '../../src/imds/transport.ts';
+import type { Question } from '../../src/imds/transport.ts';
 import type { Agenda } from './agenda.ts';
-import { type GuestProcess, WALL_EPOCH } from './guest.ts';
+import { type Doors, type GuestProcess, WALL_EPOCH } from './guest.ts';
 import type { Random } from './random.ts';
 
 /** A scheduled event as it comes and goes. Times in ms. */
@@ -35,15 +35,7 @@ export interface ImdsOptions {
   readonly onAckAnswered: (process: GuestProcess, eventId: string) => void;
 }
 
-export interface Imds {
-  ask(
-    this: void,
-    process: GuestProcess,
-    question: Question,
-    timeoutMs: number,
-    signal: AbortSignal,
-  ): Promise<Answer>;
-}
+export type Imds = Pick<Doors, 'ask'>;
 
 type Reply = { readonly status: number; readonly text: string; readonly delivered?: () => void };
 
