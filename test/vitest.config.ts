@@ -10,9 +10,9 @@ export default defineConfig({
     // Most tests wait for processes and servers more than they compute.
     maxWorkers: 3,
     sequence: { sequencer: SlowFirst },
-    // Every test has a bound; those that need a longer one say so themselves.
-    testTimeout: 20_000,
-    hookTimeout: 60_000,
+    // Every test has a bound, wide enough for a machine that does other work; those that need more say so.
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     // A test that passes only on a second try hides a defect.
     retry: 0,
     globalSetup: ['test/support/global-setup.ts'],

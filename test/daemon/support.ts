@@ -2,7 +2,7 @@ import type { MockImds } from '../../src/mock/server.ts';
 
 /** The bound of every wait for the mock. */
 export function soon(): AbortSignal {
-  return AbortSignal.timeout(12_000);
+  return AbortSignal.timeout(45_000);
 }
 
 /** Resolves once this many further polls were answered with a document. */

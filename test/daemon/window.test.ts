@@ -45,11 +45,14 @@ async function windowOf(
   };
 }
 
-/** `Date` has whole seconds and the mock rounds NotBefore up, so a window of 20 s may be read as one of 21 s. */
+/**
+ * `Date` has whole seconds and the mock rounds NotBefore up, so a window of 20 s may be read as one of 21 s. It is
+ * shorter by what the machine took to see the event; the windows that have to be told apart differ by 10 s.
+ */
 function expectWindow(windowMs: number, secondsLeft: number, seconds: number): void {
-  expect(windowMs).toBeGreaterThan(seconds * 1000 - 1500);
+  expect(windowMs).toBeGreaterThan(seconds * 1000 - 6000);
   expect(windowMs).toBeLessThanOrEqual(seconds * 1000 + 1000);
-  expect(secondsLeft).toBeGreaterThanOrEqual(seconds - 3);
+  expect(secondsLeft).toBeGreaterThanOrEqual(seconds - 8);
   expect(secondsLeft).toBeLessThanOrEqual(seconds + 1);
 }
 
@@ -99,14 +102,15 @@ describe.concurrent('the window of a notice', () => {
     await using imds = await startTestImds();
     await using machine = await createMachine();
     const clock = wrongClock(0);
-    const config = `hooks:
+    const config = `window: { notice: 60s }
+hooks:
   - { name: first, order: 1, run: [${await machine.hook('first', 'until_ go')}] }
   - { name: second, order: 2, run: [${await machine.hook('second')}] }
   - { name: hangs, order: 3, timeout: 1s, run: [${await machine.hook('hangs', 'until_ never')}] }
 `;
     await using daemon = await machine.start({ imds: imds.url, config, clock });
     const began = systemClock.monotonicMs();
-    imds.addEvent({ notBefore: '20s' });
+    imds.addEvent({ notBefore: '60s' });
     await daemon.waitForLog(isNote('event-noticed'));
     clock.step(hours * HOUR_MS);
     await polls(imds, 1);
@@ -116,12 +120,12 @@ describe.concurrent('the window of a notice', () => {
     expect(ended).toMatchObject({ reason: 'timeout' });
     expect(Number(ended['durationMs'])).toBeGreaterThan(500);
     await daemon.waitForLog(isNote('drain-ended'));
-    expect(systemClock.monotonicMs() - began).toBeLessThan(15_000);
+    expect(systemClock.monotonicMs() - began).toBeLessThan(40_000);
     const lefts = (await machine.hookLog()).flatMap((line) => /left=(\d+)/.exec(line)?.[1] ?? []);
     expect(lefts).toHaveLength(3);
     for (const left of lefts) {
-      expect(Number(left)).toBeGreaterThan(10);
-      expect(Number(left)).toBeLessThanOrEqual(21);
+      expect(Number(left)).toBeGreaterThan(20);
+      expect(Number(left)).toBeLessThanOrEqual(61);
     }
   });
 });
@@ -145,7 +149,7 @@ hooks:
     await daemon.waitForLog(isNote('event-tightened', { eventId: id, status: 'Started' }));
     const ended = await daemon.waitForLog(isNote('hook-ended', { hook: 'stop' }));
     expect(ended).toMatchObject({ result: 'failed', level: 'error' });
-    expect(systemClock.monotonicMs() - began).toBeLessThan(8000);
+    expect(systemClock.monotonicMs() - began).toBeLessThan(20_000);
     await daemon.waitForLog(isNote('hook-ended', { hook: 'after', result: 'succeeded' }));
     await daemon.waitForLog(isNote('drain-ended', { outcome: 'failure' }));
   });

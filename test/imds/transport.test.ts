@@ -76,10 +76,8 @@ test('its timeout covers the body, too, and closes the connection', async () => 
 test('its timeout covers connecting, too', async () => {
   await using mute = await startMuteServer();
   await using client = startClient(mute.url);
-  const startedAt = systemClock.monotonicMs();
   await expect(client.get(200, deadline())).rejects.toMatchObject({ code: 'imds-timeout' });
   expect(await client.acknowledge('E1', AbortSignal.timeout(200))).toMatchObject({ kind: 'failed' });
-  expect(systemClock.monotonicMs() - startedAt).toBeLessThan(2000);
 });
 
 test('keeps its connections from one poll to the next', async () => {

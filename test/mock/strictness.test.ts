@@ -63,8 +63,11 @@ test.each([
 });
 
 test('lets five requests through in a second, whoever sends them, and answers the sixth with 429', async () => {
-  await using mock = await startTestImds({ service: { rateLimit: 5 } });
-  const startedAt = systemClock.monotonicMs();
+  let now = 1e6;
+  await using mock = await startTestImds(
+    { service: { rateLimit: 5 } },
+    { ...systemClock, monotonicMs: () => now },
+  );
   const paths = [EVENTS, `${COMPUTE}?api-version=2021-02-01`];
   const statuses: number[] = [];
   for (let count = 0; count < 6; count++) {
@@ -72,9 +75,10 @@ test('lets five requests through in a second, whoever sends them, and answers th
   }
   // They have a limit of their own.
   const token = await ask(mock.url, `${TOKEN}&resource=https://storage.azure.com`);
-  expect(systemClock.monotonicMs() - startedAt, 'too slow a machine for this test').toBeLessThan(1000);
   expect(statuses).toEqual([200, 200, 200, 200, 200, 429]);
   expect(token.status).toBe(200);
+  now += 1000;
+  expect((await ask(mock.url, EVENTS)).status).toBe(200);
 });
 
 test('says why it cannot listen', async () => {
