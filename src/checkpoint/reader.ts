@@ -4,8 +4,12 @@ import type { Clock } from '../base/clock.ts';
 import type { ReadJob, ReadResult } from './read-job.ts';
 import { startReadWorker } from './read-worker.ts';
 import type { ReadOrder, ReadWorker } from './read-worker.ts';
+import { isSmall, scanSmall } from './scan-small.ts';
 
-/** Reads and hashes in threads of its own, so that the main thread goes on polling however much there is to read. */
+/**
+ * Reads and hashes in threads of its own, so that the main thread goes on polling however much there is to read. Looks at
+ * a few files without one.
+ */
 export interface Reader {
   /**
    * Rejects `reader-failed` when its thread died. An open file must stay open until the answer is there.
@@ -28,7 +32,7 @@ const IDLE_MS = 10_000;
 
 /*
  * INVARIANTS
- * - A thread is started when there is work and none is free to take it, at most THREADS_MAX of them.
+ * - A thread is started when there is work for one and none is free to take it, at most THREADS_MAX of them.
  * - Each job is settled exactly once: by its thread's answer, or by the end of its thread.
  * - Jobs of one turn of the event loop are given away at its end.
  */
@@ -67,11 +71,17 @@ export function createReader(dependencies: { readonly clock: Clock }): Reader {
     for (const batch of batches(orders)) leastBusy().give(batch);
   };
 
+  const hand = (job: ReadJob, signal?: AbortSignal) =>
+    new Promise<ReadResult>((resolve, reject) => {
+      if (waiting.push({ job, signal, resolve, reject }) === 1) queueMicrotask(giveAway);
+    });
+
   return {
-    run: (job, signal) =>
-      new Promise((resolve, reject) => {
-        if (waiting.push({ job, signal, resolve, reject }) === 1) queueMicrotask(giveAway);
-      }),
+    async run(job, signal) {
+      const isAlone = workers.size === 0 && waiting.length === 0;
+      const found = isAlone && isSmall(job) ? await scanSmall(job) : undefined;
+      return found ?? hand(job, signal);
+    },
     rest: () => void (idle !== undefined && close()),
     close,
   };

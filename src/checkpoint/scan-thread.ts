@@ -1,4 +1,4 @@
-/** What a reading thread does for a scan; see read-thread.ts. */
+/** What a reading thread does for a scan; see read-thread.ts. scan-small.ts does the same without one. */
 import { lstatSync, readdirSync, readlinkSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 
@@ -18,9 +18,7 @@ export function listFolders({ root, folders }: ListJob): ListResult | ReadFailur
   using beneath = foldersBeneath(root);
   for (const path of folders) {
     try {
-      // One character per byte, so that nothing of an odd name is lost.
-      const bytes = readdirSync(beneath.at(path), 'latin1').sort();
-      names.push(bytes.map((name) => decodePath(Buffer.from(name, 'latin1'))).join('/'));
+      names.push(namesTogether(readdirSync(beneath.at(path), 'latin1')));
     } catch (error) {
       if (!isGone(error)) return failure(error, path);
       names.push(undefined);
@@ -29,29 +27,50 @@ export function listFolders({ root, folders }: ListJob): ListResult | ReadFailur
   return { kind: 'listed', names };
 }
 
+/** Of names that were read as 'latin1': one character per byte, so that nothing of an odd one is lost. */
+export function namesTogether(bytes: readonly string[]): string {
+  return bytes
+    .toSorted()
+    .map((name) => decodePath(Buffer.from(name, 'latin1')))
+    .join('/');
+}
+
 /** Looks at each path without following links. */
 export function lookAt({ root, paths }: LookJob): LookResult | ReadFailure {
-  const stats = new BigInt64Array(paths.length * FIELDS.length);
-  const targets = new Map<number, string>();
+  const looked = createLooked(paths.length);
   using beneath = foldersBeneath(root);
   for (const [index, path] of paths.entries()) {
     const { folder, name } = splitPath(path);
     try {
       const location = fsPath(beneath.at(folder), name);
       const found = lstatSync(location, { bigint: true });
-      if (found.isSymbolicLink()) {
-        targets.set(index, decodePath(readlinkSync(location, { encoding: 'buffer' })));
-      }
-      pack(stats, index, found);
+      const target = found.isSymbolicLink() ? readlinkSync(location, { encoding: 'buffer' }) : undefined;
+      noteFound(looked, index, found, target && decodePath(target));
     } catch (error) {
       if (!isGone(error)) return failure(error, path);
     }
   }
-  return { kind: 'looked', stats, targets };
+  return looked;
 }
 
-function pack(stats: BigInt64Array, index: number, found: BigIntStats): void {
+export interface Looked extends LookResult {
+  readonly targets: Map<number, string>;
+}
+
+/** What was seen at so many paths: nothing so far. */
+export function createLooked(paths: number): Looked {
+  return { kind: 'looked', stats: new BigInt64Array(paths * FIELDS.length), targets: new Map() };
+}
+
+/** `target` is where a symbolic link leads. */
+export function noteFound(
+  { stats, targets }: Looked,
+  index: number,
+  found: BigIntStats,
+  target: string | undefined,
+): void {
   for (const [field, name] of FIELDS.entries()) stats[index * FIELDS.length + field] = found[name];
+  if (target !== undefined) targets.set(index, target);
 }
 
 /** Undefined: it was gone. */
@@ -73,11 +92,11 @@ export function unpack(stats: BigInt64Array, index: number): PackedStat | undefi
 }
 
 /** Removed, or something else by now. */
-function isGone(error: unknown): boolean {
+export function isGone(error: unknown): boolean {
   return isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EINVAL');
 }
 
-function failure(error: unknown, path: string): ReadFailure {
+export function failure(error: unknown, path: string): ReadFailure {
   // Only calls of the file system throw here, and those have a code.
   const { code = 'unknown', message } = error as NodeJS.ErrnoException;
   return { kind: 'failed', errno: code, message, path };

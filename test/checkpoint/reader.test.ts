@@ -13,6 +13,10 @@ import { pattern, testFolder } from '../support/file-tree.ts';
 const MIB = 1024 ** 2;
 const key = newFingerprintKey();
 
+function threads(): unknown {
+  return Reflect.get(process.report.getReport(), 'workers');
+}
+
 function disposable(clock: Clock = systemClock): Reader & Disposable {
   const reader = createReader({ clock });
   return { ...reader, [Symbol.dispose]: () => reader.close() };
@@ -155,11 +159,27 @@ test('what is under way when the threads end is rejected, and the next job start
   expect(await read()).toMatchObject({ kind: 'file' });
 });
 
+test('a few files are looked at without a thread, many with one', async () => {
+  await using folder = await testFolder();
+  using reader = disposable();
+  await writeFile(`${folder.path}/f`, 'x');
+  const list = { kind: 'list', root: folder.path, folders: [''] } as const;
+  expect(await reader.run({ kind: 'look', root: folder.path, paths: ['f'] })).toMatchObject({
+    kind: 'looked',
+  });
+  expect(await reader.run(list)).toEqual({ kind: 'listed', names: ['f'] });
+  expect(threads()).toHaveLength(0);
+  for (let file = 0; file < 500; file++) await writeFile(`${folder.path}/f${file}`, '');
+  const listed = await reader.run(list);
+  expect(listed.kind === 'listed' && listed.names[0]?.split('/')).toHaveLength(501);
+  expect(threads()).toHaveLength(1);
+});
+
 test('threads that are told to rest end what is under way, and then they are gone', async () => {
   await using folder = await testFolder();
   using reader = disposable();
-  const look = () => reader.run({ kind: 'look', root: folder.path, paths: ['f'] });
-  const threads = (): unknown => Reflect.get(process.report.getReport(), 'workers');
+  const paths = Array.from({ length: 1000 }, (_, index) => `f${index}`);
+  const look = () => reader.run({ kind: 'look', root: folder.path, paths });
   const first = look();
   await Promise.resolve();
   reader.rest();

@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 
 import { SMALL_BYTES_MAX } from '../../src/checkpoint/block-size.ts';
+import type { ListJob, LookJob } from '../../src/checkpoint/read-job.ts';
+import { perform } from '../../src/checkpoint/read-thread.ts';
 import type { Reader } from '../../src/checkpoint/reader.ts';
+import { scanSmall } from '../../src/checkpoint/scan-small.ts';
 import { openSetFolder } from '../../src/checkpoint/set-folder.ts';
 import type { BlobStore } from '../../src/checkpoint/store.ts';
 import { commitJob, reader, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
@@ -33,9 +36,20 @@ function watched(store: BlobStore, sent: Buffer[]): BlobStore {
 /** Job numbers from 1: each instant between two looks or reads. More than a commit of the tree below has. */
 const INSTANTS = Array.from({ length: 12 }, (_, index) => index);
 
-test.for(['a', 'a/b'])(
-  'a workload that puts a link in place of its folder %s at any instant',
-  async (swapped) => {
+/** What looks at folders in a set of a few files, and in one of many. */
+const lookers = {
+  'without a thread': async (job: ListJob | LookJob) => (await scanSmall(job)) ?? perform(job),
+  'as a thread does': async (job: ListJob | LookJob) => perform(job),
+} as const;
+
+test.for([
+  ['a', 'without a thread'],
+  ['a', 'as a thread does'],
+  ['a/b', 'without a thread'],
+  ['a/b', 'as a thread does'],
+] as const)(
+  'a workload that puts a link in place of its folder %s at any instant, looked at %s',
+  async ([swapped, how]) => {
     await using field = await testFolder();
     const job = join(field.path, 'job');
     const outside = join(field.path, 'outside');
@@ -60,7 +74,9 @@ test.for(['a', 'a/b'])(
             await rename(join(path, swapped), join(path, 'moved'));
             await symlink(outside, join(path, swapped));
           }
-          return reader.run(order, signal);
+          return order.kind === 'list' || order.kind === 'look'
+            ? lookers[how](order)
+            : reader.run(order, signal);
         },
       };
       const sent: Buffer[] = [];

@@ -1,0 +1,99 @@
+/**
+ * What a reading thread does for a scan, done without one: for a small set, which is looked at every half a minute, the
+ * start of a thread costs many times what it would do.
+ */
+import { lstat, open, opendir, readlink } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+
+import { FOLDER_FLAGS, locationOf, namesOf } from './beneath.ts';
+import { decodePath, fsPath, splitPath } from './path-name.ts';
+import type { ListJob, ListResult, LookJob, LookResult, ReadFailure, ReadJob } from './read-job.ts';
+import { createLooked, failure, isGone, namesTogether, noteFound } from './scan-thread.ts';
+
+/** For more of them a thread is cheaper. */
+const SMALL_MAX = 400;
+
+export function isSmall(job: ReadJob): job is ListJob | LookJob {
+  return job.kind === 'list' || (job.kind === 'look' && job.paths.length <= SMALL_MAX);
+}
+
+type Scanned = ListResult | LookResult | ReadFailure;
+
+/**
+ * One call of the file system after the other: a mount that hangs takes one of Node's threads for them, and leaves the
+ * others to the journal. Undefined: there is more than was to be expected.
+ */
+export async function scanSmall(job: ListJob | LookJob): Promise<Scanned | undefined> {
+  await using folders = createFolders(job.root);
+  return await (job.kind === 'list' ? listFolders(job, folders) : lookAt(job, folders));
+}
+
+async function listFolders(job: ListJob, folders: Folders): Promise<Scanned | undefined> {
+  const names: (string | undefined)[] = [];
+  for (const path of job.folders) {
+    try {
+      const found = await namesIn(await folders.at(path));
+      if (found === undefined) return undefined;
+      names.push(namesTogether(found));
+    } catch (error) {
+      if (!isGone(error)) return failure(error, path);
+      names.push(undefined);
+    }
+  }
+  return { kind: 'listed', names };
+}
+
+async function namesIn(folder: string): Promise<readonly string[] | undefined> {
+  const names: string[] = [];
+  for await (const { name } of await opendir(folder, { encoding: 'latin1', bufferSize: SMALL_MAX })) {
+    if (names.push(name) > SMALL_MAX) return undefined;
+  }
+  return names;
+}
+
+async function lookAt({ paths }: LookJob, folders: Folders): Promise<Scanned> {
+  const looked = createLooked(paths.length);
+  for (const [index, path] of paths.entries()) {
+    const { folder, name } = splitPath(path);
+    try {
+      const location = fsPath(await folders.at(folder), name);
+      const found = await lstat(location, { bigint: true });
+      const target = found.isSymbolicLink() ? await readlink(location, { encoding: 'buffer' }) : undefined;
+      noteFound(looked, index, found, target && decodePath(target));
+    } catch (error) {
+      if (!isGone(error)) return failure(error, path);
+    }
+  }
+  return looked;
+}
+
+/** As foldersBeneath has them, one chain of open folders at a time. */
+interface Folders extends AsyncDisposable {
+  at(path: string): Promise<string>;
+}
+
+function createFolders(root: string): Folders {
+  let chain: FileHandle[] = [];
+  let current: { readonly path: string; readonly location: string } | undefined;
+  const close = async () => {
+    const opened = chain;
+    chain = [];
+    current = undefined;
+    for (const handle of opened) await handle.close();
+  };
+  return {
+    async at(path) {
+      if (current?.path === path) return current.location;
+      await close();
+      let location = root;
+      for (const name of namesOf(path)) {
+        const handle = await open(fsPath(location, name), FOLDER_FLAGS);
+        chain.push(handle);
+        location = locationOf(handle.fd);
+      }
+      current = { path, location };
+      return location;
+    },
+    [Symbol.asyncDispose]: close,
+  };
+}
