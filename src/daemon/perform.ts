@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import type { Effect } from '../core/effect.ts';
 import type { ScheduledEvent } from '../core/event.ts';
+import { isBoundBy } from '../core/drain.ts';
 import { type Policy, hookApplies } from '../core/policy.ts';
 import type { AckResult, CheckpointReason, CommitResult, HookRequest, HookRunner } from '../core/ports.ts';
 import type { Drain, Watched } from '../core/state.ts';
@@ -120,7 +121,7 @@ function runHook(dependencies: PerformDependencies, effect: Extract<Effect, { ki
   const { drainId, name, stage, attempt, timeoutMs, deadlineAt, checkpoint } = effect;
   const { drain, watched } = dependencies.loop().state();
   if (drain?.id !== drainId) return;
-  const event = eventFor(name, dependencies.policy(), drain.event, watched);
+  const event = eventFor(name, dependencies.policy(), drain, watched);
   const windowLeftMs = deadlineAt === undefined ? undefined : deadlineAt - clock.monotonicMs();
   // The runner ends the hook at its timeout; the signal is only for what comes earlier.
   operations.run(drainId, 'hook', timeoutMs * 2, async (signal) => {
@@ -158,15 +159,13 @@ function runPeerHook(
 }
 
 /** One drain may serve several events; a hook that is meant for only some of them is told of one of these. */
-function eventFor(
-  name: string,
-  policy: Policy,
-  first: ScheduledEvent,
-  watched: readonly Watched[],
-): ScheduledEvent {
+function eventFor(name: string, policy: Policy, drain: Drain, watched: readonly Watched[]): ScheduledEvent {
   const hook = policy.hooks.find((one) => one.name === name);
-  const events = [first, ...watched.map(({ event }) => event)];
-  return (hook === undefined ? undefined : events.find((event) => hookApplies(policy, hook, event))) ?? first;
+  if (hook === undefined) return drain.event;
+  const isServed = ({ deadlineAt }: Watched) =>
+    deadlineAt !== undefined && isBoundBy(policy, drain.startedAt, deadlineAt);
+  const events = [drain.event, ...watched.filter(isServed).map(({ event }) => event)];
+  return events.find((event) => hookApplies(policy, hook, event)) ?? drain.event;
 }
 
 /** Reading and hashing files would hold up the start of the hooks by more than this, and they stop the workload. */

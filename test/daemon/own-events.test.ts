@@ -1,7 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 
 import { createMachine } from '../support/daemon.ts';
 import { isMessage, isNote } from '../support/log-lines.ts';
+import type { LogLine } from '../support/log-lines.ts';
 import { startTestImds } from '../support/mock-imds.ts';
 import { polls, soon, stopHook } from './support.ts';
 
@@ -86,6 +87,27 @@ describe.concurrent('events of this VM and of others', () => {
         .map((line) => line.split(' ')[2])
         .toSorted((one, other) => ((one ?? '') < (other ?? '') ? -1 : 1)),
     ).toEqual(['type=Preempt', 'type=Terminate']);
+  });
+
+  it('tells a hook of an event of its drain, not of one whose window is over', async () => {
+    await using imds = await startTestImds();
+    await using machine = await createMachine();
+    const stop = await machine.hook('stop', '[ "$EVICTD_EVENT_TYPE" = Terminate ] || exit 1');
+    const only = await machine.hook('only', 'echo "told of $EVICTD_EVENT_ID"');
+    const config = `window: { urgent: 2s, reserve: 1s }
+hooks: [{ name: stop, required: true, run: [${stop}] }, { name: only, on: [Preempt], run: [${only}] }]`;
+    await using daemon = await machine.start({ imds: imds.url, config });
+    const told = (id: string) => (line: LogLine) => line['text'] === `told of ${id}`;
+    const over = imds.addEvent({ omit: ['NotBefore'], startedFor: '1m' });
+    await daemon.waitForLog(told(over.id));
+    await daemon.waitForLog(isNote('drain-ended', { outcome: 'failure' }));
+    const isOver = async () => expect((await daemon.status()).drain?.leftMs).toBeLessThan(1000);
+    await vi.waitFor(isOver, { timeout: 30_000 });
+    const terminate = imds.addEvent({ type: 'Terminate', notBefore: '5m' });
+    const preempt = imds.addEvent();
+    await imds.waitForAck(terminate.id, soon());
+    await daemon.waitForLog(told(preempt.id));
+    expect(daemon.logged(told(over.id))).toBe(1);
   });
 
   it('says once that it ignores an unknown type, over many polls', async () => {

@@ -17,7 +17,7 @@ export interface LogLines {
   waitFor(fits: (line: LogLine) => boolean, limitMs?: number): Promise<LogLine>;
 }
 
-const LIMIT_MS = 12_000;
+const LIMIT_MS = 45_000;
 
 export function collectLines(): LogLines {
   const lines: LogLine[] = [];
