@@ -11,7 +11,7 @@ import { ensureDebianPackages } from './tools/ensure-debian-packages.ts';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const REPORT = join(ROOT, '.cache/vitest.json');
 const CHECK_TIMEOUT_MS = 300_000;
-const TESTS_TIMEOUT_MS = 900_000;
+const TESTS_TIMEOUT_MS = 2_400_000;
 
 /** The counts in vitest's JSON report; files that could not even be loaded count as failed suites only. */
 const Report = z.object({

@@ -28,22 +28,19 @@ test('a hook that stops on SIGTERM has its grace, and is a timeout all the same'
 
 test('an abort ends a hook as cancelled, with TERM and then KILL', async () => {
   const folder = await hookFolder('stop-on-term', 'ignore-term');
-  const hooks = rig([
-    { name: 'polite', run: [join(folder, 'stop-on-term')] },
-    { name: 'stubborn', run: [join(folder, 'ignore-term')] },
-  ]);
-  for (const [name, how] of [
-    ['polite', 'after SIGTERM'],
-    ['stubborn', 'had to be killed'],
+  for (const [program, how, killGraceMs] of [
+    // As long as a busy machine may take.
+    ['stop-on-term', 'after SIGTERM', 10_000],
+    ['ignore-term', 'had to be killed', 200],
   ] as const) {
-    hooks.lines.length = 0;
+    const hooks = rig([{ name: 'hook', run: [join(folder, program)] }], process.env, { killGraceMs });
     const controller = new AbortController();
-    const running = hooks.run(name, { timeoutMs: 60_000 }, controller.signal);
+    const running = hooks.run('hook', { timeoutMs: 60_000 }, controller.signal);
     await hooks.line('ready');
     controller.abort();
     const result = failure(await running);
     expect(result).toMatchObject({ reason: 'cancelled', detail: expect.stringContaining(how) });
-    expect(result.durationMs).toBeLessThan(10_000);
+    expect(result.durationMs).toBeLessThan(20_000);
     expect(getEventListeners(controller.signal, 'abort')).toEqual([]);
   }
   expect(await findByCommand(folder)).toEqual([]);
