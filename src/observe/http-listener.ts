@@ -29,7 +29,8 @@ const LIMITS = {
   headersTimeout: 2000,
   requestTimeout: 2000,
   keepAliveTimeout: 65_000,
-  connectionsCheckingInterval: 1000,
+  // A timer that runs while nobody asks, too.
+  connectionsCheckingInterval: 5000,
   maxHeaderSize: 8192,
 };
 
