@@ -1,6 +1,6 @@
 import { AssertionFailed } from '../base/assert.ts';
 import { errnoOf, EvictdError } from '../base/errors.ts';
-import type { HttpAnswer } from './http-order.ts';
+import type { HttpAnswer } from '../base/http-order.ts';
 import type { Failure } from './store-retry.ts';
 import type { StoreErrorCode } from './store.ts';
 
@@ -122,6 +122,7 @@ function ofNetwork(error: unknown, context: ErrorContext): Failure {
   const reason = `the ${where} with ${errno}`;
   if (RESET_ERRNOS.has(errno)) return { code: 'network', reason, retry: { kind: 'at-once' } };
   if (NETWORK_ERRNOS.has(errno)) return { code: 'network', reason, remedy: NETWORK_REMEDY, retry: BACKOFF };
+  // Of a reading thread, for what is no HTTP.
   if (errno.startsWith('HPE_')) return { code: 'bad-answer', reason, retry: BACKOFF };
   const remedy = 'check the certificate, the clock and whether something on the way intercepts TLS';
   return { code: 'network', reason, remedy, retry: NEVER };

@@ -4,12 +4,13 @@ import type { Clock } from '../base/clock.ts';
 import { buildInfo } from '../base/version.ts';
 import { EvictdError } from '../base/errors.ts';
 import { createHttpClient } from '../base/http-client.ts';
-import type { HttpClient } from '../base/http-client.ts';
+import type { HttpClient, HttpReply } from '../base/http-client.ts';
 import { BadStatus } from './azure-errors.ts';
-import { CIPHERS, headOf, serverOf } from './azure-get.ts';
+import { CIPHERS, serverOf } from './azure-get.ts';
 import { createSigner, type SignedHeaders } from './azure-sign.ts';
 import type { StoreCredential } from './credentials.ts';
-import type { HttpAnswer } from './http-order.ts';
+import { requestHead } from '../base/http-order.ts';
+import type { HttpAnswer } from '../base/http-order.ts';
 import { createHttpSender } from './http-sender.ts';
 import type { FetchJob, PlaceOrder, ReadResult } from './read-job.ts';
 import type { Reader } from './reader.ts';
@@ -102,7 +103,7 @@ export function createBlobRequester(
   const write = (request: Ready, signal: AbortSignal): Promise<HttpAnswer> => {
     const { method, path, headers, body } = request;
     return sender !== undefined && (sender.isStarted || (body?.byteLength ?? 0) >= SENDER_BYTES_MIN)
-      ? sender.send({ head: headOf(method, host, path, headers), body }, signal)
+      ? sender.send({ head: requestHead(method, host, path, headers), body }, signal)
       : exchange(client, request, signal);
   };
   const signed = createReadyMaker(options, dependencies);
@@ -129,7 +130,7 @@ export function createBlobRequester(
       const job: FetchJob = {
         kind: 'fetch',
         ...server,
-        request: headOf('GET', host, path, headers),
+        request: requestHead('GET', host, path, headers),
         ...place,
       };
       const isBusy = (result: ReadResult) => result.kind === 'refused' && isRefused(result);
@@ -185,11 +186,6 @@ function encodeName(name: string): string {
   return name.split('/').map(encodeURIComponent).join('/');
 }
 
-interface Answer extends HttpAnswer {
-  /** Undefined: more than was wanted. */
-  readonly body: Buffer | undefined;
-}
-
 function isGood({ status }: HttpAnswer): boolean {
   return status >= 200 && status < 300;
 }
@@ -199,21 +195,17 @@ function isRefused({ status }: Pick<HttpAnswer, 'status'>): boolean {
   return status === 503 || status === 429;
 }
 
-async function exchange(
+function exchange(
   client: HttpClient,
   ready: Ready,
   signal: AbortSignal,
   bodyBytesMax = ANSWER_BYTES_MAX,
-): Promise<Answer> {
-  const { status, headers, body } = await client.ask({ ...ready, bodyBytesMax }, signal);
-  const found = Object.entries(headers).flatMap(([name, value]) =>
-    typeof value === 'string' ? [[name, value] as const] : [],
-  );
-  return { status, headers: new Map(found), body };
+): Promise<HttpReply> {
+  return client.ask({ ...ready, bodyBytesMax }, signal);
 }
 
 /** An answer that doesn't say where it ends isn't the service's, or was cut off. */
-function contentOf({ headers, body }: Answer, { bytesMax }: ReceiveLimits): Buffer {
+function contentOf({ headers, body }: HttpReply, { bytesMax }: ReceiveLimits): Buffer {
   if (!headers.has('content-length') && headers.get('transfer-encoding') !== 'chunked')
     throw new EvictdError('bad-answer', 'the answer has no length');
   if (body !== undefined) return body;

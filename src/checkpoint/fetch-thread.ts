@@ -6,6 +6,8 @@
 import type { Socket, SocketConstructorOpts, TcpNetConnectOpts } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 
+import { parseHead } from '../base/http-answer.ts';
+import type { HttpAnswer } from '../base/http-order.ts';
 import { createPlacer } from './restore-thread.ts';
 import type { Placer } from './restore-thread.ts';
 import type { FetchJob, FetchResult } from './read-job.ts';
@@ -153,7 +155,10 @@ function takeHead(
   const first = head.subarray(end + 4, exchange.headBytes);
   const { job } = exchange;
   if (answer === undefined || first.length > job.bytes) return close(broken('HPE_INVALID_CONSTANT'));
-  if (!isWanted(job, answer)) return close({ kind: 'refused', ...answer });
+  if (!isWanted(job, answer)) {
+    const { status, headers } = answer;
+    return close({ kind: 'refused', status, headers });
+  }
   exchange.placer = createPlacer(job);
   for (let at = 0; at < first.length;) {
     const count = first.copy(exchange.placer.space(), 0, at);
@@ -162,26 +167,8 @@ function takeHead(
   }
 }
 
-interface Answer {
-  readonly status: number;
-  /** By lower-case name. */
-  readonly headers: readonly (readonly [name: string, value: string])[];
-}
-
-function parseHead(text: string): Answer | undefined {
-  const [first = '', ...lines] = text.split('\r\n');
-  const status = /^HTTP\/1\.1 (\d{3})(?: |$)/.exec(first)?.[1];
-  if (status === undefined) return undefined;
-  const headers = lines.map((line) => {
-    const colon = line.indexOf(':');
-    return [line.slice(0, Math.max(colon, 0)).toLowerCase(), line.slice(colon + 1).trim()] as const;
-  });
-  return { status: Number(status), headers };
-}
-
 /** The answer that carries just the range; what is wrong with any other is for the asker to say. */
-function isWanted({ bytes, wantsHeader }: FetchJob, { status, headers }: Answer): boolean {
-  const valueOf = (wanted: string) => headers.find(([name]) => name === wanted)?.[1];
-  const isWhole = valueOf('content-length') === String(bytes) && valueOf('transfer-encoding') === undefined;
-  return status >= 200 && status < 300 && isWhole && valueOf(wantsHeader) !== undefined;
+function isWanted({ bytes, wantsHeader }: FetchJob, { status, headers }: HttpAnswer): boolean {
+  const isWhole = headers.get('content-length') === String(bytes) && !headers.has('transfer-encoding');
+  return status >= 200 && status < 300 && isWhole && headers.has(wantsHeader);
 }

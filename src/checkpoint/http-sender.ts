@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 
 import { reasonOf } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
-import { EvictdError } from '../base/errors.ts';
+import { outcomeError } from '../base/http-order.ts';
 import type {
   HttpAnswer,
   HttpOrders,
@@ -10,7 +10,7 @@ import type {
   HttpOutcome,
   HttpOutcomes,
   HttpRequest,
-} from './http-order.ts';
+} from '../base/http-order.ts';
 
 // The build puts the thread's whole program here; run from source it is a file.
 declare const EVICTD_HTTP_THREAD: string | undefined;
@@ -91,7 +91,7 @@ export function createHttpSender(origin: HttpOrigin, { clock }: { readonly clock
           remove(number);
           if (signal.aborted) reject(reasonOf(signal));
           else if (outcome.kind === 'answer') resolve(outcome);
-          else reject(errorOf(outcome));
+          else reject(outcomeError(outcome));
         });
       }),
     close,
@@ -153,11 +153,6 @@ function memoryOf(request: HttpRequest | undefined): ArrayBuffer[] {
 
 function isShared({ buffer }: Uint8Array): boolean {
   return buffer instanceof SharedArrayBuffer;
-}
-
-function errorOf(outcome: Exclude<HttpOutcome, { kind: 'answer' }>): Error {
-  if (outcome.kind === 'unreadable') return new EvictdError('bad-answer', 'the answer is no HTTP');
-  return Object.assign(new Error(outcome.message), { code: outcome.errno });
 }
 
 function failedOutcome(reason: string): HttpOutcome {

@@ -4,9 +4,9 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 
-import { createConnector } from './http-connection.ts';
-import type { Connection } from './http-connection.ts';
-import type { HttpOrders, HttpOrigin, HttpOutcome } from './http-order.ts';
+import { createConnector } from '../base/http-connection.ts';
+import type { Connection } from '../base/http-connection.ts';
+import type { HttpOrders, HttpOrigin, HttpOutcome } from '../base/http-order.ts';
 
 // Given by startThread in http-sender.ts.
 const connect = createConnector(workerData as HttpOrigin);

@@ -124,7 +124,7 @@ export type FetchResult =
       readonly kind: 'refused';
       readonly status: number;
       /** By lower-case name. */
-      readonly headers: readonly (readonly [name: string, value: string])[];
+      readonly headers: ReadonlyMap<string, string>;
     }
   /** No answer, or half of one. */
   | { readonly kind: 'broken'; readonly errno: string }

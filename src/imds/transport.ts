@@ -90,7 +90,7 @@ async function exchange(
       `${method} ${path}: the answer (status ${status}) is larger than ${bodyBytesMax} bytes`,
     );
   }
-  return { status, date: reply.headers.date, headersAt, body: reply.body };
+  return { status, date: reply.headers.get('date'), headersAt, body: reply.body };
 }
 
 function endpointUrl(endpoint: string): URL {

@@ -1,16 +1,16 @@
 import { connect as connectPlain, isIP } from 'node:net';
-import type { Socket } from 'node:net';
+import type { LookupFunction, Socket } from 'node:net';
 import { connect as connectTls, createSecureContext } from 'node:tls';
 
-import { systemClock } from '../base/clock.ts';
+import { systemClock } from './clock.ts';
 import { createAnswerReader } from './http-answer.ts';
-import type { AnswerReader } from './http-answer.ts';
+import type { AnswerReader, ReadAnswer } from './http-answer.ts';
 import type { HttpOrigin, HttpOutcome, HttpRequest } from './http-order.ts';
 
 /** One connection, one request at a time. */
 export interface Connection {
-  /** Writes `request`; its outcome comes exactly once, also when the connection ends first. */
-  exchange(request: HttpRequest, onOutcome: (outcome: HttpOutcome) => void): void;
+  /** Writes `request`; its outcome comes exactly once, also when the connection ends first. `onHead`: headers are there. */
+  exchange(request: HttpRequest, onOutcome: (outcome: HttpOutcome) => void, onHead?: () => void): void;
   /** Ends it at once. */
   end(): void;
 }
@@ -30,18 +30,26 @@ export type Connector = (listener: ConnectionListener) => Connection;
  */
 const PIECE_BYTES = 512 * 1024;
 
-export function createConnector(origin: HttpOrigin): Connector {
+/** A connection on which nothing moves is asked whether it still lives. */
+const PROBE_MS = 30_000;
+
+export function createConnector(origin: HttpOrigin, lookup?: LookupFunction): Connector {
   const { host, port, tls } = origin;
   if (tls === undefined)
-    return (listener) => createConnection(connectPlain({ host, port }), origin, listener);
+    return (listener) =>
+      createConnection(connectPlain({ host, port, ...(lookup && { lookup }) }), origin, listener);
   const { ca, ciphers } = tls;
-  const secureContext = createSecureContext({ ciphers, ...(ca !== undefined && { ca }) });
+  const secureContext = createSecureContext({
+    ...(ciphers !== undefined && { ciphers }),
+    ...(ca !== undefined && { ca }),
+  });
   let session: Buffer | undefined;
   return (listener) => {
     const socket = connectTls({
       host,
       port,
       secureContext,
+      ...(lookup && { lookup }),
       ...(isIP(host) === 0 && { servername: host }),
       ...(session !== undefined && { session }),
     });
@@ -51,7 +59,7 @@ export function createConnector(origin: HttpOrigin): Connector {
 }
 
 function createConnection(socket: Socket, origin: HttpOrigin, listener: ConnectionListener): Connection {
-  let current: { readonly read: AnswerReader; readonly settle: (outcome: HttpOutcome) => void } | undefined;
+  let current: { readonly reader: AnswerReader; readonly settle: (outcome: HttpOutcome) => void } | undefined;
   let unwritten = 0;
   let isEnded = false;
   const settle = (outcome: HttpOutcome) => {
@@ -67,18 +75,6 @@ function createConnection(socket: Socket, origin: HttpOrigin, listener: Connecti
     listener.onEnd(connection);
     settle(outcome);
   };
-  const connection: Connection = {
-    exchange(request, onOutcome) {
-      current = { read: createAnswerReader(), settle: onOutcome };
-      const { head, body } = request;
-      unwritten = body?.byteLength ?? 0;
-      socket.cork();
-      socket.write(head, 'latin1');
-      if (body !== undefined) writePieces(body);
-      socket.uncork();
-    },
-    end: () => end(failed('ECONNABORTED', 'the connection was ended')),
-  };
   const writePieces = (body: Uint8Array) => {
     if (isEnded || unwritten === 0) return;
     const start = body.byteLength - unwritten;
@@ -88,34 +84,68 @@ function createConnection(socket: Socket, origin: HttpOrigin, listener: Connecti
       if (error === null || error === undefined) writePieces(body);
     });
   };
-
-  const connecting = systemClock.timer(origin.connectMs, () =>
-    end(failed('ETIMEDOUT', `not connected within ${origin.connectMs} ms`)),
-  );
-  socket.once(origin.tls === undefined ? 'connect' : 'secureConnect', () => connecting[Symbol.dispose]());
-  socket.setNoDelay(true);
-  socket.setTimeout(origin.idleMs, () => {
+  const connection: Connection = {
+    exchange({ head, body, answerBytesMax, isHead }, onOutcome, onHead) {
+      const reader = createAnswerReader({ bodyBytesMax: answerBytesMax, isToHead: isHead, onHead });
+      current = { reader, settle: onOutcome };
+      unwritten = body?.byteLength ?? 0;
+      socket.ref();
+      socket.cork();
+      socket.write(head, 'latin1');
+      if (body !== undefined) writePieces(body);
+      socket.uncork();
+    },
+    end: () => end(failed('ECONNABORTED', 'the connection was ended')),
+  };
+  const connecting = limitConnecting(socket, origin, end);
+  prepare(socket, origin, () => {
     // A request under way has a time limit of its own.
     if (current === undefined) connection.end();
   });
   socket.on('error', ({ code, message }: NodeJS.ErrnoException) => end(failed(code ?? 'unknown', message)));
   // Also when the server has closed it while nothing was under way.
-  socket.on('close', () => end(failed('ECONNRESET', 'the connection was closed')));
+  socket.on('close', () => {
+    const answer = current?.reader.end();
+    end(answer === undefined ? failed('ECONNRESET', 'the connection was closed') : outcomeOf(answer));
+  });
   // No encoding is set, so these are buffers.
   socket.on('data', (chunk: Buffer) => {
     // Nothing was asked for.
     if (current === undefined) return connection.end();
-    const answer = current.read(chunk);
+    const answer = current.reader.take(chunk);
     if (answer === undefined) return undefined;
     if (answer === 'unreadable') return end({ kind: 'unreadable' });
-    const { status, headers, isReusable } = answer;
-    const outcome: HttpOutcome = { kind: 'answer', status, headers };
     // An answer that came before all was sent is good, the rest of the body isn't wanted.
-    if (!isReusable || unwritten > 0 || socket.writableLength > 0) return end(outcome);
-    settle(outcome);
+    if (!answer.isReusable || unwritten > 0 || socket.writableLength > 0) return end(outcomeOf(answer));
+    // One that is only kept doesn't keep the process.
+    socket.unref();
+    settle(outcomeOf(answer));
     return listener.onFree(connection);
   });
   return connection;
+}
+
+function limitConnecting(
+  socket: Socket,
+  { tls, connectMs }: HttpOrigin,
+  end: (outcome: HttpOutcome) => void,
+): Disposable {
+  const timer = systemClock.timer(connectMs, () =>
+    end(failed('ETIMEDOUT', `not connected within ${connectMs} ms`)),
+  );
+  socket.once(tls === undefined ? 'connect' : 'secureConnect', () => timer[Symbol.dispose]());
+  return timer;
+}
+
+/** `onIdle`: nothing has moved for `idleMs`. */
+function prepare(socket: Socket, { idleMs }: HttpOrigin, onIdle: () => void): void {
+  socket.setNoDelay(true);
+  socket.setKeepAlive(true, PROBE_MS);
+  socket.setTimeout(idleMs, onIdle);
+}
+
+function outcomeOf({ status, headers, body }: ReadAnswer): HttpOutcome {
+  return { kind: 'answer', status, headers, body };
 }
 
 function failed(errno: string, message: string): HttpOutcome {

@@ -1,0 +1,72 @@
+import { EvictdError } from './errors.ts';
+
+/** Where a connection leads. */
+export interface HttpOrigin {
+  readonly host: string;
+  readonly port: number;
+  /** Absent: not encrypted. */
+  readonly tls?: { readonly ciphers?: string; readonly ca?: string };
+  readonly connectMs: number;
+  /** After so long without a request a connection is closed. */
+  readonly idleMs: number;
+}
+
+export interface HttpRequest {
+  /** Request line and headers, up to and with the empty line; Latin-1. */
+  readonly head: string;
+  readonly body: Uint8Array | undefined;
+  /** No more of the answer's body is read. Absent: nobody reads it. */
+  readonly answerBytesMax?: number;
+  /** The answer has no body. */
+  readonly isHead?: boolean;
+}
+
+export interface HttpAnswer {
+  readonly status: number;
+  /** Lower-case names; of a header that comes twice the last one. */
+  readonly headers: ReadonlyMap<string, string>;
+  /** Undefined: it wasn't wanted, or is longer than wanted. */
+  readonly body?: Buffer | undefined;
+}
+
+export type HttpOutcome =
+  | ({ readonly kind: 'answer' } & HttpAnswer)
+  /** Not HTTP, or too long. */
+  | { readonly kind: 'unreadable' }
+  /** A system error, or one of TLS. */
+  | { readonly kind: 'failed'; readonly errno: string; readonly message: string };
+
+/** What a connection needs of a URL. */
+export function addressOf(url: string): { host: string; port: number; isSecure: boolean } {
+  const { protocol, hostname, port } = new URL(url);
+  const isSecure = protocol === 'https:';
+  return {
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: port === '' ? (isSecure ? 443 : 80) : Number(port),
+    isSecure,
+  };
+}
+
+/** `HttpRequest.head`. Throws `refused` for what would end a line of it. */
+export function requestHead(
+  method: string,
+  host: string,
+  path: string,
+  headers: Readonly<Record<string, string>>,
+): string {
+  const lines = Object.entries({ host, ...headers }).map(([name, value]) => `${name}: ${value}`);
+  const text = [`${method} ${path} HTTP/1.1`, ...lines];
+  if (text.some((line) => /[^\x20-\x7e]/.test(line)))
+    throw new EvictdError('refused', 'a header or the credential holds a character that no request may have');
+  return `${text.join('\r\n')}\r\n\r\n`;
+}
+
+/** The outcome as what a request rejects with: `bad-answer`, or an error with the errno as its code. */
+export function outcomeError(outcome: Exclude<HttpOutcome, { kind: 'answer' }>): Error {
+  if (outcome.kind === 'unreadable') return new EvictdError('bad-answer', 'the answer is no HTTP');
+  return Object.assign(new Error(outcome.message), { code: outcome.errno });
+}
+
+/** Without a request: the one of that number isn't wanted any more. */
+export type HttpOrders = readonly (readonly [number: number, request: HttpRequest | undefined])[];
+export type HttpOutcomes = readonly (readonly [number: number, outcome: HttpOutcome])[];
