@@ -2,6 +2,7 @@
  * What a reading thread does for a scan, done without one: for a small set, which is looked at every half a minute, the
  * start of a thread costs many times what it would do.
  */
+import type { BigIntStats } from 'node:fs';
 import { lstat, open, opendir, readlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
@@ -12,6 +13,8 @@ import { createLooked, failure, isGone, namesTogether, noteFound } from './scan-
 
 /** For more of them a thread is cheaper. */
 const SMALL_MAX = 400;
+/** Costs half of what one after the other does: what comes back at the same time is taken in one turn. */
+const TOGETHER = 32;
 
 export function isSmall(job: ReadJob): job is ListJob | LookJob {
   return job.kind === 'list' || (job.kind === 'look' && job.paths.length <= SMALL_MAX);
@@ -20,7 +23,7 @@ export function isSmall(job: ReadJob): job is ListJob | LookJob {
 type Scanned = ListResult | LookResult | ReadFailure;
 
 /**
- * One call of the file system after the other: a mount that hangs takes one of Node's threads for them, and leaves the
+ * The first look at files is at one: a mount that hangs takes one of Node's four threads for such calls, and leaves the
  * others to the journal. Undefined: there is more than was to be expected.
  */
 export async function scanSmall(job: ListJob | LookJob): Promise<Scanned | undefined> {
@@ -53,18 +56,54 @@ async function namesIn(folder: string): Promise<readonly string[] | undefined> {
 
 async function lookAt({ paths }: LookJob, folders: Folders): Promise<Scanned> {
   const looked = createLooked(paths.length);
-  for (const [index, path] of paths.entries()) {
-    const { folder, name } = splitPath(path);
-    try {
-      const location = fsPath(await folders.at(folder), name);
-      const found = await lstat(location, { bigint: true });
-      const target = found.isSymbolicLink() ? await readlink(location, { encoding: 'buffer' }) : undefined;
-      noteFound(looked, index, found, target && decodePath(target));
-    } catch (error) {
-      if (!isGone(error)) return failure(error, path);
-    }
+  let isFirst = true;
+  for (let at = 0, end = 0; at < paths.length; at = end) {
+    const { folder } = splitPath(paths[at] ?? '');
+    const isTogether = (path: string | undefined) => path !== undefined && splitPath(path).folder === folder;
+    while (end - at < (isFirst ? 1 : TOGETHER) && isTogether(paths[end])) end++;
+    isFirst = false;
+    const some = paths.slice(at, end);
+    const problem = await lookAtSome(some, { folder, folders }, (index, found, target) =>
+      noteFound(looked, at + index, found, target),
+    );
+    if (problem !== undefined) return problem;
   }
   return looked;
+}
+
+interface Within {
+  readonly folder: string;
+  readonly folders: Folders;
+}
+
+async function lookAtSome(
+  paths: readonly string[],
+  { folder, folders }: Within,
+  note: (index: number, found: BigIntStats, target: string | undefined) => void,
+): Promise<ReadFailure | undefined> {
+  const [first = folder] = paths;
+  let location: string;
+  try {
+    location = await folders.at(folder);
+  } catch (error) {
+    return isGone(error) ? undefined : failure(error, first);
+  }
+  const results = await Promise.allSettled(
+    paths.map((path) => lookAtOne(fsPath(location, splitPath(path).name))),
+  );
+  for (const [index, result] of results.entries()) {
+    if (result.status === 'fulfilled') note(index, result.value.found, result.value.target);
+    else if (!isGone(result.reason)) return failure(result.reason, paths[index] ?? folder);
+  }
+  return undefined;
+}
+
+async function lookAtOne(
+  location: string | Buffer,
+): Promise<{ found: BigIntStats; target: string | undefined }> {
+  const found = await lstat(location, { bigint: true });
+  const target = found.isSymbolicLink() ? await readlink(location, { encoding: 'buffer' }) : undefined;
+  return { found, target: target && decodePath(target) };
 }
 
 /** As foldersBeneath has them, one chain of open folders at a time. */

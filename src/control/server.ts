@@ -25,7 +25,7 @@ const REQUEST_BYTES_MAX = 64 * 1024;
 const CONNECTIONS_MAX = 192;
 /** Clients that are slow to ask must not keep others out for long. Node looks at it only every so often. */
 /** Looking for connections that are too slow wakes the daemon also while there is none. */
-const TIMEOUTS = { headersTimeout: 2000, requestTimeout: 5000, connectionsCheckingInterval: 5000 };
+const TIMEOUTS = { headersTimeout: 2000, requestTimeout: 5000, connectionsCheckingInterval: 10_000 };
 
 /**
  * HTTP/JSON on a Unix socket; packaging/docs/control-socket.md is its description for clients.

@@ -30,7 +30,7 @@ const LIMITS = {
   requestTimeout: 2000,
   keepAliveTimeout: 65_000,
   // A timer that runs while nobody asks, too.
-  connectionsCheckingInterval: 5000,
+  connectionsCheckingInterval: 10_000,
   maxHeaderSize: 8192,
 };
 
