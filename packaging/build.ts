@@ -49,9 +49,11 @@ export async function buildBundle(): Promise<Bundle> {
     supported: { using: true },
     // Without splitting, a dynamic import stays in this file but its code still runs only when it is asked for.
     splitting: false,
-    minify: true,
-    // Names of classes and functions are part of error messages and stack traces.
-    keepNames: true,
+    minifyWhitespace: true,
+    minifySyntax: true,
+    // Names of classes and functions are part of error messages and stack traces. Keeping them beside shorter ones
+    // defines a property each time a function is made, also in each poll.
+    minifyIdentifiers: false,
     // Licences of what is bundled go beside it.
     legalComments: 'external',
     sourcemap: false,
