@@ -112,7 +112,7 @@ export async function assemble(
     clock,
     policy: () => hooks.policy(),
     ...stateLog,
-    persist: async (state) => journal?.write(state),
+    persist: (state) => journal?.write(state),
     perform: (effect) => perform(executors, effect),
     upload: () => checkpoints?.estimate(),
     onDecided,

@@ -32,7 +32,8 @@ export interface LoopDependencies {
   readonly clock: Clock;
   /** Asked at every turn: hooks may come and go while nothing drains. */
   readonly policy: () => Policy;
-  readonly persist: (state: State) => Promise<void>;
+  /** Undefined: it is kept already. */
+  readonly persist: (state: State) => Promise<void> | undefined;
   /** Starts the effect and returns; results come back through `send`. */
   readonly perform: (effect: Effect) => void;
   readonly upload: () => UploadEstimate | undefined;
@@ -122,9 +123,11 @@ export function startLoop(initial: State, dependencies: LoopDependencies): Loop 
 function createPersister(dependencies: LoopDependencies): (state: State) => Promise<void> {
   let fails = false;
   return async (state) => {
-    using bound = boundedSignal(dependencies.clock, fails ? PERSIST_AGAIN_MS : PERSIST_MS);
     try {
-      await abandonOn(bound.signal, dependencies.persist(state));
+      const writing = dependencies.persist(state);
+      if (writing === undefined && !fails) return;
+      using bound = boundedSignal(dependencies.clock, fails ? PERSIST_AGAIN_MS : PERSIST_MS);
+      if (writing !== undefined) await abandonOn(bound.signal, writing);
       if (fails) dependencies.onPersistWorks();
       fails = false;
     } catch (error) {

@@ -27,10 +27,10 @@ export interface Journal {
   /** Why `load` would set it aside; undefined when it wouldn't. Changes nothing. */
   problem(): Promise<string | undefined>;
   /**
-   * Durable when it resolves; rejects with the system's error. Writes nothing when nothing changed. Calls may
-   * overlap, as they do while a disk hangs: they share one write after the other, and only the newest state counts.
+   * Durable when it resolves; rejects with the system's error. Undefined: nothing has changed. Calls may overlap, as
+   * they do while a disk hangs: they share one write after the other, and only the newest state counts.
    */
-  write(state: State): Promise<void>;
+  write(state: State): Promise<void> | undefined;
 }
 
 const BYTES_MAX = 16 * 1024 * 1024;
@@ -66,12 +66,12 @@ export function createJournal(options: { readonly dir: string; readonly bootId: 
       const read = await readKept(file);
       return read.kind === 'unreadable' ? read.reason : undefined;
     },
-    async write(state) {
+    write(state) {
       const record = { version: JOURNAL_VERSION, bootId: options.bootId, state: toKept(state) };
       wanted = `${JSON.stringify(record)}\n`;
-      if (writing === undefined && wanted === written) return;
+      if (writing === undefined && wanted === written) return undefined;
       writing ??= writeNewest();
-      await writing;
+      return writing;
     },
   };
 }

@@ -15,7 +15,10 @@ const END_MS_MAX = 30_000;
 
 /** What only the daemon's process itself can see, after it looked for garbage. Sizes in bytes. */
 const Inside = z.object({
+  /** Objects of the program. */
   heap: z.number(),
+  /** What V8 compiles them to, and what it needs for that. */
+  code: z.number(),
   external: z.number(),
   timers: z.number(),
   resources: z.number(),

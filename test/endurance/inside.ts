@@ -5,6 +5,7 @@
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { openSync } from 'node:fs';
+import { getHeapSpaceStatistics } from 'node:v8';
 import { isMainThread } from 'node:worker_threads';
 
 import { fastNs } from './fast-clock.ts';
@@ -44,9 +45,14 @@ if (isMainThread) {
 
 function look() {
   globalThis.gc?.();
-  const { heapUsed, external } = process.memoryUsage();
+  const { external } = process.memoryUsage();
+  const spaces = getHeapSpaceStatistics();
+  const used = (isWanted: (name: string) => boolean) =>
+    spaces.reduce((sum, one) => sum + (isWanted(one.space_name) ? one.space_used_size : 0), 0);
+  const isCode = (name: string) => /^(?:code|trusted)_/.test(name);
   const resources = process.getActiveResourcesInfo().filter((name) => name !== 'Timeout');
-  return { heap: heapUsed, external, timers: timers.size, resources: resources.length };
+  const heap = used((name) => !isCode(name));
+  return { heap, code: used(isCode), external, timers: timers.size, resources: resources.length };
 }
 
 function leak(): void {

@@ -7,7 +7,7 @@ export interface Slope {
   readonly last: number;
   readonly perHour: number;
   readonly perThousandNotices: number;
-  /** From the least in the third quarter to the least in the last one: what is in use for a moment only doesn't count. */
+  /** From the third quarter to the last one, each as its `Limit` counts it. */
   readonly growth: number;
   /** Undefined: too few notices to tell it from what comes and goes. */
   readonly allowed: number | undefined;
@@ -15,6 +15,8 @@ export interface Slope {
 }
 
 interface Limit {
+  /** `least`: what is in use for a moment only doesn't count. `median`: nor what was given back for a moment only. */
+  readonly of: 'least' | 'median';
   /** Comes and goes, however long it lives. */
   readonly noise: number;
   readonly perNotice: number;
@@ -23,21 +25,24 @@ interface Limit {
 
 const KIB = 1024;
 /** Something that is left behind by each hundredth notice would be seen, and connections and pauses come and go. */
-const COUNT: Limit = { noise: 6, perNotice: 0.01, noticesMin: 0 };
+const COUNT: Limit = { of: 'least', noise: 6, perNotice: 0.01, noticesMin: 0 };
 /** An event's id alone has 36 bytes. */
-const FILE: Limit = { noise: 256, perNotice: 8, noticesMin: 0 };
+const FILE: Limit = { of: 'least', noise: 256, perNotice: 8, noticesMin: 0 };
 /**
  * The smallest object that a notice could leave behind has some 50 bytes, and it would leave more than one; in the first
- * thousands of notices V8 still compiles what rarely runs. What the process has of memory goes up and down by 10 MiB with
+ * thousands of notices what rarely runs runs for the first time. What the process has of memory goes up and down by 10 MiB with
  * the moment at which V8 gives pages back; above that, 8 MiB in a year with a notice each hour are fragments, not objects.
  */
-const HEAP: Limit = { noise: 384 * KIB, perNotice: 100, noticesMin: 500 };
-const MEMORY: Limit = { noise: 12 * 1024 * KIB, perNotice: KIB, noticesMin: 500 };
+const HEAP: Limit = { of: 'least', noise: 384 * KIB, perNotice: 100, noticesMin: 500 };
+/** Functions are compiled again and again, as V8 learns what they are called with. */
+const CODE: Limit = { of: 'median', noise: 1024 * KIB, perNotice: 100, noticesMin: 500 };
+const MEMORY: Limit = { of: 'median', noise: 12 * 1024 * KIB, perNotice: KIB, noticesMin: 500 };
 
 const LIMITS: Readonly<Record<Quantity, Limit>> = {
   rss: MEMORY,
   anonymous: MEMORY,
   heap: HEAP,
+  code: CODE,
   external: HEAP,
   descriptors: COUNT,
   timers: COUNT,
@@ -50,6 +55,12 @@ const LIMITS: Readonly<Record<Quantity, Limit>> = {
   stateFolder: { ...FILE, noise: 64 * KIB },
 };
 
+const REDUCED: Readonly<Record<Limit['of'], (values: readonly number[]) => number>> = {
+  least: (values) => Math.min(...values),
+  median: (values) =>
+    values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)] ?? Number.NaN,
+};
+
 /** Straight lines through the second half of the samples: in the first one it still warms up. */
 export function slopesOf(samples: readonly Sample[]): Slope[] {
   const half = samples.slice(Math.floor(samples.length / 2));
@@ -57,9 +68,9 @@ export function slopesOf(samples: readonly Sample[]): Slope[] {
   const notices = (half[quarter]?.notices ?? 0) - (half[0]?.notices ?? 0);
   // An object's own keys are those of its type here.
   return (Object.keys(LIMITS) as Quantity[]).map((quantity) => {
-    const { noise, perNotice, noticesMin } = LIMITS[quantity];
+    const { of, noise, perNotice, noticesMin } = LIMITS[quantity];
     const values = half.map((sample) => sample[quantity]);
-    const growth = Math.min(...values.slice(quarter)) - Math.min(...values.slice(0, quarter));
+    const growth = REDUCED[of](values.slice(quarter)) - REDUCED[of](values.slice(0, quarter));
     const allowed = notices < noticesMin ? undefined : Math.max(noise, perNotice * notices);
     return {
       quantity,

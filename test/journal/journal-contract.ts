@@ -150,7 +150,7 @@ export function journalRules(disk: JournalDisk): readonly JournalRule[] {
         for (let hasFailed = true; hasFailed && steps < STEPS_MAX; steps++) {
           await disk.open(dir).write(stateOf('old'));
           const journal = disk.open(dir);
-          const error: unknown = await fragile.failAt(steps, code, () => journal.write(stateOf('new')));
+          const error: unknown = await fragile.failAt(steps, code, async () => journal.write(stateOf('new')));
           hasFailed = error !== undefined;
           if (hasFailed) assert.equal(errnoOf(error), code);
           const found = await vmName(dir);
@@ -171,7 +171,7 @@ export function journalRules(disk: JournalDisk): readonly JournalRule[] {
       let steps = 0;
       for (let hasDied = true; hasDied && steps < STEPS_MAX; steps++) {
         const { dir } = await written();
-        hasDied = await fragile.dieAt(steps, () => disk.open(dir).write(stateOf('new')));
+        hasDied = await fragile.dieAt(steps, async () => disk.open(dir).write(stateOf('new')));
         const found = await vmName(dir);
         assert.ok(found === 'old' || found === 'new', `step ${steps}: ${found}`);
         if (!hasDied) assert.equal(found, 'new');
