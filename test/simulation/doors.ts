@@ -106,7 +106,7 @@ function crashSoon({ agenda, facts, plan, random }: World, process: GuestProcess
 function noteDocument(
   world: World,
   process: GuestProcess,
-  { events, date, askedAt }: SimulatedDocument,
+  { events, started, date, askedAt }: SimulatedDocument,
 ): void {
   const { agenda, facts, plan, guest } = world;
   const at = agenda.now();
@@ -121,7 +121,7 @@ function noteDocument(
   }
   const policy = policyOf(plan.config, []);
   for (const event of events) {
-    const status = date >= event.startsAt ? 'Started' : 'Scheduled';
+    const status = started.has(event.id) ? 'Started' : 'Scheduled';
     const notBefore =
       status === 'Started' ? undefined : WALL_EPOCH + Math.floor(event.notBefore / 1000) * 1000;
     const seen = { ...event, status, notBefore, description: '', durationSeconds: undefined } as const;

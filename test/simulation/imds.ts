@@ -19,6 +19,9 @@ export interface SimulatedEvent {
 /** An answer that a process has got. */
 export interface SimulatedDocument {
   readonly events: readonly SimulatedEvent[];
+  /** Those whose status it says is Started. */
+  readonly started: ReadonlySet<string>;
+  /** Its header has whole seconds. */
   readonly date: number;
   readonly askedAt: number;
 }
@@ -58,10 +61,12 @@ export function createImds(
     // For a moment the service seems to know of nothing.
     const events = mood === 'blank' ? [] : visible();
     const date = agenda.now();
+    const started = new Set(events.filter(({ startsAt }) => date >= startsAt).map(({ id }) => id));
     return {
       status: 200,
       text: document(events, date),
-      delivered: () => options.onDocument(process, { events, date: Math.floor(date / 1000) * 1000, askedAt }),
+      delivered: () =>
+        options.onDocument(process, { events, started, date: Math.floor(date / 1000) * 1000, askedAt }),
     };
   }
 
