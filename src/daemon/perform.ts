@@ -118,10 +118,14 @@ const CHECKPOINT_MS = 30 * 60_000;
 
 function runHook(dependencies: PerformDependencies, effect: Extract<Effect, { kind: 'run-hook' }>): void {
   const { clock, operations, drill = false } = dependencies;
-  const { drainId, name, stage, attempt, timeoutMs, deadlineAt, checkpoint } = effect;
+  const { drainId, name, stage, attempt, deadlineAt, checkpoint } = effect;
   const { drain, watched } = dependencies.loop().state();
   if (drain?.id !== drainId) return;
   const event = eventFor(name, dependencies.policy(), drain, watched);
+  const run = drain.hooks.find((one) => one.name === name)?.run;
+  // Since it was decided the state was written, which takes a second where the disk hangs.
+  const leftMs = run?.kind === 'running' ? Math.max(0, run.endsAt - clock.monotonicMs()) : effect.timeoutMs;
+  const timeoutMs = Math.min(effect.timeoutMs, leftMs);
   const windowLeftMs = deadlineAt === undefined ? undefined : deadlineAt - clock.monotonicMs();
   // The runner ends the hook at its timeout; the signal is only for what comes earlier.
   operations.run(drainId, 'hook', timeoutMs * 2, async (signal) => {
