@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import type { Effect } from '../core/effect.ts';
 import type { ScheduledEvent } from '../core/event.ts';
+import { workEndAt } from '../core/budget.ts';
 import { isBoundBy } from '../core/drain.ts';
 import { type Policy, hookApplies } from '../core/policy.ts';
 import type { AckResult, CheckpointReason, CommitResult, HookRequest, HookRunner } from '../core/ports.ts';
@@ -122,10 +123,9 @@ function runHook(dependencies: PerformDependencies, effect: Extract<Effect, { ki
   const { drain, watched } = dependencies.loop().state();
   if (drain?.id !== drainId) return;
   const event = eventFor(name, dependencies.policy(), drain, watched);
-  const run = drain.hooks.find((one) => one.name === name)?.run;
   // Since it was decided the state was written, which takes a second where the disk hangs.
-  const leftMs = run?.kind === 'running' ? Math.max(0, run.endsAt - clock.monotonicMs()) : effect.timeoutMs;
-  const timeoutMs = Math.min(effect.timeoutMs, leftMs);
+  const endsAt = stage === 'on-resume' ? Infinity : workEndAt(dependencies.policy(), drain);
+  const timeoutMs = Math.min(effect.timeoutMs, Math.max(0, endsAt - clock.monotonicMs()));
   const windowLeftMs = deadlineAt === undefined ? undefined : deadlineAt - clock.monotonicMs();
   // The runner ends the hook at its timeout; the signal is only for what comes earlier.
   operations.run(drainId, 'hook', timeoutMs * 2, async (signal) => {
