@@ -1,6 +1,7 @@
 import { connect as connectPlain, isIP } from 'node:net';
 import type { LookupFunction, Socket } from 'node:net';
 import { connect as connectTls, createSecureContext } from 'node:tls';
+import type { SecureContext } from 'node:tls';
 
 import { systemClock } from './clock.ts';
 import { createAnswerReader } from './http-answer.ts';
@@ -39,12 +40,14 @@ export function createConnector(origin: HttpOrigin, lookup?: LookupFunction): Co
     return (listener) =>
       createConnection(connectPlain({ host, port, ...(lookup && { lookup }) }), origin, listener);
   const { ca, ciphers } = tls;
-  const secureContext = createSecureContext({
-    ...(ciphers !== undefined && { ciphers }),
-    ...(ca !== undefined && { ca }),
-  });
+  // Made for the first connection: it reads some hundred certificates, which the start needn't wait for.
+  let secureContext: SecureContext | undefined;
   let session: Buffer | undefined;
   return (listener) => {
+    secureContext ??= createSecureContext({
+      ...(ciphers !== undefined && { ciphers }),
+      ...(ca !== undefined && { ca }),
+    });
     const socket = connectTls({
       host,
       port,
