@@ -4,7 +4,6 @@ import { EvictdError, messageOf } from '../base/errors.ts';
 import type { Effect } from '../core/effect.ts';
 import type { ScheduledEvent } from '../core/event.ts';
 import { workEndAt } from '../core/budget.ts';
-import { isBoundBy } from '../core/drain.ts';
 import { type Policy, hookApplies } from '../core/policy.ts';
 import type { AckResult, CheckpointReason, CommitResult, HookRequest, HookRunner } from '../core/ports.ts';
 import type { Drain, Watched } from '../core/state.ts';
@@ -166,8 +165,9 @@ function runPeerHook(
 function eventFor(name: string, policy: Policy, drain: Drain, watched: readonly Watched[]): ScheduledEvent {
   const hook = policy.hooks.find((one) => one.name === name);
   if (hook === undefined) return drain.event;
-  const isServed = ({ deadlineAt }: Watched) =>
-    deadlineAt !== undefined && isBoundBy(policy, drain.startedAt, deadlineAt);
+  // Another drain has served those that were there before.
+  const isServed = ({ deadlineAt, firstSeenAt }: Watched) =>
+    deadlineAt !== undefined && firstSeenAt >= drain.startedAt;
   const events = [drain.event, ...watched.filter(isServed).map(({ event }) => event)];
   return events.find((event) => hookApplies(policy, hook, event)) ?? drain.event;
 }

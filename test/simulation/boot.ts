@@ -28,6 +28,7 @@ const MODULES: Readonly<Record<string, string>> = {
 };
 
 const BUILTINS: Readonly<Record<string, string>> = {
+  'node:child_process': 'child-process.ts',
   'node:fs': 'fs.ts',
   'node:fs/promises': 'fs-promises.ts',
 };

@@ -138,7 +138,7 @@ export const MUTATIONS = {
     replacements: [{ file: 'base/durable-file.ts', from: 'await handle.sync();', to: '' }],
     // Both files are kept in the same way.
     caughtAs: /journal unreadable|is told twice/,
-    seed: 1009,
+    seed: 2010,
   },
   'journal written in place': {
     replacements: [
@@ -162,6 +162,17 @@ export const MUTATIONS = {
     ],
     caughtAs: /after the deadline|past the end of work/,
     seed: 1024,
+  },
+  'a hook is told of an event that an earlier drain served': {
+    replacements: [
+      {
+        file: 'daemon/perform.ts',
+        from: 'deadlineAt !== undefined && firstSeenAt >= drain.startedAt',
+        to: 'true',
+      },
+    ],
+    caughtAs: /runs for a second drain/,
+    seed: 3000500,
   },
   'a window that gets shorter': {
     replacements: [

@@ -19,19 +19,6 @@ test.concurrent.each([
   LIMIT_MS,
 );
 
-test.concurrent.each([
-  [155865574, 'a hook was told of an event whose window was over'],
-  [703090, 'a hook was given the time that writing the journal had taken'],
-  [981872087, 'an event started within the second of its document'],
-])(
-  'a life that once broke a rule: %i, in which %s',
-  async (seed) => {
-    const { output } = await soak('--seed', String(seed), '--lives', '1');
-    expect(output).toContain('no violation');
-  },
-  LIMIT_MS,
-);
-
 test.concurrent(
   'the same seed is the same life',
   async () => {
