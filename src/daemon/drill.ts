@@ -142,7 +142,9 @@ async function lock(stateDir: string): Promise<AsyncDisposable> {
 
 async function temporaryFolder(): Promise<AsyncDisposable & { readonly path: string }> {
   const path = await mkdtemp(join(tmpdir(), 'evictd-drill-'));
-  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
+  // A journal that is still being written when the rehearsal is over puts its file there.
+  const options = { recursive: true, force: true, maxRetries: 10, retryDelay: 50 };
+  return { path, [Symbol.asyncDispose]: () => rm(path, options) };
 }
 
 /** Undefined when it isn't running. */

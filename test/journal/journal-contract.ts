@@ -75,7 +75,7 @@ export function journalRules(disk: JournalDisk): readonly JournalRule[] {
   rule('keeps the newest of writes that overlap, whole', async () => {
     const { dir } = await written();
     const journal = disk.open(dir);
-    await Promise.all(Array.from({ length: 50 }, (_, n) => journal.write(stateOf(`vm${n}`))));
+    await Promise.all(Array.from({ length: 50 }, async (_, n) => journal.write(stateOf(`vm${n}`))));
     assert.equal(await vmName(dir), 'vm49');
     assert.deepEqual(await disk.names(dir), [FILE]);
   });
