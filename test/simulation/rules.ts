@@ -167,14 +167,14 @@ function checkWork(
       durationSeconds: undefined,
     }),
   )) {
-    const last = lastRun(facts, hook);
+    const last = lastRun(sources, hook);
     if (last?.result?.kind !== 'succeeded')
       broken(`an ack for ${event.id} though hook ${hook.name} did not succeed`);
   }
   const hooksEndedAt = Math.max(
     ...policy.hooks
       .filter(({ stage }) => stage === 'before-checkpoint')
-      .map((hook) => successAt(lastRun(facts, hook))),
+      .map((hook) => successAt(lastRun(sources, hook))),
     Math.min(...[...facts.notices.values()].map(({ firstAt }) => firstAt)),
   );
   for (const { name } of config.checkpoint?.sets ?? []) {
@@ -186,8 +186,11 @@ function checkWork(
   }
 }
 
-function lastRun({ hooks }: Facts, { name }: HookPolicy): HookFact | undefined {
-  return hooks.findLast(({ request }) => request.name === name);
+/** A disk that failed may have lost that it was begun again; then the run before it counts. */
+function lastRun({ facts, mayForget }: RuleSources, { name }: HookPolicy): HookFact | undefined {
+  const counts = ({ request, result }: HookFact) =>
+    request.name === name && (result !== undefined || !mayForget());
+  return facts.hooks.findLast(counts);
 }
 
 /** One that fails may go on for a while after it was given up. */
