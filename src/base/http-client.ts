@@ -95,7 +95,8 @@ export function createHttpClient(
         signal,
       );
       if (outcome.kind !== 'answer') throw outcomeError(outcome);
-      return { ...outcome, body: outcome.body, headersAt: headersAt ?? clock.monotonicMs() };
+      const { status, headers: received, body: content } = outcome;
+      return { status, headers: received, headersAt: headersAt ?? clock.monotonicMs(), body: content };
     },
     close() {
       for (const one of open) one.end();

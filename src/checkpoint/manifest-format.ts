@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 
 import { EvictdError } from '../base/errors.ts';
+import { tryParseJson } from '../base/json.ts';
 import { forEachInSlices } from '../base/slices.ts';
 import { ENTRIES_MAX } from './schema.ts';
 import type { Manifest } from './schema.ts';
@@ -82,7 +83,7 @@ export function decodeManifest(body: Uint8Array, bad: Bad): DecodedManifest {
   if (!isUtf8(body)) throw bad('it is not JSON');
   const head = decodeHead(body);
   if (head !== undefined) return { head, entries: entriesOfLines(body, bad) };
-  const json = parse(textOf(body));
+  const json = tryParseJson(textOf(body));
   if (json === undefined) throw bad('it is not JSON');
   return { head: json, entries: entriesOf(json, bad) };
 }
@@ -91,7 +92,7 @@ export function decodeManifest(body: Uint8Array, bad: Bad): DecodedManifest {
 export function decodeHead(start: Uint8Array): unknown {
   const end = start.indexOf(NEWLINE);
   const line = end === -1 ? '' : textOf(start.subarray(0, end));
-  return line.endsWith(HEAD_END) ? parse(`${line.slice(0, -HEAD_END.length)}}`) : undefined;
+  return line.endsWith(HEAD_END) ? tryParseJson(`${line.slice(0, -HEAD_END.length)}}`) : undefined;
 }
 
 function* entriesOfLines(body: Uint8Array, bad: Bad): DecodedManifest['entries'] {
@@ -105,7 +106,7 @@ function* entriesOfLines(body: Uint8Array, bad: Bad): DecodedManifest['entries']
       const line = textOf(body.subarray(at, end));
       at = end + 1;
       if (line === endOfList) break;
-      const entry = parse(line.endsWith(',') ? line.slice(0, -1) : line);
+      const entry = tryParseJson(line.endsWith(',') ? line.slice(0, -1) : line);
       if (entry === undefined) throw bad(`a line of its ${list} is not JSON`);
       yield [list, entry];
     }
@@ -121,16 +122,6 @@ function* entriesOf(json: unknown, bad: Bad): DecodedManifest['entries'] {
     if (entries === undefined && list === 'hardLinks') continue;
     if (!Array.isArray(entries)) throw bad(`${list}: it is no list`);
     for (const entry of entries) yield [list, entry];
-  }
-}
-
-/** Undefined: it is not JSON. */
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
   }
 }
 

@@ -23,17 +23,29 @@ export const LOOKS_MAX = 5;
  */
 export async function openFile(location: string, path: string): Promise<FileHandle | undefined> {
   const { folder, name } = splitPath(path);
-  await using folders = new AsyncDisposableStack();
-  let at = location;
+  await using opened = new AsyncDisposableStack();
   try {
-    for (const segment of namesOf(folder)) {
-      at = locationOf(folders.use(await open(fsPath(at, segment), FOLDER_FLAGS)).fd);
-    }
-    return await open(fsPath(at, name), FILE_FLAGS);
+    return await open(fsPath(await openFolder(location, folder, opened), name), FILE_FLAGS);
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'ENXIO')) return undefined;
     throw fileError(error, path);
   }
+}
+
+/**
+ * Where the folder `path` below `location` is for as long as `opened` isn't disposed. Opened as foldersBeneath does it;
+ * rejects with the system's error.
+ */
+export async function openFolder(
+  location: string,
+  path: string,
+  opened: AsyncDisposableStack,
+): Promise<string> {
+  let at = location;
+  for (const name of namesOf(path)) {
+    at = locationOf(opened.use(await open(fsPath(at, name), FOLDER_FLAGS)).fd);
+  }
+  return at;
 }
 
 /** See isUnwritten. */

@@ -3,10 +3,9 @@
  * start of a thread costs many times what it would do.
  */
 import type { BigIntStats } from 'node:fs';
-import { lstat, open, opendir, readlink } from 'node:fs/promises';
-import type { FileHandle } from 'node:fs/promises';
+import { lstat, opendir, readlink } from 'node:fs/promises';
 
-import { FOLDER_FLAGS, locationOf, namesOf } from './beneath.ts';
+import { openFolder } from './open-file.ts';
 import { decodePath, fsPath, splitPath } from './path-name.ts';
 import type { ListJob, ListResult, LookJob, LookResult, ReadFailure, ReadJob } from './read-job.ts';
 import { createLooked, failure, isGone, namesTogether, noteFound } from './scan-thread.ts';
@@ -112,24 +111,19 @@ interface Folders extends AsyncDisposable {
 }
 
 function createFolders(root: string): Folders {
-  let chain: FileHandle[] = [];
+  let opened = new AsyncDisposableStack();
   let current: { readonly path: string; readonly location: string } | undefined;
   const close = async () => {
-    const opened = chain;
-    chain = [];
+    const before = opened;
+    opened = new AsyncDisposableStack();
     current = undefined;
-    for (const handle of opened) await handle.close();
+    await before.disposeAsync();
   };
   return {
     async at(path) {
       if (current?.path === path) return current.location;
       await close();
-      let location = root;
-      for (const name of namesOf(path)) {
-        const handle = await open(fsPath(location, name), FOLDER_FLAGS);
-        chain.push(handle);
-        location = locationOf(handle.fd);
-      }
+      const location = await openFolder(root, path, opened);
       current = { path, location };
       return location;
     },

@@ -23,8 +23,10 @@ export interface ControlServer {
 const REQUEST_BYTES_MAX = 64 * 1024;
 /** More than there may be event streams, so that there is always room for a question. */
 const CONNECTIONS_MAX = 192;
-/** Clients that are slow to ask must not keep others out for long. Node looks at it only every so often. */
-/** Looking for connections that are too slow wakes the daemon also while there is none. */
+/**
+ * Clients that are slow to ask must not keep others out for long. Node looks for them only every so often, and wakes the
+ * daemon for that also while there is none.
+ */
 const TIMEOUTS = { headersTimeout: 2000, requestTimeout: 5000, connectionsCheckingInterval: 10_000 };
 
 /**

@@ -18,13 +18,3 @@ export function plain(status: number, body: string): MockAnswer {
 export function refusal(status: number, message: string, more: Record<string, unknown> = {}): MockAnswer {
   return json(status, { error: message, ...more });
 }
-
-/** JSON from a request's body; undefined when it isn't any. */
-export function parseRequestJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // The caller answers 400 for undefined, which no JSON text can be.
-    return undefined;
-  }
-}

@@ -3,7 +3,8 @@
  * a request doesn't matter, so that a plain `curl -d` will do; one that can't be used gets a 400 that says why.
  */
 import { EvictdError } from '../base/errors.ts';
-import { json, type MockAnswer, parseRequestJson, refusal } from './answer.ts';
+import { tryParseJson } from '../base/json.ts';
+import { json, type MockAnswer, refusal } from './answer.ts';
 import type { MockEvent } from './event-board.ts';
 import { validate } from './scenario.ts';
 import {
@@ -167,7 +168,7 @@ function eventIdOf(path: string): string | undefined {
 }
 
 function parseBody(body: string): unknown {
-  const value = parseRequestJson(body);
+  const value = tryParseJson(body);
   if (value === undefined) throw new EvictdError('bad-request', 'the body is not JSON');
   return value;
 }

@@ -2,7 +2,8 @@ import type { IncomingMessage } from 'node:http';
 
 import * as z from 'zod';
 
-import { json, type MockAnswer, parseRequestJson, plain, refusal } from './answer.ts';
+import { tryParseJson } from '../base/json.ts';
+import { json, type MockAnswer, plain, refusal } from './answer.ts';
 import { EVENTS_API_VERSIONS, renderDocument } from './events-document.ts';
 import type { PathClass } from './faults.ts';
 import { answerToken } from './identity-token.ts';
@@ -94,7 +95,7 @@ function answerEvents(world: World, version: string, faults: readonly FaultSpec[
  * never was isn't documented; the mock says 400, so that a client that makes ids up is found out.
  */
 function acknowledge(world: World, request: MetadataRequest): MockAnswer {
-  const payload = StartRequests.safeParse(parseRequestJson(request.body));
+  const payload = StartRequests.safeParse(tryParseJson(request.body));
   if (!payload.success)
     return refusal(400, 'Bad request. Malformed payload: expected {"StartRequests":[{"EventId":"…"}]}');
   const results = payload.data.StartRequests.map(({ EventId: eventId }) => {

@@ -9,6 +9,7 @@ import { createManagedIdentityFetcher } from '../../src/checkpoint/azure-identit
 import { createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
 import { startAzurite, type Azurite } from '../support/azurite.ts';
 import { createBlobProxy } from '../support/blob-proxy.ts';
+import { identityAnswer } from '../support/identity-answer.ts';
 
 let azurite: Azurite;
 let endpoint: Server;
@@ -38,7 +39,7 @@ beforeEach(() => {
   respond = issue;
 });
 
-/** As the Instance Metadata Service answers: numbers as strings. */
+/** As the Instance Metadata Service answers. */
 function issue(request: IncomingMessage, answer: ServerResponse): void {
   if (request.headers['metadata'] !== 'true') {
     answer.writeHead(400).end();
@@ -53,17 +54,10 @@ function issue(request: IncomingMessage, answer: ServerResponse): void {
     exp: now + 86_400,
   };
   const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url');
-  answer.writeHead(200, { 'content-type': 'application/json' }).end(
-    JSON.stringify({
-      access_token: `${encode({ alg: 'none', typ: 'JWT' })}.${encode(claims)}.c2ln`,
-      refresh_token: '',
-      expires_in: '86400',
-      expires_on: String(now + 86_400),
-      not_before: String(now - 60),
-      resource: 'https://storage.azure.com',
-      token_type: 'Bearer',
-    }),
-  );
+  const token = `${encode({ alg: 'none', typ: 'JWT' })}.${encode(claims)}.c2ln`;
+  answer
+    .writeHead(200, { 'content-type': 'application/json' })
+    .end(JSON.stringify(identityAnswer(token, now)));
 }
 
 function fetcherOf(clientId: string, limitMs = 20_000) {

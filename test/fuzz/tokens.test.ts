@@ -7,6 +7,7 @@ import { expect, test, vi } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import { createManagedIdentityFetcher } from '../../src/checkpoint/azure-identity.ts';
 import { createTokenSource } from '../../src/checkpoint/token.ts';
+import { identityAnswer } from '../support/identity-answer.ts';
 import { byteServer, http } from './byte-server.ts';
 import { RUNS, fuzz, mutated } from './fuzz.ts';
 
@@ -19,15 +20,7 @@ const MIB = 1024 ** 2;
 const SECRET = 'c2VjcmV0.dG9rZW4.c2ln';
 const NOW_SECONDS = Math.floor(systemClock.wallMs() / 1000);
 const JSON_HEADERS = ['content-type: application/json', 'connection: close'];
-const TOKEN = {
-  access_token: SECRET,
-  refresh_token: '',
-  expires_in: '86400',
-  expires_on: String(NOW_SECONDS + 86_400),
-  not_before: String(NOW_SECONDS - 60),
-  resource: 'https://storage.azure.com',
-  token_type: 'Bearer',
-};
+const TOKEN = identityAnswer(SECRET, NOW_SECONDS);
 const good = (change: Readonly<Record<string, unknown>> = {}) =>
   http('200 OK', JSON_HEADERS, JSON.stringify({ ...TOKEN, ...change }));
 

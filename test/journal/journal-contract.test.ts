@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { createJournal } from '../../src/journal/journal.ts';
 import { type TestFolder, testFolder } from '../support/file-tree.ts';
+import { readRules } from '../support/rule-lines.ts';
 import { mayMount, smallDisk } from '../support/small-disk.ts';
 import { BOOT, journalRules, stateOf } from './journal-contract.ts';
 
@@ -48,10 +49,7 @@ describe('journal contract: on a real file system', () => {
 
 test('journal contract: on the disk of the simulation, which fails and dies at every step', async () => {
   const { stdout } = await promisify(execFile)(process.execPath, [SIMULATED], { timeout: 20_000 });
-  const results = stdout
-    .trim()
-    .split('\n')
-    .map((line): unknown => JSON.parse(line));
+  const results = readRules(stdout);
   expect(results.length).toBeGreaterThan(12);
   // What was all right has no error.
   expect(results.filter((result) => JSON.stringify(result).includes('"error"'))).toEqual([]);

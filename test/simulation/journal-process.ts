@@ -1,5 +1,5 @@
 // The rules of the journal on the disk of the simulation; prints a line of JSON for each.
-import { messageOf } from '../../src/base/errors.ts';
+import { printRule } from '../support/rule-lines.ts';
 import { openDoors } from './boot.ts';
 import type { Doors } from './guest.ts';
 
@@ -75,10 +75,7 @@ async function main(): Promise<void> {
       },
     },
   });
-  for (const { title, run } of rules) {
-    const error = await run().then(() => undefined, messageOf);
-    console.log(JSON.stringify({ title, error }));
-  }
+  for (const rule of rules) await printRule(rule);
 }
 
 await main();

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 
 import { NOTE_MESSAGES } from '../../src/daemon/notes.ts';
 import { until } from '../support/nspawn.ts';
+import { readRules } from '../support/rule-lines.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
 import { type Rig, bootRig } from './rig.ts';
 
@@ -217,10 +218,7 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
   test('keep the contract of all runners, as do the hooks that act on units', async () => {
     const program = ['node', '/srv/project/test/systemd/hook-contract.ts'];
     const output = await rig.machine.output(program, { timeoutMs: 40_000 });
-    const results = output
-      .trim()
-      .split('\n')
-      .map((line): unknown => JSON.parse(line));
+    const results = readRules(output);
     expect(results.length).toBeGreaterThan(18);
     expect(results.filter((result) => JSON.stringify(result).includes('"error"'))).toEqual([]);
   }, 60_000);
