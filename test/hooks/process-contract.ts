@@ -72,19 +72,15 @@ export function processRules(asUnits: boolean): readonly RunnerRule[] {
     });
   }
 
-  rule('at the abort it has its grace', async (folder) => {
-    const started = join(folder, 'started');
-    const script = 'trap "echo stopped; exit 0" TERM; touch "$1"; sleep 600 & wait';
-    const hook = { name: 'hook', run: ['/bin/sh', '-c', script, 'sh', started] };
+  rule('at the abort it has its grace', async () => {
+    const seconds = `4710.${process.pid}`;
+    const script = `trap "echo stopped; exit 0" TERM; sleep ${seconds} & wait`;
+    const hook = { name: 'hook', run: ['/bin/sh', '-c', script] };
     const { runner, line } = openRunner(asUnits, [hook], GRACE_MS);
     const controller = new AbortController();
     const cancelled = runIn(runner, 'hook', { timeoutMs: 60_000 }, controller.signal);
-    await until('its start', () =>
-      access(started).then(
-        () => true,
-        () => false,
-      ),
-    );
+    // Until it is the sleeper, a child of the shell still has its trap, and outlives the signal.
+    await until('the sleeper', async () => (await processesWith(seconds)).length === 1);
     controller.abort();
     assertFailed(await cancelled, 'cancelled', /after SIGTERM/);
     await line('stopped');
