@@ -4,8 +4,9 @@ import { createGroup } from '../base/concurrency.ts';
 import { sameBlocks } from './block-id.ts';
 import { blockSizeOf } from './block-size.ts';
 import { fileChanging } from './file-error.ts';
+import { isUnwritten } from './file-stat.ts';
 import type { FileStat } from './file-stat.ts';
-import { isUnchanged, openFile, settledStat } from './open-file.ts';
+import { openFile, settledStat } from './open-file.ts';
 import type { ScannedFile } from './scan.ts';
 import { readBlocks } from './send-blocks.ts';
 import type { FileWork } from './send-blocks.ts';
@@ -31,16 +32,17 @@ export async function sendFile(
   }
   const small = mode.stop() ? undefined : await sendSmall(context, file, mode, signal);
   if (small !== undefined) return small;
-  let earlier: FileVersion | undefined;
+  let earlier: Reading | undefined;
   for (let reads = 0; reads < mode.readsMax; reads++) {
     await using handle = await openFile(context.location, file.path);
     if (handle === undefined) return undefined;
     context.onFileRead();
-    const outcome = await sendOpenFile(context, file.path, handle, mode, earlier?.stat, signal);
+    const start = earlier?.since === 'grown' ? earlier.version.stat : undefined;
+    const outcome = await sendOpenFile(context, file.path, handle, mode, start, signal);
     if (outcome === 'stopped') return undefined;
     if (outcome === 'changed') continue;
-    if (!outcome.moving || isSameAs(outcome.version, earlier)) return outcome.version;
-    earlier = outcome.version;
+    if (outcome.since === 'unwritten' || isSameAs(outcome.version, earlier?.version)) return outcome.version;
+    earlier = outcome;
   }
   if (mode.changing === 'leave') return undefined;
   throw fileChanging(context.root, file.path);
@@ -48,7 +50,9 @@ export async function sendFile(
 
 /**
  * Written to while it was read, but two readings one after the other found the same: then that was its content at the
- * moment between them. So a log that only grows can be had, up to the length that it had at the first reading.
+ * moment between them. So a log that only grows can be had: of one that grew during the first reading, the second goes
+ * as far as the first, without what was appended meanwhile, and without the times of that. A file that was written to
+ * without growing had another content at the time of the first.
  */
 function isSameAs(version: FileVersion, earlier: FileVersion | undefined): boolean {
   return earlier?.stat.size === version.stat.size && sameBlocks(earlier.blocks, version.blocks);
@@ -77,21 +81,25 @@ function isWhollyStored(context: SendContext, path: string, blocks: readonly str
   return sameBlocks(blob.content, blocks) || blocks.every((id) => blob.blocks.has(id));
 }
 
-/** `moving`: it was written to while it was read. */
-type Outcome = { readonly version: FileVersion; readonly moving: boolean } | 'changed' | 'stopped';
+/** `since`: what happened to the file while it was read, as far as its size and times tell. */
+interface Reading {
+  readonly version: FileVersion;
+  readonly since: 'unwritten' | 'grown' | 'written';
+}
 
+/** With `start`, of a longer file only what it was then. */
 async function sendOpenFile(
   context: SendContext,
   path: string,
   handle: FileHandle,
   mode: SendMode,
-  earlier: FileStat | undefined,
+  start: FileStat | undefined,
   signal: AbortSignal,
-): Promise<Outcome> {
+): Promise<Reading | 'changed' | 'stopped'> {
   const found = await settledStat(handle, context.clock, signal);
   if (found === undefined) return 'changed';
-  // Without what was appended meanwhile, and without the times of that.
-  const stat = earlier !== undefined && found.size > earlier.size ? earlier : found;
+  const isMore = start !== undefined && found.size > start.size;
+  const stat = isMore ? start : found;
   const readAtMs = context.clock.wallMs();
   const blob = context.blobOf(path);
   const blockSize = blockSizeOf(stat.size, context.index.last(path)?.blockSize ?? blob.blockSize);
@@ -113,17 +121,24 @@ async function sendOpenFile(
     halt: undefined,
   };
   const group = createGroup(signal);
-  let moving = false;
+  let since: Reading['since'] = 'unwritten';
   try {
     await readBlocks(work, mode, group);
     // All is read now; what happens to the file while the rest is sent is the next look's business.
-    moving = stat.size < found.size || !(work.isWhole || (await isUnchanged(handle, found)));
+    if (isMore) since = 'written';
+    else if (!work.isWhole) since = await sinceStat(handle, found);
   } catch (error) {
     group.abort(error);
   }
   await group.settled();
   if (work.halt !== undefined) return work.halt;
   const { blocks, fingerprints } = work;
-  if (!moving) context.index.set(path, { stat, readAtMs, blockSize, blocks, fingerprints });
-  return { version: { stat, blockSize, blocks }, moving };
+  if (since === 'unwritten') context.index.set(path, { stat, readAtMs, blockSize, blocks, fingerprints });
+  return { version: { stat, blockSize, blocks }, since };
+}
+
+async function sinceStat(handle: FileHandle, stat: FileStat): Promise<Reading['since']> {
+  const now = await handle.stat({ bigint: true });
+  if (isUnwritten(now, stat)) return 'unwritten';
+  return Number(now.size) > stat.size ? 'grown' : 'written';
 }
