@@ -72,8 +72,8 @@ export interface Scan {
   readonly specials: number;
   /** `st_dev` of the set's own folder and those in it. */
   readonly devices: ReadonlySet<bigint>;
-  /** Something was made, removed or renamed meanwhile: what moved from one folder to another may be missing. */
-  readonly namesChanged: boolean;
+  /** Where something was made, removed or renamed meanwhile: what moved from one to another may be missing. */
+  readonly foldersChanged: readonly string[];
 }
 
 /** What a thread looks at without a pause, so that what else it has to do soon gets its turn. */
@@ -118,7 +118,7 @@ export async function scanSet(
     symlinks,
     specials: walk.specials,
     devices: walk.devices,
-    namesChanged: await haveNamesChanged(walk, root, signal),
+    foldersChanged: await foldersChanged(walk, root, signal),
   };
 }
 
@@ -234,14 +234,19 @@ function note(
   if (included) need(walk.needed, path);
 }
 
-/** Any change of a folder's names is a change of its time. */
-async function haveNamesChanged(walk: Walk, root: BigIntStats, signal: AbortSignal): Promise<boolean> {
+/** Any change of a folder's names is a change of its time. The set's own folder is `.`. */
+async function foldersChanged(
+  walk: Walk,
+  root: BigIntStats,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
   const { set, folder, found } = walk;
   const parts = await inParts(found.directories, PATHS_TOGETHER, signal, async (some) => {
     const answer = await askLook(walk, some);
-    return some.some(({ mtimeNs }, index) => unpack(answer.stats, index)?.mtimeNs !== mtimeNs);
+    return some.filter(({ mtimeNs }, index) => unpack(answer.stats, index)?.mtimeNs !== mtimeNs);
   });
-  return parts.includes(true) || (await checkSetFolder(set, folder)).mtimeNs !== root.mtimeNs;
+  const isRoot = (await checkSetFolder(set, folder)).mtimeNs !== root.mtimeNs;
+  return [...(isRoot ? ['.'] : []), ...parts.flat().map(({ path }) => path)];
 }
 
 async function askLook(walk: Walk, places: readonly { readonly path: string }[]): Promise<LookResult> {

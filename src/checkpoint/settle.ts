@@ -70,7 +70,7 @@ export interface Settled {
   /** Lost files are in it as they were, or not at all. */
   readonly scan: Scan;
   readonly versions: Versions;
-  /** Files that went on changing: each is taken as it was at a moment of its own. */
+  /** Files and folders that went on changing: each is taken as it was at a moment of its own. */
   readonly changing: readonly string[];
   readonly lost: Lost;
 }
@@ -80,7 +80,7 @@ export interface Settled {
  * taken: what gets committed is what was on disk when that look began. The first look may be that one already, since
  * what the index knows was read before it.
  * A workload that doesn't hold still must not prevent the checkpoint: then each file is taken as it was at one moment,
- * not all of them at the same one, and the files that went on changing are answered as `changing`.
+ * not all of them at the same one, and what went on changing is answered as `changing`.
  * Of a file that can't be had at any moment the last version is taken that could be read, or none where there never was
  * one. It is answered as `lost`.
  */
@@ -112,11 +112,11 @@ export async function settle(begun: SetWork, context: CommitContext, signal: Abo
   let looksForMoved = 1;
   for (let round = 0; round < ROUNDS_MAX; round++) {
     const open = due.filter(({ path }) => !lost.has(path));
-    if (open.length === 0 && !(scan.namesChanged && looksForMoved-- > 0)) break;
+    if (open.length === 0 && !(scan.foldersChanged.length > 0 && looksForMoved-- > 0)) break;
     await send(open);
     ({ scan, due } = await look(begun, versions, signal));
   }
-  if (due.length === 0) return { scan, versions, changing: [], lost: new Map() };
+  if (due.length === 0) return { scan, versions, changing: scan.foldersChanged, lost: new Map() };
   const isLeft = (path: string) => !versions.has(path) && !lost.has(path);
   await send(due.filter(({ path }) => isLeft(path)));
   // What has no version even now is gone again; its other names may still be there.
@@ -129,7 +129,8 @@ export async function settle(begun: SetWork, context: CommitContext, signal: Abo
     if (version !== undefined) files.push(lostNow.has(file.path) ? { ...file, stat: version.stat } : file);
   }
   const hardLinks = scan.hardLinks.filter(({ target }) => versions.has(target));
-  const changing = files.filter((file) => !isCurrent(file, versions)).map(({ path }) => path);
+  const written = files.filter((file) => !isCurrent(file, versions)).map(({ path }) => path);
+  const changing = [...written, ...scan.foldersChanged];
   return { scan: { ...scan, files, hardLinks }, versions, changing, lost: lostNow };
 }
 

@@ -248,6 +248,32 @@ test.each(['nothing', 'something'])(
   },
 );
 
+test('folders whose names change during each look are named', async () => {
+  await using from = await testFolder();
+  await writeTree(from.path, {
+    'a/f': { kind: 'file', content: 'f' },
+    'b/x': { kind: 'file', content: 'x' },
+  });
+  let moves = 0;
+  const notes: string[] = [];
+  const checkpointer = testCheckpointer(createMemoryService().connect(), from.path, {
+    onNote: (_, error) => notes.push(error.message),
+    reader: {
+      ...reader,
+      async run(job) {
+        const [here, there] = moves % 2 === 0 ? ['b', 'a'] : ['a', 'b'];
+        if (job.kind === 'look' && job.paths.includes('a/f')) {
+          await rename(`${from.path}/${here}/x`, `${from.path}/${there}/x`);
+          moves++;
+        }
+        return reader.run(job);
+      },
+    },
+  });
+  await committed(checkpointer);
+  expect(notes).toEqual([expect.stringContaining(`"a", "b" in ${from.path} went on changing`)]);
+});
+
 test('staging leaves a file that changes meanwhile to the commit', async () => {
   await using from = await testFolder();
   await writeTree(from.path, {
