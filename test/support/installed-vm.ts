@@ -73,7 +73,7 @@ export async function createDisk(
     '/usr/local/bin/gated-hook': { text: HOOK, mode: 0o755 },
     '/etc/evictd/conf.d/60-test.yaml': HOOKS,
     // The real time would only make the test longer.
-    '/etc/systemd/system/evictd.service.d/watchdog.conf': '[Service]\nWatchdogSec=3s\n',
+    '/etc/systemd/system/evictd.service.d/watchdog.conf': '[Service]\nWatchdogSec=6s\n',
     ...more,
   });
   const wants = join(folder, 'upper/etc/systemd/system/multi-user.target.wants');
@@ -175,11 +175,7 @@ function createVm(machine: Machine): InstalledVm {
     hold: async (gate) => void (await machine.output(['touch', `/run/hold.${gate}`])),
     release: async (gate) => void (await machine.output(['rm', `/run/hold.${gate}`])),
     async untilActive(name) {
-      await until(
-        `${name} to be active`,
-        20_000,
-        async () => (await property(name, 'ActiveState')) === 'active',
-      );
+      await until(`${name} to be active`, async () => (await property(name, 'ActiveState')) === 'active');
     },
   };
 }

@@ -5,7 +5,7 @@ import { isJournal } from '../../src/observe/log-sink.ts';
 import { createServiceNotifier } from '../../src/observe/systemd.ts';
 
 /** The smallest service that does with systemd all that the daemon does. Ending takes it longer than its unit allows. */
-const END_MS = 2500;
+const END_MS = 4500;
 const log = createLog({ level: 'debug', journald: isJournal(process.env['JOURNAL_STREAM']) });
 const notifier = createServiceNotifier(
   { env: process.env },
@@ -22,7 +22,7 @@ log.info('ready', { watchdog: notifier.startWatchdog({ isHealthy: () => true }) 
 
 async function end(): Promise<void> {
   await notifier.stopping();
-  await notifier.extendTimeout(END_MS * 2);
+  await notifier.extendTimeout(END_MS * 4);
   await notifier.status('ending');
   await sleep(systemClock, END_MS, new AbortController().signal);
   log.info('ended');

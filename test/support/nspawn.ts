@@ -45,7 +45,9 @@ export interface Bind {
 
 // A second, and longer where cloud-init installs something.
 const BOOT_MS_MAX = 90_000;
-const POWER_OFF_MS_MAX = 30_000;
+/** More than a machine takes that does other work, or is paused now and then. */
+const WAIT_MS_MAX = 60_000;
+const POWER_OFF_MS_MAX = 60_000;
 // SIGRTMIN+4: what systemd takes as "power off", see systemd(1). Node has no names for the real-time signals.
 const POWER_OFF_SIGNAL = 34 + 4;
 const OUTPUT_MAX = 8 * 1024 * 1024;
@@ -77,25 +79,33 @@ export async function bootMachine(binds: readonly Bind[], options: MachineOption
     // The overlay is thrown away, so there is nothing to shut down in order.
     const target = leader ?? nspawn.pid;
     if (nspawn.exitCode === null && nspawn.signalCode === null && target !== undefined) killQuietly(target);
-    await withDeadline(ended, 10_000, 'the end of systemd-nspawn');
-    await until('the control group to be empty', 5000, async () => tryTo(() => cgroup[Symbol.dispose]()));
+    await withDeadline(ended, WAIT_MS_MAX, 'the end of systemd-nspawn');
+    await until('the control group to be empty', async () => tryTo(() => cgroup[Symbol.dispose]()));
   };
 
   try {
-    leader = await until('the first process of the machine', BOOT_MS_MAX, async () => {
-      if (nspawn.exitCode !== null) throw new Error(`systemd-nspawn ended: ${console_()}`);
-      return findLeader(nspawn.pid);
-    });
+    leader = await until(
+      'the first process of the machine',
+      async () => {
+        if (nspawn.exitCode !== null) throw new Error(`systemd-nspawn ended: ${console_()}`);
+        return findLeader(nspawn.pid);
+      },
+      BOOT_MS_MAX,
+    );
     const powerOff = async () => {
       if (leader !== undefined) process.kill(leader, POWER_OFF_SIGNAL);
       await withDeadline(ended, POWER_OFF_MS_MAX, 'the machine to be off');
       await stop();
     };
     const machine = createMachine(leader, { powerOff, stop });
-    await until('systemd to be up', BOOT_MS_MAX, async () => {
-      const { stdout } = await machine.inside(['systemctl', 'is-system-running']);
-      return ['running', 'degraded'].includes(stdout.trim());
-    });
+    await until(
+      'systemd to be up',
+      async () => {
+        const { stdout } = await machine.inside(['systemctl', 'is-system-running']);
+        return ['running', 'degraded'].includes(stdout.trim());
+      },
+      BOOT_MS_MAX,
+    );
     return machine;
   } catch (error) {
     await stop();
@@ -152,7 +162,7 @@ function startNspawn(
 }
 
 function createMachine(leader: number, end: Pick<Machine, 'powerOff' | 'stop'>): Machine {
-  const inside: Machine['inside'] = async (argv, { timeoutMs = 10_000, stdin = '' } = {}) => {
+  const inside: Machine['inside'] = async (argv, { timeoutMs = WAIT_MS_MAX, stdin = '' } = {}) => {
     // `timeout` runs inside, since killing nsenter would leave its child alive.
     const bounded = ['timeout', '--kill-after=1', String(timeoutMs / 1000), ...argv];
     const child = spawn('nsenter', ['-t', String(leader), ...NAMESPACES, '--', ...bounded], {
@@ -192,8 +202,8 @@ function createMachine(leader: number, end: Pick<Machine, 'powerOff' | 'stop'>):
 /** Asks again and again, at short intervals, until the answer is neither undefined nor false. */
 export async function until<T>(
   what: string,
-  limitMs: number,
   ask: () => Promise<T | undefined | false>,
+  limitMs = WAIT_MS_MAX,
 ): Promise<T> {
   const endsAt = performance.now() + limitMs;
   for (;;) {

@@ -96,7 +96,7 @@ async function startMock(machine: Machine): Promise<void> {
   const address = ['--listen', '169.254.169.254:80', '--vm-name', 'fleet_2'];
   await machine.output([...OUTSIDE_SERVICE, '--unit=mock-imds', ...program, ...address]);
   const probe = ['node', '-e', 'fetch("http://169.254.169.254/mock/state")'];
-  await until('the mock to answer', 10_000, async () => (await machine.inside(probe)).code === 0);
+  await until('the mock to answer', async () => (await machine.inside(probe)).code === 0);
 }
 
 function createRig(machine: Machine): Omit<Rig, typeof Symbol.asyncDispose> {
@@ -130,16 +130,14 @@ function createRig(machine: Machine): Omit<Rig, typeof Symbol.asyncDispose> {
       (await machine.output(['systemctl', 'show', '--value', `--property=${name}`, unit])).trim(),
     log,
     logged: (message, fits = () => true) =>
-      until(`"${message}"`, 20_000, async () =>
-        (await log()).find((line) => line['msg'] === message && fits(line)),
-      ),
+      until(`"${message}"`, async () => (await log()).find((line) => line['msg'] === message && fits(line))),
     lines: async (file) => (await machine.inside(['cat', file])).stdout.split('\n').filter(Boolean),
     async polls(count) {
       const before = (await mockLog()).requests.length;
-      await until(`${count} polls`, 20_000, async () => (await mockLog()).requests.length >= before + count);
+      await until(`${count} polls`, async () => (await mockLog()).requests.length >= before + count);
     },
     async watchesAgain(times) {
-      await until('the drain to be over', 20_000, async () => {
+      await until('the drain to be over', async () => {
         const messages = (await log()).map(({ msg }) => msg);
         return messages.filter((msg) => msg === NOTE_MESSAGES['watching-again']).length === times;
       });

@@ -90,7 +90,7 @@ Environment=EVICTD_CHECKPOINT_STORE_AUTH_FILE=/run/credentials/evictd-restore.se
     await rig.machine.output(['install', '-d', '-o', 'nobody', '-m', '700', '/var/lib/job']);
     await rig.machine.output(['install', '-o', 'nobody', '-m', '600', '/etc/hostname', '/var/lib/job/state']);
     await rig.machine.output(['systemctl', 'start', UNIT], { timeoutMs: 20_000 });
-    await until('the store', 20_000, () => logged('checkpoint store is ready'));
+    await until('the store', () => logged('checkpoint store is ready'));
   }, 240_000);
   afterAll(async () => {
     await rig?.[Symbol.asyncDispose]();
@@ -110,7 +110,7 @@ Environment=EVICTD_CHECKPOINT_STORE_AUTH_FILE=/run/credentials/evictd-restore.se
     expect(await logged('checkpoint taken')).toBeUndefined();
     // Such as that others may read the secret.
     expect(await logged('configuration')).toBeUndefined();
-  }, 40_000);
+  }, 150_000);
 
   test('comes after a restore that has its own copy of the secret', async () => {
     expect(await rig.property('evictd-restore.service', 'ActiveState')).toBe('active');
@@ -120,12 +120,12 @@ Environment=EVICTD_CHECKPOINT_STORE_AUTH_FILE=/run/credentials/evictd-restore.se
 
   test('without a notice ends with a last checkpoint', async () => {
     await rig.machine.output(['systemctl', 'poweroff', '--no-block']);
-    const taken = await until('the checkpoint', 30_000, () => logged('checkpoint taken'));
+    const taken = await until('the checkpoint', () => logged('checkpoint taken'));
     expect(taken).toMatchObject({ set: 'job', reason: 'shutdown', files: 1 });
-    await until('the end', 20_000, async () => (await log()).at(-1)?.['msg'] === 'evictd stopped');
+    await until('the end', async () => (await log()).at(-1)?.['msg'] === 'evictd stopped');
     // Where Azurite writes what it has, now and then.
     const names = join(out, 'azurite/__azurite_db_blob__.json');
     const manifest = `fleet_2/job/checkpoints/${String(taken['id'])}.json`;
-    await until(manifest, 15_000, async () => (await readFile(names, 'utf8')).includes(manifest));
-  }, 60_000);
+    await until(manifest, async () => (await readFile(names, 'utf8')).includes(manifest));
+  }, 150_000);
 });
