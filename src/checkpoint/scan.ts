@@ -10,6 +10,7 @@ import { readError } from './file-error.ts';
 import { statOf } from './file-stat.ts';
 import type { FileStat } from './file-stat.ts';
 import { isOwnPath } from './own-names.ts';
+import { groupHardLinks } from './hard-links.ts';
 import type { ListJob, LookJob, LookResult, ReadResult } from './read-job.ts';
 import type { Reader } from './reader.ts';
 import { unpack } from './scan-thread.ts';
@@ -278,27 +279,10 @@ function tooManyFiles({ name }: SetOptions): EvictdError {
   });
 }
 
-/** The first name in path order stands for the file, so that it is the same one in each scan. */
-function groupHardLinks(files: readonly ScannedFile[]) {
-  const firstByInode = new Map<string, ScannedFile>();
-  const others: ScannedHardLink[] = [];
-  for (const file of files.toSorted(byPath)) {
-    const inode = `${file.stat.dev}:${file.stat.ino}`;
-    const first = firstByInode.get(inode);
-    if (first === undefined) firstByInode.set(inode, file);
-    else others.push({ ...file, target: first.path });
-  }
-  return { first: [...firstByInode.values()], others };
-}
-
 function need(needed: Set<string>, path: string): void {
   for (let end = path.lastIndexOf('/'); end !== -1; end = path.lastIndexOf('/', end - 1)) {
     const parent = path.slice(0, end);
     if (needed.has(parent)) return;
     needed.add(parent);
   }
-}
-
-function byPath(one: { readonly path: string }, other: { readonly path: string }): number {
-  return one.path < other.path ? -1 : one.path > other.path ? 1 : 0;
 }
