@@ -53,7 +53,7 @@ function isWatching(world: World): boolean {
 function arrange(world: World): void {
   const { agenda, plan, guest, random, workloads, facts } = world;
   for (const at of plan.killsAt) agenda.at(at, () => world.process?.kill('out of memory'));
-  for (const at of plan.stopsAt) agenda.at(at, () => world.process?.stop.abort());
+  for (const at of plan.stopsAt) agenda.at(at, () => stop(world));
   for (const at of plan.powerCutsAt) agenda.at(at, () => cutPower(world));
   for (const { at, forMs } of plan.freezes) {
     agenda.at(at, () => {
@@ -108,6 +108,11 @@ function cutPower(world: World): void {
   world.process?.kill('the power is gone');
   guest.bootedAt = agenda.now();
   boot(world);
+}
+
+/** systemd asks the daemon to end. */
+function stop({ process }: World): void {
+  if (process !== undefined) running.run(process, () => process.stop.abort());
 }
 
 function askForCheckpoint({ handlers, agenda, facts, rules, process }: World): void {
