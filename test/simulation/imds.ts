@@ -90,7 +90,9 @@ export function createImds(
         const askedAt = agenda.now();
         const mood = random.chance(options.trouble()) ? random.pick(MOODS) : 'good';
         const slow = mood === 'late' ? random.between(500, 6000) : random.between(1, 30);
+        let isOver = false;
         const end = (settle: () => void) => {
+          isOver = true;
           timer[Symbol.dispose]();
           signal.removeEventListener('abort', onAbort);
           settle();
@@ -107,7 +109,8 @@ export function createImds(
           const { status, text, delivered } = spoiled(mood, () => reply(process, question, mood, askedAt));
           if (mood === 'answer lost') return;
           process.clock.timer(slow / 2, () => {
-            if (signal.aborted) return;
+            // Nobody waits for it any more, after the timeout or the abort.
+            if (isOver) return;
             delivered?.();
             const headersAt = process.clock.monotonicMs();
             const body = Buffer.from(text);
