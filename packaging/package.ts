@@ -1,17 +1,14 @@
-// Makes what users install, in dist: packages for Debian and Red Hat systems, tarballs, SBOMs, SHA256SUMS.
-// node packaging/package.ts [--deb] [--rpm] [--tarball] [--arch amd64,arm64] [--fast]
-// [--check-reproducible] [--out FOLDER]
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, mkdtempDisposable, readFile, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 
 import * as z from 'zod';
 
 import { ensureDebianPackages } from '../test/tools/ensure-debian-packages.ts';
+import { scriptOptions } from '../test/tools/script-options.ts';
 import { buildBundle } from './build.ts';
 import { describePackages } from './bundled-packages.ts';
 import { debianPackage } from './debian-package.ts';
@@ -35,6 +32,8 @@ export interface PackageOptions {
   readonly out: string;
 }
 
+const USAGE = `npm run package -- [--deb] [--rpm] [--tarball] [--arch amd64,arm64] [--fast] [--check-reproducible] [--out FOLDER]
+Makes what users install, in dist: packages for Debian and Red Hat systems, tarballs, SBOMs, SHA256SUMS.`;
 /** How each kind is made of the tree, which it may add to; answers the file. */
 const KINDS: Readonly<Record<string, (tree: string, options: PackageOptions) => Promise<string>>> = {
   deb: debianPackage,
@@ -45,9 +44,9 @@ const KINDS: Readonly<Record<string, (tree: string, options: PackageOptions) => 
 const DEBIAN_PACKAGES = ['elfutils', 'rpm', 'xz-utils'];
 
 async function main(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
+  const values = scriptOptions(
+    USAGE,
+    {
       deb: { type: 'boolean' },
       rpm: { type: 'boolean' },
       tarball: { type: 'boolean' },
@@ -56,7 +55,8 @@ async function main(args: readonly string[]): Promise<void> {
       fast: { type: 'boolean', default: false },
       'check-reproducible': { type: 'boolean', default: false },
     },
-  });
+    args,
+  );
   const chosen = Object.entries(KINDS).filter(([kind]) => kind in values);
   const kinds = (chosen.length > 0 ? chosen : Object.entries(KINDS)).map(([, make]) => make);
   const architectures = chooseArchitectures(values.arch, values.fast);

@@ -1,11 +1,9 @@
-// Measures what a user waits for, and prints it:
-// node test/bench/bench.ts [--only NAME,…] [--json FILE] [--notices N] [--size 1GiB] [--rounds 5]
 import { writeFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
-import { parseArgs } from 'node:util';
 
 import { formatSize, parseSize } from '../../src/base/units.ts';
 import { setup as buildWhenStale } from '../support/global-setup.ts';
+import { numberOf, scriptOptions } from '../tools/script-options.ts';
 import {
   COMPRESSION_HEADER,
   type CompressionResult,
@@ -31,30 +29,37 @@ import { type Summary, table } from './statistics.ts';
 import { measureThrottled, THROTTLED_HEADER, type ThrottledResult, throttledRow } from './throttled.ts';
 import { compareUploads, UPLOAD_HEADER, type UploadComparison, uploadRows } from './uploads.ts';
 
+const USAGE = `npm run bench -- [--only NAME,…] [--json FILE] [--notices N] [--size 1GiB] [--rounds 5]
+Measures what a user waits for, and prints it.`;
 const NOTICES = 100;
 const START_ROUNDS = 10;
 
 async function main(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
+  const values = scriptOptions(
+    USAGE,
+    {
       only: { type: 'string' },
       json: { type: 'string' },
       notices: { type: 'string', default: String(NOTICES) },
       size: { type: 'string', default: '1GiB' },
       rounds: { type: 'string', default: '5' },
     },
-  });
+    args,
+  );
   const chosen = values.only?.split(',');
-  const only = (name: string) => chosen === undefined || chosen.includes(name);
+  const names = new Set<string>();
+  const only = (name: string) => {
+    names.add(name);
+    return chosen === undefined || chosen.includes(name);
+  };
   await buildWhenStale();
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version };
   console.log(`${machine.cores} × ${machine.cpu}, Node ${machine.node}`);
   const results: unknown[] = [];
-  if (only('notice-to-hook')) results.push(...(await benchNotices(Number(values.notices))));
+  if (only('notice-to-hook')) results.push(...(await benchNotices(numberOf('notices', values.notices))));
   if (only('overload')) results.push(...(await benchOverload()));
   if (only('start')) results.push(await benchStart());
-  const upload = { bytes: parseSize(values.size), rounds: Number(values.rounds) };
+  const upload = { bytes: parseSize(values.size), rounds: numberOf('rounds', values.rounds) };
   for await (const comparison of compareUploads(upload, only)) {
     printUploads(comparison);
     results.push(comparison);
@@ -81,6 +86,11 @@ async function main(args: readonly string[]): Promise<void> {
     const { title, header, rows } = restoreTable(comparison);
     console.log(`\n${title}\n\n${table(header, rows)}`);
     results.push(comparison);
+  }
+  const unknown = chosen?.filter((name) => !names.has(name)) ?? [];
+  if (unknown.length > 0) {
+    console.error(`no benchmark ${unknown.join(', ')}; there are: ${[...names].join(', ')}`);
+    process.exitCode = 2;
   }
   if (values.json === undefined) return;
   await writeFile(values.json, `${JSON.stringify({ version: 1, machine, benchmarks: results }, null, 2)}\n`);

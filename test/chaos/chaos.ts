@@ -1,30 +1,32 @@
-// npm run chaos -- [--rounds 30] [--seed N] [--json FILE]: the real daemon on a VM where everything breaks at random
-// instants, then its checkpoint restored and compared. Exit code 0 only without a violation.
 import { spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 
 import { formatDuration } from '../../src/base/units.ts';
 import { startAzurite } from '../support/azurite.ts';
 import { setup as buildWhenStale } from '../support/global-setup.ts';
+import { numberOf, scriptOptions } from '../tools/script-options.ts';
 import { setLoopback } from './faults.ts';
 import { FAULTS, type FaultKind, planOf } from './plan.ts';
 import { playRound } from './round.ts';
 
+const USAGE = `npm run chaos -- [--rounds 30] [--seed N] [--json FILE]
+The real daemon on a VM where everything breaks at random instants, then its checkpoint restored and compared.
+Exit code 0 only without a violation.`;
 /** Set in the namespace of its own, where taking the network away harms nobody. */
 const INSIDE = 'EVICTD_CHAOS_INSIDE';
 
 async function main(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
+  const values = scriptOptions(
+    USAGE,
+    {
       rounds: { type: 'string', default: '30' },
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },
       json: { type: 'string' },
     },
-  });
+    args,
+  );
   if (process.env[INSIDE] === undefined && canUnshare()) {
     process.exitCode = runInside(args);
     return;
@@ -37,8 +39,8 @@ async function main(args: readonly string[]): Promise<void> {
   if (missing.length > 0) console.log(`without ${missing.join(', ')}, which need root and libfaketime`);
   await buildWhenStale();
   const rounds = await playRounds({
-    seed: Number(values.seed),
-    count: Number(values.rounds),
+    seed: numberOf('seed', values.seed),
+    count: numberOf('rounds', values.rounds),
     kinds,
     library,
   });

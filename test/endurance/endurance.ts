@@ -1,35 +1,37 @@
-// One long life of the real daemon in fast time, in which nothing may grow:
-// npm run endurance -- [--minutes N | --notices N] [--rate 20] [--json FILE] [--leak]
 import { writeFile } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
 
 import { table } from '../bench/statistics.ts';
 import { setup as buildWhenStale } from '../support/global-setup.ts';
+import { numberOf, scriptOptions } from '../tools/script-options.ts';
 import { type Sample, liveLong } from './life.ts';
 import { type Slope, slopesOf } from './slopes.ts';
 
+const USAGE = `npm run endurance -- [--minutes N | --notices N] [--rate 20] [--json FILE] [--leak]
+One long life of the real daemon in fast time, in which nothing may grow.`;
 const NOTICES = 10_000;
 const SAMPLES_MIN = 8;
 const NOTICES_EACH_MAX = 100;
 
 async function main(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
+  const values = scriptOptions(
+    USAGE,
+    {
       minutes: { type: 'string' },
       notices: { type: 'string' },
       rate: { type: 'string', default: '20' },
       json: { type: 'string' },
       leak: { type: 'boolean', default: false },
     },
-  });
+    args,
+  );
   await buildWhenStale();
-  const minutes = Number(values.minutes ?? Infinity);
-  const noticesMax = Number(values.notices ?? (values.minutes === undefined ? NOTICES : Infinity));
+  const minutes = numberOf('minutes', values.minutes ?? 'Infinity');
+  const byDefault = values.minutes === undefined ? NOTICES : Infinity;
+  const noticesMax = numberOf('notices', values.notices ?? String(byDefault));
   const endsAt = performance.now() + minutes * 60_000;
   const samples: Sample[] = [];
   const life = await liveLong({
-    rate: Number(values.rate),
+    rate: numberOf('rate', values.rate),
     startedNs: process.hrtime.bigint(),
     leak: values.leak,
     noticesEach: Math.min(NOTICES_EACH_MAX, Math.ceil(noticesMax / SAMPLES_MIN)),

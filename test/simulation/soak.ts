@@ -1,23 +1,23 @@
-// Plays whole lives of the daemon in a simulated world, each from its seed, and checks what must never happen:
-// npm run soak -- [--minutes N | --lives N] [--seed S] [--jobs N] [--json FILE] [--trace] [--mutation NAME]
 import { fork } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 
+import { numberOf, scriptOptions } from '../tools/script-options.ts';
 import { live, type LivesPlan, type LivesResult } from './lives.ts';
 import { MUTATIONS, isMutationName } from './mutations.ts';
 
+const USAGE = `npm run soak -- [--minutes N | --lives N] [--seed S] [--jobs N] [--json FILE] [--trace] [--mutation NAME]
+Plays whole lives of the daemon in a simulated world, each from its seed, and checks what must never happen.`;
 const MINUTES = 10;
 const JOB = fileURLToPath(new URL('job.ts', import.meta.url));
 
 async function main(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
+  const values = scriptOptions(
+    USAGE,
+    {
       minutes: { type: 'string' },
       lives: { type: 'string' },
       seed: { type: 'string', default: String(randomInt(1_000_000_000)) },
@@ -26,14 +26,17 @@ async function main(args: readonly string[]): Promise<void> {
       trace: { type: 'boolean', default: false },
       mutation: { type: 'string' },
     },
-  });
+    args,
+  );
   const { mutation } = values;
   if (mutation !== undefined && !isMutationName(mutation))
     throw new Error(`no mutation ${mutation}; there are: ${Object.keys(MUTATIONS).join(', ')}`);
-  const first = Number(values.seed);
-  const lives = Number(values.lives ?? (values.minutes === undefined && values.trace ? 1 : Infinity));
-  const minutes = Number(values.minutes ?? (values.lives === undefined ? MINUTES : Infinity));
-  const jobs = values.trace ? 1 : Math.min(Number(values.jobs), lives);
+  const first = numberOf('seed', values.seed);
+  const livesByDefault = values.minutes === undefined && values.trace ? 1 : Infinity;
+  const lives = numberOf('lives', values.lives ?? String(livesByDefault));
+  const minutesByDefault = values.lives === undefined ? MINUTES : Infinity;
+  const minutes = numberOf('minutes', values.minutes ?? String(minutesByDefault));
+  const jobs = values.trace ? 1 : Math.min(numberOf('jobs', values.jobs), lives);
   console.log(`seeds from ${first} on, ${jobs} at a time`);
   const startedAt = performance.now();
   const plan = { first, step: 1, lives, minutes, isTraced: values.trace, mutation };
