@@ -128,7 +128,9 @@ function noteDocument(
     const deadlineAt = at + windowMs(policy, seen, WALL_EPOCH + date) / guest.rate;
     const known = facts.notices.get(event.id);
     if (known !== undefined && known.deadlineAt <= deadlineAt) continue;
-    facts.notices.set(event.id, { event, firstAt: known?.firstAt ?? at, deadlineAt, changedAt: at });
+    const firstAt = known?.firstAt ?? at;
+    const deadlineBefore = known?.deadlineAt;
+    facts.notices.set(event.id, { event, firstAt, deadlineAt, deadlineBefore, changedAt: at });
   }
 }
 

@@ -34,6 +34,8 @@ export interface Notice {
   readonly event: SimulatedEvent;
   readonly firstAt: number;
   deadlineAt: number;
+  /** What it was until then. */
+  readonly deadlineBefore: number | undefined;
   /** When it was last set. */
   changedAt: number;
 }
