@@ -12,8 +12,8 @@ import { createLooked, failure, isGone, namesTogether, noteFound } from './scan-
 
 /** For more of them a thread is cheaper. */
 const SMALL_MAX = 400;
-/** Costs half of what one after the other does: what comes back at the same time is taken in one turn. */
-const TOGETHER = 32;
+/** Costs a third of what one after the other does: what comes back at the same time is taken in one turn. */
+const TOGETHER = 128;
 
 export function isSmall(job: ReadJob): job is ListJob | LookJob {
   return job.kind === 'list' || (job.kind === 'look' && job.paths.length <= SMALL_MAX);

@@ -18,7 +18,7 @@ import { NO_SYSTEMD_DRAIN, type SystemdDrain, createSystemdDrain, systemdManager
 import { type Clients, controlHandlers, createClients } from './wire-control.ts';
 import { wireNotify } from './wire-notify.ts';
 
-const REFRESH_MS = 5000;
+const REFRESH_MS = 10_000;
 /** How much later than planned a poll may go out before the schedule counts as standing still. */
 const SILENT_MS = 15_000;
 const STOP_MS = 5000;

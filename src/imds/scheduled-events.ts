@@ -3,7 +3,7 @@ import { messageOf } from '../base/errors.ts';
 import type { EventDocument } from '../core/event.ts';
 import type { AckResult } from '../core/ports.ts';
 import { createVersionChooser } from './api-version.ts';
-import { type DroppedEntry, parseDocument } from './parse.ts';
+import { type DroppedEntry, createDocumentReader } from './parse.ts';
 import { detailOf, statusError } from './status.ts';
 import { type Answer, createTransport } from './transport.ts';
 
@@ -53,6 +53,7 @@ export function createScheduledEventsClient(
   const { endpoint, responseBytesMax = RESPONSE_BYTES_MAX } = options;
   const transport = createTransport({ endpoint, responseBytesMax }, { clock });
   const versions = createVersionChooser(options.apiVersion, clock);
+  const readDocument = createDocumentReader();
 
   async function get(timeoutMs: number, signal: AbortSignal): Promise<Poll> {
     const sentAt = clock.monotonicMs();
@@ -69,7 +70,7 @@ export function createScheduledEventsClient(
       versions.instead(version, answer.status);
     }
     if (answer.status !== 200) throw statusError(answer, `scheduled events (api-version ${version})`);
-    const { document, dropped } = parseDocument(answer.body, answer.date);
+    const { document, dropped } = readDocument(answer.body, answer.date);
     versions.worked(version, sentAt);
     const now = clock.monotonicMs();
     return {

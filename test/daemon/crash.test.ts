@@ -113,6 +113,7 @@ describe('killed with -9', () => {
     const earlier = stagesModel === instant.match ? (instant.nth ?? 1) - 1 : BLOCKS;
     await until('answers to blocks', () => blocksThatArrived(proxy, instant.fault).length >= earlier);
     await daemon.kill();
+    proxy.dropClients();
 
     const arrived = blocksThatArrived(proxy, instant.fault);
     proxy.reset();

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { parseDocument } from '../../src/imds/parse.ts';
+import { createDocumentReader, parseDocument } from '../../src/imds/parse.ts';
 
 const DATE = 'Tue, 09 Aug 2022 17:07:02 GMT';
 const PREEMPT = {
@@ -126,3 +126,35 @@ test('a missing or odd Date header only means that the server time is unknown', 
   expect(parseDocument(Buffer.from('{"Events":[]}'), undefined).document.serverNow).toBeUndefined();
   expect(parse({ Events: [] }, 'yesterday').document.serverNow).toBeUndefined();
 });
+
+test('one answer after the other reads as each by itself, the time included', () => {
+  const read = createDocumentReader();
+  const quiet = JSON.stringify({ DocumentIncarnation: 1, Events: [] });
+  const notice = JSON.stringify({ DocumentIncarnation: 2, Events: [PREEMPT, { EventId: 'broken' }] });
+  const later = 'Tue, 09 Aug 2022 17:07:03 GMT';
+  const body = Buffer.alloc(quiet.length);
+  for (const [text, date] of [
+    [quiet, DATE],
+    [quiet, later],
+    [notice, later],
+    [notice, undefined],
+    ['{"Events":', DATE],
+    [notice, DATE],
+    [quiet, DATE],
+    ['', DATE],
+  ] as const) {
+    // The transport may use its memory again.
+    const bytes = text.length === body.length ? body.fill(text) : Buffer.from(text);
+    expect(outcomeOf(() => read(bytes, date))).toEqual(
+      outcomeOf(() => parseDocument(Buffer.from(text), date)),
+    );
+  }
+});
+
+function outcomeOf(run: () => unknown): unknown {
+  try {
+    return run();
+  } catch (error) {
+    return error;
+  }
+}

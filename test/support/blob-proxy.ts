@@ -50,6 +50,8 @@ export interface BlobProxy extends AsyncDisposable {
   fail(rule: FaultRule): void;
   /** Forgets requests and rules. */
   reset(): void;
+  /** Ends all connections: what a process that is dead by now had still on its way doesn't arrive later. */
+  dropClients(): void;
   /** Settles when `count` requests that match have arrived. */
   arrived(match: (request: ProxiedRequest) => boolean, count?: number): Promise<void>;
   close(): Promise<void>;
@@ -129,6 +131,7 @@ export async function createBlobProxy(targetUrl: string): Promise<BlobProxy> {
       requests.length = 0;
       rules = [];
     },
+    dropClients: () => server.closeAllConnections(),
     arrived(match, count = 1) {
       return new Promise((resolve) => {
         const check = () => {
