@@ -20,7 +20,7 @@ const FIRST = pattern(700 * KIB + 1, 1);
 const BLOCKS = [FIRST, pattern(700 * KIB + 1, 2), pattern(3, 3)];
 const CONTENT = Buffer.concat(BLOCKS);
 const GOOD_HEAD = `HTTP/1.1 206 Partial Content\r\nx-ms-request-id: 1\r\nContent-Length: ${CONTENT.length}\r\n\r\n`;
-const LIMITS = { tryTimeoutMs: 2000, triesMax: 3, firstDelayMs: 1, delayMsMax: 2 };
+const LIMITS = { tryTimeoutMs: 6000, triesMax: 3, firstDelayMs: 1, delayMsMax: 2 };
 
 type Answer = (socket: Socket, request: string) => void;
 

@@ -78,5 +78,6 @@ test('of two sets that are committed at the same time, the one with the lower nu
   const isFirst = (name: string) => name.includes('/first/');
   // The other one had the store for itself while this one was looked at; from then on it only gets what is left.
   const contended = sent.slice(sent.findIndex(isFirst), sent.findLastIndex(isFirst));
-  expect(contended.filter((name) => !isFirst(name)).length).toBeLessThanOrEqual(LIMITS.requestsMax);
+  // In turns it would be as much.
+  expect(contended.filter((name) => !isFirst(name)).length).toBeLessThan(contended.length / 3);
 });
