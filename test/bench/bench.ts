@@ -40,12 +40,14 @@ async function main(args: readonly string[]): Promise<void> {
     {
       only: { type: 'string' },
       json: { type: 'string' },
-      notices: { type: 'string', default: String(NOTICES) },
+      notices: { type: 'string' },
       size: { type: 'string', default: '1GiB' },
-      rounds: { type: 'string', default: '5' },
+      rounds: { type: 'string' },
     },
     args,
   );
+  const notices = numberOf('notices', values.notices, NOTICES);
+  const upload = { bytes: parseSize(values.size), rounds: numberOf('rounds', values.rounds, 5) };
   const chosen = values.only?.split(',');
   const names = new Set<string>();
   const only = (name: string) => {
@@ -56,10 +58,9 @@ async function main(args: readonly string[]): Promise<void> {
   const machine = { cpu: cpus()[0]?.model ?? 'unknown', cores: cpus().length, node: process.version };
   console.log(`${machine.cores} × ${machine.cpu}, Node ${machine.node}`);
   const results: unknown[] = [];
-  if (only('notice-to-hook')) results.push(...(await benchNotices(numberOf('notices', values.notices))));
+  if (only('notice-to-hook')) results.push(...(await benchNotices(notices)));
   if (only('overload')) results.push(...(await benchOverload()));
   if (only('start')) results.push(await benchStart());
-  const upload = { bytes: parseSize(values.size), rounds: numberOf('rounds', values.rounds) };
   for await (const comparison of compareUploads(upload, only)) {
     printUploads(comparison);
     results.push(comparison);

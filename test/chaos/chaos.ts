@@ -21,8 +21,8 @@ async function main(args: readonly string[]): Promise<void> {
   const values = scriptOptions(
     USAGE,
     {
-      rounds: { type: 'string', default: '30' },
-      seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+      rounds: { type: 'string' },
+      seed: { type: 'string' },
       json: { type: 'string' },
     },
     args,
@@ -39,8 +39,8 @@ async function main(args: readonly string[]): Promise<void> {
   if (missing.length > 0) console.log(`without ${missing.join(', ')}, which need root and libfaketime`);
   await buildWhenStale();
   const rounds = await playRounds({
-    seed: numberOf('seed', values.seed),
-    count: numberOf('rounds', values.rounds),
+    seed: numberOf('seed', values.seed, Date.now() % 1_000_000),
+    count: numberOf('rounds', values.rounds, 30),
     kinds,
     library,
   });

@@ -18,20 +18,21 @@ async function main(args: readonly string[]): Promise<void> {
     {
       minutes: { type: 'string' },
       notices: { type: 'string' },
-      rate: { type: 'string', default: '20' },
+      rate: { type: 'string' },
       json: { type: 'string' },
       leak: { type: 'boolean', default: false },
     },
     args,
   );
-  await buildWhenStale();
-  const minutes = numberOf('minutes', values.minutes ?? 'Infinity');
+  const rate = numberOf('rate', values.rate, 20);
+  const minutes = numberOf('minutes', values.minutes, Infinity);
   const byDefault = values.minutes === undefined ? NOTICES : Infinity;
-  const noticesMax = numberOf('notices', values.notices ?? String(byDefault));
+  const noticesMax = numberOf('notices', values.notices, byDefault);
+  await buildWhenStale();
   const endsAt = performance.now() + minutes * 60_000;
   const samples: Sample[] = [];
   const life = await liveLong({
-    rate: numberOf('rate', values.rate),
+    rate,
     startedNs: process.hrtime.bigint(),
     leak: values.leak,
     noticesEach: Math.min(NOTICES_EACH_MAX, Math.ceil(noticesMax / SAMPLES_MIN)),
@@ -46,7 +47,7 @@ async function main(args: readonly string[]): Promise<void> {
   const { notices, drains, commits, troubles } = life;
   console.log(
     `\n${notices} notices, half of them withdrawn, ${drains} drains, ${commits} commits of them, in ` +
-      `${minutesLived.toFixed(1)} min at ${values.rate} × the speed\n`,
+      `${minutesLived.toFixed(1)} min at ${rate} × the speed\n`,
   );
   console.log(table(HEADER, slopes.map(rowOf)));
   for (const [what, count] of troubles) console.log(`${count} × ${what}`);

@@ -20,8 +20,8 @@ async function main(args: readonly string[]): Promise<void> {
     {
       minutes: { type: 'string' },
       lives: { type: 'string' },
-      seed: { type: 'string', default: String(randomInt(1_000_000_000)) },
-      jobs: { type: 'string', default: String(availableParallelism()) },
+      seed: { type: 'string' },
+      jobs: { type: 'string' },
       json: { type: 'string' },
       trace: { type: 'boolean', default: false },
       mutation: { type: 'string' },
@@ -31,12 +31,12 @@ async function main(args: readonly string[]): Promise<void> {
   const { mutation } = values;
   if (mutation !== undefined && !isMutationName(mutation))
     throw new Error(`no mutation ${mutation}; there are: ${Object.keys(MUTATIONS).join(', ')}`);
-  const first = numberOf('seed', values.seed);
+  const first = numberOf('seed', values.seed, randomInt(1_000_000_000));
   const livesByDefault = values.minutes === undefined && values.trace ? 1 : Infinity;
-  const lives = numberOf('lives', values.lives ?? String(livesByDefault));
+  const lives = numberOf('lives', values.lives, livesByDefault);
   const minutesByDefault = values.lives === undefined ? MINUTES : Infinity;
-  const minutes = numberOf('minutes', values.minutes ?? String(minutesByDefault));
-  const jobs = values.trace ? 1 : Math.min(numberOf('jobs', values.jobs), lives);
+  const minutes = numberOf('minutes', values.minutes, minutesByDefault);
+  const jobs = values.trace ? 1 : Math.min(numberOf('jobs', values.jobs, availableParallelism()), lives);
   console.log(`seeds from ${first} on, ${jobs} at a time`);
   const startedAt = performance.now();
   const plan = { first, step: 1, lives, minutes, isTraced: values.trace, mutation };

@@ -14,7 +14,6 @@ import { freshDeb } from '../tools/fresh-deb.ts';
 import { newerDeb } from '../tools/newer-deb.ts';
 
 const UNIT = 'evictd.service';
-const STEP_MS = 60_000;
 
 // `npm test` has installed them before; this is for a run of one file alone.
 const { missing } = ensureDebianPackages(['systemd-container', 'mmdebstrap']);
@@ -158,7 +157,7 @@ export function describePackageLife(suite: Suite): void {
       await until('the end', async () => (await vm.property(UNIT, 'ActiveState')) === 'inactive');
       expect(await vm.property(UNIT, 'Result')).toBe('success');
       expect(await vm.acks('D')).toBe(1);
-      await vm.machine.output(['systemctl', 'start', UNIT], { timeoutMs: STEP_MS });
+      await vm.machine.output(['systemctl', 'start', UNIT]);
       await expectWholeDrain('D');
     }, 150_000);
 
@@ -169,7 +168,7 @@ export function describePackageLife(suite: Suite): void {
       await vm.hold('before');
       await vm.announce('E');
       await untilCalled('before', 'E');
-      const upgrade = vm.machine.output(['dpkg', '--install', '/srv/newer.deb'], { timeoutMs: 60_000 });
+      const upgrade = vm.machine.output(['dpkg', '--install', '/srv/newer.deb']);
       await until('the restart', async () => {
         const state = await vm.property(UNIT, 'ActiveState');
         return state === 'deactivating' || (await mainPid()) !== pid;
@@ -205,10 +204,10 @@ export function describePackageLife(suite: Suite): void {
         vm.machine.output(['systemctl', 'list-units', '--plain', '--no-legend', pattern]);
       // The results of hooks are kept as long as the event is there.
       expect(await units('evictd-hook-*')).toContain('evictd-hook-before-');
-      await vm.machine.output(['dpkg', '--remove', 'evictd'], { timeoutMs: STEP_MS });
+      await vm.machine.output(['dpkg', '--remove', 'evictd']);
       expect((await vm.machine.inside(['test', '-e', '/etc/evictd/config.yaml'])).code).toBe(0);
       expect((await vm.machine.inside(['test', '-e', '/var/lib/evictd/journal.json'])).code).toBe(0);
-      await vm.machine.output(['dpkg', '--purge', 'evictd'], { timeoutMs: STEP_MS });
+      await vm.machine.output(['dpkg', '--purge', 'evictd']);
       expect(await units('evictd*')).toBe('');
       const left = await vm.machine.output([
         'find',

@@ -22,8 +22,9 @@ export function scriptOptions<Options extends ParseArgsOptionsConfig>(
   }
 }
 
-/** A number that an option was given as; ends the process with exit code 2 where it is none. */
-export function numberOf(option: string, value: string): number {
+/** A number that an option was given as, if it was; ends the process with exit code 2 where it is none. */
+export function numberOf(option: string, value: string | undefined, otherwise: number): number {
+  if (value === undefined) return otherwise;
   const number = Number(value);
   if (value.trim() !== '' && number >= 0) return number;
   console.error(`--${option} ${value}: not a number`);
