@@ -72,10 +72,21 @@ describe('the loop', () => {
   });
 
   it('goes on without a journal that hangs, and waits for it only the first time', async () => {
-    const { loop, effects, notices, performed } = rig(() => new Promise(() => undefined));
-    const began = systemClock.monotonicMs();
+    let asked = Promise.withResolvers<void>();
+    const { loop, effects, notices, performed } = rig(() => {
+      asked.resolve();
+      return new Promise(() => undefined);
+    });
     loop.send(PREEMPT);
     await performed('commit-set');
+    // Had each turn that changes something waited for its second, they would take half a minute.
+    const began = systemClock.monotonicMs();
+    for (let turn = 1; turn <= 30; turn++) {
+      asked = Promise.withResolvers();
+      const events = [event(), event({ id: `N${turn}`, resources: ['fleet_9'] })];
+      loop.send({ kind: 'document', document: { ...PREEMPT.document, incarnation: 1 + turn, events } });
+      await asked.promise;
+    }
     const drainId = loop.state().drain?.id ?? '';
     const result = { kind: 'committed', id: '1', files: 1, bytes: 1, bytesSent: 1, durationMs: 1 } as const;
     loop.send({ kind: 'set-ended', drainId, set: 'job', attempt: 1, result });
@@ -83,8 +94,7 @@ describe('the loop', () => {
     loop.send({ kind: 'report-ended', drainId });
     await performed('acknowledge');
     loop.stop();
-    // The turn that found out that the disk hangs waits a second for it; two more like that would be three.
-    expect(systemClock.monotonicMs() - began).toBeLessThan(2900);
+    expect(systemClock.monotonicMs() - began).toBeLessThan(15_000);
     expect(effects.filter(({ kind }) => kind === 'acknowledge')).toHaveLength(1);
     expect(notices).toEqual(['fails']);
   });

@@ -93,11 +93,8 @@ test('at most two requests are in flight, however long they hang', async () => {
   await using watched = watch(client, { intervalMs: 20, requestTimeoutMs: 150 });
   await watched.until(() => watched.failures.length === 4);
   expect(watched.failures.map(({ code }) => code)).toEqual(Array.from({ length: 4 }, () => 'imds-timeout'));
-  expect(watched.poller.health()).toMatchObject({
-    consecutiveFailures: 4,
-    inFlight: 2,
-    lastGoodAt: undefined,
-  });
+  expect(watched.poller.health()).toMatchObject({ consecutiveFailures: 4, lastGoodAt: undefined });
+  expect(watched.poller.health().inFlight).toBeLessThanOrEqual(2);
   // The mock may see the next one before it hears that the last one was given up.
   expect(most).toBeLessThanOrEqual(3);
   expect(most).toBeGreaterThanOrEqual(2);
