@@ -1,6 +1,7 @@
 import { abandonOn, boundedSignal, sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
+import { collectGarbage } from '../base/garbage.ts';
 import { buildInfo } from '../base/version.ts';
 import { type ControlServer, startControlServer } from '../control/server.ts';
 import { mayMakeUnits } from '../hooks/manager.ts';
@@ -250,11 +251,15 @@ async function keepFresh(
   { hooks, loop, tellStatus }: Assembly,
   signal: AbortSignal,
 ): Promise<void> {
+  let holdsStart = true;
   while (!signal.aborted) {
     await sleep(clock, REFRESH_MS, signal).catch(() => undefined);
     tellStatus();
     const isBusy = () => loop.state().drain !== undefined || signal.aborted;
-    if (!isBusy()) await hooks.refresh(isBusy);
+    if (isBusy()) continue;
+    if (holdsStart) collectGarbage();
+    holdsStart = false;
+    await hooks.refresh(isBusy);
   }
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { startTestImds } from '../support/mock-imds.ts';
+import { writeLauncher } from '../support/packaged-evictd.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
 import { checkpointByDaemon } from './daemon.ts';
 import { SIGNATURE, type Sink } from './sink.ts';
@@ -76,10 +77,11 @@ function evictd(name: 'evictd' | 'evictd, started for it', sink: Sink, folder: s
       const content = { imds: { endpoint: imds }, checkpoint, state: { dir: state }, control };
       await rm(state, { recursive: true, force: true });
       await writeFile(config, JSON.stringify(content), { mode: 0o600 });
-      const bundle = join(ROOT, 'dist/evictd.js');
+      const program = join(folder, 'evictd');
+      await writeLauncher(program);
       const env = { NODE_EXTRA_CA_CERTS: sink.caFile };
-      if (name === 'evictd') return checkpointByDaemon(bundle, config, control.socket, env);
-      return timed(process.execPath, [bundle, 'checkpoint', '--config', config], env, folder);
+      if (name === 'evictd') return checkpointByDaemon(program, config, control.socket, env);
+      return timed(program, ['checkpoint', '--config', config], env, folder);
     },
   };
 }

@@ -11,16 +11,16 @@ const READY_MS = 20_000;
 const CHECKPOINT_MS = 600_000;
 
 /**
- * Starts the daemon on `config`, waits until its store is ready, has it take a checkpoint, and ends it:
+ * Starts the daemon by `program` on `config`, waits until its store is ready, has it take a checkpoint, and ends it:
  * what a notice would start. Measured is the checkpoint alone.
  */
 export async function checkpointByDaemon(
-  bundle: string,
+  program: string,
   config: string,
   socket: string,
   env: Readonly<Record<string, string>>,
 ): Promise<Run> {
-  const child = spawn(process.execPath, [bundle, 'run', '--config', config], {
+  const child = spawn(program, ['run', '--config', config], {
     env,
     stdio: ['ignore', 'pipe', 'inherit'],
   });

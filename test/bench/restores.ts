@@ -1,10 +1,10 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { formatSize } from '../../src/base/units.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
+import { writeLauncher } from '../support/packaged-evictd.ts';
 import { type Run, timed } from './clients.ts';
 import { writeFiles } from './data.ts';
 import { startEngine } from './engine-process.ts';
@@ -39,7 +39,6 @@ interface Restorer {
   readonly isUnchanged?: true;
 }
 
-const BUNDLE = fileURLToPath(new URL('../../dist/evictd.js', import.meta.url));
 const SMALL_BYTES = 64 * 1024;
 const SMALL_FILES = 1000;
 const LATENCY_MS = 20;
@@ -108,9 +107,11 @@ async function fillSink(sink: Sink, folder: string, source: string): Promise<Res
   };
   const config = join(folder, 'evictd.json');
   await writeFile(config, JSON.stringify({ checkpoint, state: { dir: state } }), { mode: 0o600 });
-  const args = [BUNDLE, 'restore', '--config', config, '--set', SET];
+  const program = join(folder, 'evictd');
+  await writeLauncher(program);
+  const args = ['restore', '--config', config, '--set', SET];
   const evictd = (...more: readonly string[]) =>
-    timed(process.execPath, [...args, ...more], { NODE_EXTRA_CA_CERTS: caFile }, folder);
+    timed(program, [...args, ...more], { NODE_EXTRA_CA_CERTS: caFile }, folder);
   const tuned = ['--transfers', '64', '--checkers', '64', '--ignore-checksum'];
   return [
     { name: 'evictd', restore: (to) => evictd('--to', to) },
