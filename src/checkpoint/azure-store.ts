@@ -48,7 +48,7 @@ export interface AzureBlobStore extends FolderStore {
 }
 
 // More than the engine has requests under way, so that none of them waits for a connection.
-const CONNECTIONS_MAX = 72;
+const CONNECTIONS_MAX = 136;
 const PROBE = 'evictd-probe';
 
 /**

@@ -131,7 +131,8 @@ async function makeCheckpoint(
 ): Promise<Made> {
   const { prefix, store, transfer, clock } = work.send;
   const context = () => ({ prefix, store, transfer, writer, id: nextCheckpointId(work.stored.parent) });
-  const { scan, versions, changing, lost } = await settle(work, context(), signal);
+  const isUrgent = reason !== 'schedule';
+  const { scan, versions, changing, lost } = await settle(work, context(), { isUrgent }, signal);
   if (changing.length > 0) note(filesChanging(set.path, changing));
   const isAskedFor = changing.length === 0 && (reason === 'schedule' || lost.size > 0);
   const digest = isAskedFor ? await scanDigest(scan, signal) : undefined;

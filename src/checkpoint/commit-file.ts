@@ -53,6 +53,24 @@ export async function commitFile(
   return entryOf(file, version, blob, { etag, snapshot: blob.snapshot });
 }
 
+/**
+ * Snapshots what was just written, so that commitFile needn't. The caller holds the request's place. Rejects only at an
+ * abort: what goes wrong commitFile tries again, and explains.
+ */
+export async function snapshotEarly(
+  { store, prefix }: CommitContext,
+  blob: StoredBlob,
+  signal: AbortSignal,
+): Promise<void> {
+  const { etag } = blob;
+  if (etag === undefined) return;
+  try {
+    blob.snapshot = await store.snapshot(prefix + blob.name, etag, signal);
+  } catch (error) {
+    if (signal.aborted) throw error;
+  }
+}
+
 /** What the manifest says of a file whose version the store has, snapshot included; undefined: something is to be done. */
 export function committedEntry(
   file: ScannedFile,

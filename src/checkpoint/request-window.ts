@@ -14,7 +14,7 @@ export interface RequestWindow {
  * Each request under way has a connection, and opening one over TLS takes 2 ms of CPU. Where answers come at once a few
  * keep both sides busy; where each one takes its 20 ms, only their number counts.
  */
-const ROOM_AT_FIRST = 12;
+const ROOM_AT_FIRST = 24;
 /** An answer that took no more than so many times the quickest one has not waited for others. */
 const UNHINDERED = 2;
 /** A request without an answer for so long gives its room to others, who may have better luck on another connection. */

@@ -18,4 +18,4 @@ export interface SetWork extends AsyncDisposable {
 export type Versions = Map<string, FileVersion>;
 
 /** As many as there may be requests: with latency only their number counts. */
-export const FILES_IN_FLIGHT = 64;
+export const FILES_IN_FLIGHT = 128;

@@ -2,8 +2,9 @@ import { AssertionFailed } from '../base/assert.ts';
 import { createGroup, forEachLimit } from '../base/concurrency.ts';
 import { EvictdError } from '../base/errors.ts';
 import { forEachInSlices } from '../base/slices.ts';
+import { SMALL_BYTES_MAX } from './block-size.ts';
 import { claimSet } from './claim.ts';
-import { putWhole } from './commit-file.ts';
+import { putWhole, snapshotEarly } from './commit-file.ts';
 import type { CommitContext } from './commit-file.ts';
 import { sameStat } from './file-stat.ts';
 import { scanSet } from './scan.ts';
@@ -82,25 +83,23 @@ export interface Settled {
  * A workload that doesn't hold still must not prevent the checkpoint: then each file is taken as it was at one moment,
  * not all of them at the same one, and what went on changing is answered as `changing`.
  * Of a file that can't be had at any moment the last version is taken that could be read, or none where there never was
- * one. It is answered as `lost`.
+ * one. It is answered as `lost`. Where it `isUrgent`, small files have their snapshots while others are still sent.
  */
-export async function settle(begun: SetWork, context: CommitContext, signal: AbortSignal): Promise<Settled> {
-  const versions: Versions = new Map();
-  let first: Look | undefined;
-  const group = createGroup(signal);
-  // Whole small files become visible as they are sent, so the claim has to be there before the first of them.
-  group.run((inner) => claimSet(context, begun.stored, inner));
-  group.run(async (inner) => {
-    first = await look(begun, versions, inner);
-  });
-  await group.settled();
-  if (first === undefined) throw new AssertionFailed('a set was settled without having been looked at');
-  const mode: SendMode = {
-    stop: () => false,
-    readsMax: READS_MAX,
-    changing: 'fail',
-    put: (blob, id, body, inner) => putWhole(context, blob, [id], body, inner),
+export async function settle(
+  begun: SetWork,
+  context: CommitContext,
+  { isUrgent }: { readonly isUrgent: boolean },
+  signal: AbortSignal,
+): Promise<Settled> {
+  const put: SendMode['put'] = async (blob, id, body, inner) => {
+    await putWhole(context, blob, [id], body, inner);
+    // A file that is written to before the checkpoint is complete leaves this one behind until its blob is removed:
+    // that adds up where it is done again and again. And what needs much memory doesn't hold it for that long.
+    if (isUrgent && body.byteLength <= SMALL_BYTES_MAX) await snapshotEarly(context, blob, inner);
   };
+  const mode: SendMode = { stop: () => false, readsMax: READS_MAX, changing: 'fail', put };
+  const versions: Versions = new Map();
+  const first = await claimAndLook(begun, context, versions, signal);
   const lost = new Map<string, EvictdError>();
   const send = async (files: readonly ScannedFile[]) => {
     const onLost = (path: string, error: EvictdError) => void lost.set(path, error);
@@ -132,6 +131,24 @@ export async function settle(begun: SetWork, context: CommitContext, signal: Abo
   const written = files.filter((file) => !isCurrent(file, versions)).map(({ path }) => path);
   const changing = [...written, ...scan.foldersChanged];
   return { scan: { ...scan, files, hardLinks }, versions, changing, lost: lostNow };
+}
+
+async function claimAndLook(
+  begun: SetWork,
+  context: CommitContext,
+  versions: Versions,
+  signal: AbortSignal,
+): Promise<Look> {
+  let first: Look | undefined;
+  const group = createGroup(signal);
+  // Whole small files become visible as they are sent, so the claim has to be there before the first of them.
+  group.run((inner) => claimSet(context, begun.stored, inner));
+  group.run(async (inner) => {
+    first = await look(begun, versions, inner);
+  });
+  await group.settled();
+  if (first === undefined) throw new AssertionFailed('a set was settled without having been looked at');
+  return first;
 }
 
 /**

@@ -33,10 +33,10 @@ export interface TransferLimits {
 }
 
 /**
- * 6 blocks of 4 MiB, or 64 small requests. With latency only the number of requests under way counts, but six blocks fill
+ * 6 blocks of 4 MiB, or 128 small requests. With latency only the number of requests under way counts, but six blocks fill
  * 1 GB/s at 20 ms.
  */
-export const TRANSFER_LIMITS: TransferLimits = { requestsMax: 64, bytesMax: 24 * 1024 ** 2 };
+export const TRANSFER_LIMITS: TransferLimits = { requestsMax: 128, bytesMax: 24 * 1024 ** 2 };
 
 /**
  * Blocks of more than this are read into memory that the threads share and that is used again. Plain memory moves
