@@ -30,6 +30,8 @@ export type Connector = (listener: ConnectionListener) => Connection;
  * has taken it; so little stays in the processor's cache.
  */
 const PIECE_BYTES = 512 * 1024;
+/** What goes out together with the headers is copied once more, into a packet with them: enough for one TLS record. */
+const FIRST_PIECE_BYTES = 15 * 1024;
 
 /** A connection on which nothing moves is asked whether it still lives. */
 const PROBE_MS = 30_000;
@@ -81,7 +83,7 @@ function createConnection(socket: Socket, origin: HttpOrigin, listener: Connecti
   const writePieces = (body: Uint8Array) => {
     if (isEnded || unwritten === 0) return;
     const start = body.byteLength - unwritten;
-    const piece = body.subarray(start, start + PIECE_BYTES);
+    const piece = body.subarray(start, start + (start === 0 ? FIRST_PIECE_BYTES : PIECE_BYTES));
     unwritten -= piece.byteLength;
     socket.write(piece, (error) => {
       if (error === null || error === undefined) writePieces(body);
