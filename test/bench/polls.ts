@@ -69,7 +69,8 @@ export async function measurePollJitter(bytes: number): Promise<PollJitter> {
 
 /** On a fixed schedule each poll can only be late; the one that was least so stands for the schedule. */
 function latenessOf(sentAt: readonly number[]): Lateness {
-  const first = sentAt[0] ?? Number.NaN;
+  const [first] = sentAt;
+  if (first === undefined) throw new Error('the daemon was not seen to poll');
   const offsets = sentAt.map((at) => at - first - Math.round((at - first) / INTERVAL_MS) * INTERVAL_MS);
   const least = Math.min(...offsets);
   return { ...summarize(offsets.map((offset) => offset - least)), polls: sentAt.length };

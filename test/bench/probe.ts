@@ -7,6 +7,8 @@ import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import path from 'node:path';
 
+import { watchPolls } from './poll-watch.ts';
+
 const file = process.env['BENCH_PROBE_FILE'] ?? '';
 const hook = process.env['BENCH_PROBE_HOOK'] ?? '';
 /** Since the journal was last begun; of a drain the first time counts, and there its hook is started right after it. */
@@ -19,21 +21,11 @@ function mark(name: string): void {
 
 /** When the polls went out, until the daemon ends. */
 const polls: bigint[] = [];
-subscribe('http.client.request.start', (message) => {
-  if (isPoll(message)) polls.push(process.hrtime.bigint());
+watchPolls({
+  onSent: () => void polls.push(process.hrtime.bigint()),
+  onAnswered: () => (answeredAt = String(process.hrtime.bigint())),
 });
 process.on('exit', () => fs.writeFileSync(`${file}.polls`, polls.join('\n')));
-
-// Published when the head of an answer is there; its body comes with it.
-subscribe('http.client.response.finish', (message) => {
-  if (isPoll(message)) answeredAt = String(process.hrtime.bigint());
-});
-
-function isPoll(message: unknown): boolean {
-  // The shape that Node documents for its channels.
-  const { request } = message as { request: { method: string; path: string } };
-  return request.method === 'GET' && request.path.startsWith('/metadata/scheduledevents');
-}
 
 subscribe('tracing:child_process.spawn:start', (message) => {
   // The shapes that Node documents for its tracing channels.
