@@ -33,8 +33,8 @@ export interface TransferLimits {
 }
 
 /**
- * 6 blocks of 4 MiB, or 128 small requests. With latency only the number of requests under way counts, but six blocks fill
- * 1 GB/s at 20 ms.
+ * 6 blocks of 4 MiB, or 128 small requests. With latency only the number of requests under way counts, but six blocks
+ * fill 1 GB/s at 20 ms.
  */
 export const TRANSFER_LIMITS: TransferLimits = { requestsMax: 128, bytesMax: 24 * 1024 ** 2 };
 
