@@ -233,7 +233,7 @@ hooks:
     await using proxy = await createBlobProxy(azurite.containerUrl());
     await using rig = await createDrillRig(
       { imds: imds.url, storeUrl: proxy.url },
-      { config: 'window: { notice: 4s, urgent: 4s, reserve: 1s }' },
+      { config: 'window: { notice: 12s, urgent: 12s, reserve: 1s }' },
     );
     await rig.write('f', 'content');
     let isOver = false;
