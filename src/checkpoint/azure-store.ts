@@ -13,6 +13,7 @@ import { openCredential, type StoreAuth } from './credentials.ts';
 import { RETRY_DEFAULTS, type RetryLimits } from './store-retry.ts';
 import type { FolderStore } from './reports.ts';
 import { createTokenSource, TOKEN_DEFAULTS, type TokenSource } from './token.ts';
+import { TRANSFER_LIMITS } from './transfer.ts';
 
 export interface AzureStoreOptions {
   /** `checkpoint.store.url`. Names of blobs are relative to the container; its prefix is the caller's to add. */
@@ -48,7 +49,7 @@ export interface AzureBlobStore extends FolderStore {
 }
 
 // More than the engine has requests under way, so that none of them waits for a connection.
-const CONNECTIONS_MAX = 136;
+const CONNECTIONS_MAX = TRANSFER_LIMITS.requestsMax + 8;
 const PROBE = 'evictd-probe';
 
 /**

@@ -45,6 +45,7 @@ const RUN_MS_MAX = 600_000;
 export async function prepareClients(sink: Sink, folder: string): Promise<Clients> {
   const { missing } = ensureDebianPackages(['rclone', 'time']);
   if (missing.length > 0) throw new Error(`there is nothing to compare with: install ${missing.join(', ')}`);
+  await writeLauncher(join(folder, 'evictd'));
   const imds = await startTestImds();
   const notes: string[] = [];
   return {
@@ -78,7 +79,6 @@ function evictd(name: 'evictd' | 'evictd, started for it', sink: Sink, folder: s
       await rm(state, { recursive: true, force: true });
       await writeFile(config, JSON.stringify(content), { mode: 0o600 });
       const program = join(folder, 'evictd');
-      await writeLauncher(program);
       const env = { NODE_EXTRA_CA_CERTS: sink.caFile };
       if (name === 'evictd') return checkpointByDaemon(program, config, control.socket, env);
       return timed(program, ['checkpoint', '--config', config], env, folder);
