@@ -19,12 +19,12 @@ import type { DownloadOptions } from './store.ts';
 export async function downloadBlocks(
   client: AzureClient,
   name: string,
-  { snapshot, offset, fd, blocks, lengths, reader }: DownloadOptions,
+  { snapshot, offset, fd, blocks, lengths, hashKey, reader }: DownloadOptions,
   signal: AbortSignal,
 ): Promise<number | undefined> {
   const bytes = lengths.reduce((sum, length) => sum + length, 0);
   const request = getOf(name, snapshot, { offset, count: bytes });
-  const into: FetchInto = { bytes, blocks, lengths, fd, position: offset, reader };
+  const into: FetchInto = { bytes, blocks, lengths, hashKey, fd, position: offset, reader };
   let busy: Promise<unknown> = Promise.resolve();
   const attempt = {
     what: `read ${name}`,

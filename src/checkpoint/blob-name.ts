@@ -34,6 +34,9 @@ export const CHECKPOINTS = 'checkpoints/';
 /** Who wrote last; see claim.ts. */
 export const WRITER = 'writer.json';
 
+/** How block ids are made; see hash-key.ts. */
+export const HASH_KEY = 'hash-key.json';
+
 /** What is below it at a key is a rehearsal's: no key and no set can have a `~`. */
 export const DRILL = '~/';
 

@@ -142,7 +142,8 @@ async function makeCheckpoint(
   const entries = await commitFiles(work, context(), scan, versions, signal);
   const totals = totalsOf(entries, work.activity.bytesSent - bytesBefore);
   const createdAt = new Date(clock.wallMs()).toISOString();
-  const head = { key, set: set.name, createdAt, reason, writer, totals };
+  const { hashKey } = work.send.index;
+  const head = { key, set: set.name, hashKey, createdAt, reason, writer, totals };
   const content = {
     ...head,
     filesChanging: changing.length,

@@ -5,7 +5,7 @@ import type { WallMs } from '../base/clock.ts';
 import { replaceFile } from '../base/durable-file.ts';
 import { EvictdError, isErrno } from '../base/errors.ts';
 import { forEachInSlices } from '../base/slices.ts';
-import { newFingerprintKey } from './fingerprint.ts';
+import { newHashKey } from './block-id.ts';
 import { IndexHeader, IndexLine } from './schema.ts';
 import { sameStat } from './file-stat.ts';
 import type { FileStat } from './file-stat.ts';
@@ -17,13 +17,6 @@ export interface IndexEntry {
   readonly readAtMs: WallMs;
   readonly blockSize: number;
   readonly blocks: readonly string[];
-  /** One for each block, made with the index's key; absent where the whole file is read anyway. */
-  readonly fingerprints?: readonly string[] | undefined;
-}
-
-export interface BlockPrints {
-  readonly blocks: readonly string[];
-  readonly fingerprints: readonly string[];
 }
 
 /** Path → what it held, so that unchanged files aren't read again. Kept in memory, and in a file between processes. */
@@ -36,9 +29,10 @@ export interface FileIndex {
   distrust(devices: ReadonlySet<bigint>): void;
   /** The entry, changed or not since. */
   last(path: string): IndexEntry | undefined;
-  /** Ids and fingerprints of what it held when it was last read, changed or not, if it was cut into such blocks. */
-  prints(path: string, blockSize: number): BlockPrints | undefined;
-  readonly fingerprintKey: string;
+  /** With which all block ids in it were made. */
+  readonly hashKey: string;
+  /** Goes on with another key. What was entered under the one before is of no use then, and forgotten. */
+  useKey(hashKey: string): void;
   /** It has files, and none of them was on one of these devices. */
   isOfOthers(devices: ReadonlySet<bigint>): boolean;
   set(path: string, entry: IndexEntry): void;
@@ -82,7 +76,7 @@ export async function openFileIndex(
   place: IndexFile,
   onUnusable: (error: EvictdError) => void,
 ): Promise<FileIndex> {
-  let found: Found = { entries: new Map(), fingerprintKey: newFingerprintKey() };
+  let found: Found = { entries: new Map(), hashKey: newHashKey() };
   if (place.file !== undefined) {
     try {
       found = await readEntries(place.file, place);
@@ -105,10 +99,11 @@ export async function openFileIndex(
 
 interface Found {
   readonly entries: Map<string, IndexEntry>;
-  readonly fingerprintKey: string;
+  readonly hashKey: string;
 }
 
-function createIndex({ entries, fingerprintKey }: Found, place: IndexFile): FileIndex {
+function createIndex({ entries, ...found }: Found, place: IndexFile): FileIndex {
+  let { hashKey } = found;
   let changed = false;
   let distrusted: ReadonlySet<bigint> = new Set();
   const likely = (path: string, stat: FileStat): IndexEntry | undefined => {
@@ -123,12 +118,15 @@ function createIndex({ entries, fingerprintKey }: Found, place: IndexFile): File
     likely,
     distrust: (devices) => void (distrusted = devices),
     last: (path) => entries.get(path),
-    prints(path, blockSize) {
-      const entry = entries.get(path);
-      if (entry?.fingerprints === undefined || entry.blockSize !== blockSize) return undefined;
-      return { blocks: entry.blocks, fingerprints: entry.fingerprints };
+    get hashKey() {
+      return hashKey;
     },
-    fingerprintKey,
+    useKey(other) {
+      if (other === hashKey) return;
+      hashKey = other;
+      entries.clear();
+      changed = true;
+    },
     isOfOthers: (devices) =>
       entries.size > 0 && [...entries.values()].every(({ stat }) => !devices.has(stat.dev)),
     get size() {
@@ -149,7 +147,7 @@ function createIndex({ entries, fingerprintKey }: Found, place: IndexFile): File
         // A copy: files go on being read while it is written.
         const copy: [string, IndexEntry][] = [];
         await forEachInSlices(entries, (entry) => void copy.push(entry));
-        await writeEntries(place.file, place, { entries: copy, fingerprintKey });
+        await writeEntries(place.file, place, { entries: copy, hashKey });
       } catch (error) {
         changed = true;
         throw error;
@@ -191,20 +189,16 @@ async function readEntries(file: string, { root, bootId }: IndexFile): Promise<F
     const isOfThisBoot = bootId !== undefined && header.bootId === bootId;
     entries.set(path, { stat, ...rest, ...(isOfThisBoot ? {} : { readAtMs: NEVER_MS }) });
   }
-  if (header !== undefined && header.root !== root) return { entries, fingerprintKey: newFingerprintKey() };
+  if (header !== undefined && header.root !== root) return { entries, hashKey: newHashKey() };
   if (header?.entries !== entries.size) throw new EvictdError('index-unusable', 'it is not complete');
-  const { fingerprintKey } = header;
-  if (fingerprintKey !== undefined) return { entries, fingerprintKey };
-  // Written before there were fingerprints, or by hand: then there are none to compare with.
-  for (const [path, entry] of entries) entries.set(path, { ...entry, fingerprints: undefined });
-  return { entries, fingerprintKey: newFingerprintKey() };
+  return { entries, hashKey: header.hashKey };
 }
 
 const WRITE_CHARACTERS = 1024 ** 2;
 
 interface Kept {
   readonly entries: readonly (readonly [path: string, entry: IndexEntry])[];
-  readonly fingerprintKey: string;
+  readonly hashKey: string;
 }
 
 async function writeEntries(file: string, place: IndexFile, found: Kept): Promise<void> {
@@ -212,8 +206,8 @@ async function writeEntries(file: string, place: IndexFile, found: Kept): Promis
   await replaceFile(file, linesOf(place, found));
 }
 
-function* linesOf({ root, bootId }: IndexFile, { entries, fingerprintKey }: Kept): Iterable<string> {
-  const header: IndexHeader = { version: 1, root, bootId, entries: entries.length, fingerprintKey };
+function* linesOf({ root, bootId }: IndexFile, { entries, hashKey }: Kept): Iterable<string> {
+  const header: IndexHeader = { version: 2, root, bootId, entries: entries.length, hashKey };
   let text = `${JSON.stringify(header)}\n`;
   for (const [path, { stat, ...rest }] of entries) {
     text += `${JSON.stringify({ path, ...lineStat(stat), ...rest })}\n`;

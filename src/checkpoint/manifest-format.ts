@@ -9,7 +9,7 @@ import type { Manifest } from './schema.ts';
 /*
  * A manifest is one JSON object, written with a line for its head and one for each entry:
  *
- *     {"version":1,…,"files":[
+ *     {"version":3,…,"files":[
  *     {"path":"a",…},
  *     {"path":"b",…}
  *     ],"directories":[
@@ -118,8 +118,6 @@ function* entriesOf(json: unknown, bad: Bad): DecodedManifest['entries'] {
   if (typeof json !== 'object' || json === null) return;
   for (const list of ENTRY_LISTS) {
     const entries: unknown = Object.hasOwn(json, list) ? Reflect.get(json, list) : undefined;
-    // Manifests of the first days have no hard links.
-    if (entries === undefined && list === 'hardLinks') continue;
     if (!Array.isArray(entries)) throw bad(`${list}: it is no list`);
     for (const entry of entries) yield [list, entry];
   }

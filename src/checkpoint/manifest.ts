@@ -10,6 +10,7 @@ import type { Bad, EntryList } from './manifest-format.ts';
 import { pathProblem, quotePath } from './path-name.ts';
 import {
   ENTRIES_MAX,
+  MANIFEST_VERSION,
   ManifestDirectory,
   ManifestFile,
   ManifestHardLink,
@@ -140,13 +141,16 @@ function checkHead(
   expected: { set: string; id: string },
   bad: Bad,
 ): ManifestHead {
-  if (isNewerVersion(json)) {
+  const version = versionOf(json);
+  if (version > MANIFEST_VERSION) {
     throw new EvictdError(
       'manifest-version',
       `the manifest ${name} was written by a newer version of evictd`,
       { remedy: 'install that version or a newer one' },
     );
   }
+  if (version < MANIFEST_VERSION)
+    throw bad('it was written by an earlier version of evictd, which had other block ids');
   const head = checked(ManifestHead.safeParse(json), [], bad);
   if (head.set !== expected.set) throw bad(`it belongs to the set ${JSON.stringify(head.set)}`);
   if (head.id !== expected.id) throw bad(`it says that it is the checkpoint ${JSON.stringify(head.id)}`);
@@ -180,14 +184,10 @@ function badManifest(name: string): Bad {
     });
 }
 
-function isNewerVersion(json: unknown): boolean {
-  return (
-    typeof json === 'object' &&
-    json !== null &&
-    'version' in json &&
-    typeof json.version === 'number' &&
-    json.version > 2
-  );
+/** What isn't there or no number counts as ours, and shows at the checks that follow. */
+function versionOf(json: unknown): number {
+  const version = typeof json === 'object' && json !== null && 'version' in json ? json.version : undefined;
+  return typeof version === 'number' ? version : MANIFEST_VERSION;
 }
 
 async function checkEntries(manifest: Manifest, bad: Bad, signal: AbortSignal): Promise<void> {

@@ -5,23 +5,22 @@ export type BlockMemory = ArrayBuffer | SharedArrayBuffer;
 
 /** What a reading thread is asked for. Buffers that carry content change hands; they aren't copied. */
 export type ReadJob =
-  /** A block of an open file, its id and its fingerprint; into `memory`, where that is large enough. */
+  /** A block of an open file, and its id; into `memory`, where that is large enough. */
   | {
       readonly kind: 'block';
       readonly fd: number;
       readonly position: number;
       readonly length: number;
-      readonly key: string;
+      readonly hashKey: string;
       readonly memory: BlockMemory;
     }
-  /** Which of these blocks, that follow each other, still have their fingerprints? Nothing of them is kept. */
+  /** The ids of blocks that follow each other. Nothing else of them is kept. */
   | {
-      readonly kind: 'compare';
+      readonly kind: 'hash';
       readonly fd: number;
       readonly position: number;
       readonly lengths: readonly number[];
-      readonly fingerprints: readonly string[];
-      readonly key: string;
+      readonly hashKey: string;
     }
   /** A small file as a whole, if it is an ordinary one that holds still. */
   | {
@@ -33,6 +32,7 @@ export type ReadJob =
       readonly changedBeforeMs: number;
       /** For its content; a larger file isn't read. */
       readonly memory: SharedArrayBuffer;
+      readonly hashKey: string;
     }
   /** As one zstd frame; into `memory`, where there is some: it is large enough. */
   | {
@@ -85,8 +85,9 @@ export interface ReadFailure {
 /** Where content goes that comes in one stream, and what it should be: blocks that follow each other. */
 export interface PlaceOrder {
   readonly bytes: number;
-  /** The blocks' ids. */
+  /** The blocks' ids, and the key that they were made with. */
   readonly blocks: readonly string[];
+  readonly hashKey: string;
   readonly lengths: readonly number[];
   readonly fd: number;
   readonly position: number;
@@ -98,6 +99,7 @@ export interface PlaceFrameJob {
   readonly frame: Uint8Array;
   /** Of its content. */
   readonly id: string;
+  readonly hashKey: string;
   readonly length: number;
   readonly fd: number;
   readonly position: number;
@@ -130,14 +132,14 @@ export type FetchResult =
   | { readonly kind: 'broken'; readonly errno: string }
   | ReadFailure;
 
-/** Is a block of an open file what it should be? `zeroId` is the id of as many zeros; it is copied to `copyTo`. */
+/** Is a block of an open file what it should be? It is copied to `copyTo`. */
 export interface VerifyJob {
   readonly kind: 'verify';
   readonly fd: number;
   readonly position: number;
   readonly length: number;
   readonly id: string;
-  readonly zeroId?: string;
+  readonly hashKey: string;
   readonly copyTo?: number;
 }
 
@@ -150,17 +152,12 @@ export type ReadResult =
   | {
       readonly kind: 'block';
       readonly id: string;
-      readonly fingerprint: string;
       readonly memory: BlockMemory;
     }
   /** The file is shorter than it was. */
   | { readonly kind: 'short'; readonly memory: BlockMemory }
-  /** Each block's fingerprint; undefined where the file is shorter. */
-  | {
-      readonly kind: 'compared';
-      readonly same: readonly boolean[];
-      readonly fingerprints: readonly (string | undefined)[];
-    }
+  /** Each block's id; undefined where the file is shorter. */
+  | { readonly kind: 'hashed'; readonly ids: readonly (string | undefined)[] }
   /** One zstd frame. */
   | { readonly kind: 'compressed'; readonly content: Uint8Array }
   | FetchResult

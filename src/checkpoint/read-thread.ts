@@ -2,13 +2,11 @@
  * The entry of a reading thread. Reads and hashes without a pause, which the main thread must never do; it ends when
  * it is terminated. Imports what small and free of packages: it is built into a text of its own.
  */
-import { createHash } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 
 import { FILE_FLAGS, foldersBeneath } from './beneath.ts';
-import { createFingerprinter } from './fingerprint.ts';
-import type { Fingerprinter } from './fingerprint.ts';
+import { blockIdOf, createBlockHash } from './block-id.ts';
 import { createFetcher } from './fetch-thread.ts';
 import type { FetchJob, ReadAnswers, ReadJob, ReadMessage, ReadResult } from './read-job.ts';
 import { fsPath, splitPath } from './path-name.ts';
@@ -19,17 +17,6 @@ import { compressFrame } from './zstd-frame.ts';
 
 /** What is read stays in the processor's cache until it is hashed: twice as fast as block by block. */
 const PIECE_BYTES = 256 * 1024;
-
-const ZEROS = Buffer.alloc(PIECE_BYTES);
-
-interface Marks {
-  readonly id: string;
-  readonly fingerprint: string;
-}
-
-/** By key and length, of blocks of zeros. */
-const zeroMarks = new Map<string, Marks>();
-const ZERO_MARKS_MAX = 100;
 
 const scratch = Buffer.allocUnsafeSlow(PIECE_BYTES);
 
@@ -59,8 +46,8 @@ export function perform(job: Exclude<ReadJob, FetchJob>): ReadResult {
     switch (job.kind) {
       case 'block':
         return readBlock(job);
-      case 'compare':
-        return compare(job);
+      case 'hash':
+        return hashBlocks(job);
       case 'file':
         return readFile(job);
       case 'compress':
@@ -91,79 +78,38 @@ function memoryOf(result: ReadResult): ArrayBuffer[] {
   return buffer instanceof ArrayBuffer ? [buffer] : [];
 }
 
-function readBlock({ fd, position, length, key, memory }: ReadJob & { kind: 'block' }): ReadResult {
+function readBlock({ fd, position, length, hashKey, memory }: ReadJob & { kind: 'block' }): ReadResult {
   const bytes = Buffer.from(memory, 0, length);
-  const marks = createMarks(key, length);
+  const hash = createBlockHash(hashKey);
   for (let at = 0; at < length; at += PIECE_BYTES) {
     const piece = bytes.subarray(at, at + PIECE_BYTES);
     if (!readFully(fd, piece, position + at)) return { kind: 'short', memory };
-    marks.update(piece);
-  }
-  return { kind: 'block', ...marks.digest(), memory };
-}
-
-/** Id and fingerprint of a block. Nothing but zeros, as in the holes of a sparse file, is only worked out once. */
-function createMarks(key: string, length: number) {
-  const hash = createHash('sha256');
-  const fingerprinter = createFingerprinter(Buffer.from(key, 'base64'));
-  let zerosBefore = 0;
-  let isZero = true;
-  const add = (piece: Uint8Array) => {
     hash.update(piece);
-    fingerprinter.update(piece);
-  };
-  const catchUp = () => {
-    for (; zerosBefore > 0; zerosBefore -= Math.min(zerosBefore, PIECE_BYTES)) {
-      add(ZEROS.subarray(0, Math.min(zerosBefore, PIECE_BYTES)));
-    }
-    isZero = false;
-  };
-  return {
-    update(piece: Uint8Array) {
-      if (isZero && ZEROS.compare(piece, 0, piece.length, 0, piece.length) === 0) {
-        zerosBefore += piece.length;
-        return;
-      }
-      catchUp();
-      add(piece);
-    },
-    digest(): Marks {
-      const name = `${key} ${length}`;
-      const known = isZero ? zeroMarks.get(name) : undefined;
-      if (known !== undefined) return known;
-      const isNew = isZero;
-      catchUp();
-      const marks = { id: hash.digest('base64'), fingerprint: fingerprinter.digest() };
-      if (isNew && zeroMarks.size < ZERO_MARKS_MAX) zeroMarks.set(name, marks);
-      return marks;
-    },
-  };
+  }
+  return { kind: 'block', id: hash.digest(), memory };
 }
 
-function compare({ fd, position, lengths, fingerprints, key }: ReadJob & { kind: 'compare' }): ReadResult {
-  const secret = Buffer.from(key, 'base64');
+function hashBlocks({ fd, position, lengths, hashKey }: ReadJob & { kind: 'hash' }): ReadResult {
   let start = position;
-  const found = lengths.map((length) => {
-    const fingerprint = fingerprintOf(createFingerprinter(secret), fd, start, length);
+  const ids = lengths.map((length) => {
+    const id = hashBlock(fd, start, length, hashKey);
     start += length;
-    return fingerprint;
+    return id;
   });
-  const same = found.map(
-    (fingerprint, index) => fingerprint !== undefined && fingerprint === fingerprints[index],
-  );
-  return { kind: 'compared', same, fingerprints: found };
+  return { kind: 'hashed', ids };
 }
 
-function fingerprintOf(into: Fingerprinter, fd: number, start: number, length: number): string | undefined {
+function hashBlock(fd: number, start: number, length: number, hashKey: string): string | undefined {
+  const hash = createBlockHash(hashKey);
   for (let at = 0; at < length; at += PIECE_BYTES) {
     const piece = scratch.subarray(0, Math.min(PIECE_BYTES, length - at));
     if (!readFully(fd, piece, start + at)) return undefined;
-    into.update(piece);
+    hash.update(piece);
   }
-  return into.digest();
+  return hash.digest();
 }
 
-function readFile({ root, path, changedBeforeMs, memory }: ReadJob & { kind: 'file' }): ReadResult {
+function readFile({ root, path, changedBeforeMs, memory, hashKey }: ReadJob & { kind: 'file' }): ReadResult {
   const fd = openBeneath(root, path);
   try {
     const found = fstatSync(fd, { bigint: true });
@@ -174,7 +120,7 @@ function readFile({ root, path, changedBeforeMs, memory }: ReadJob & { kind: 'fi
     const content = Buffer.from(memory, 0, stat.size);
     if (!readFully(fd, content, 0) || !isUnwritten(fstatSync(fd, { bigint: true }), stat))
       return { kind: 'not-so', isBusy: true };
-    return { kind: 'file', stat, id: createHash('sha256').update(content).digest('base64') };
+    return { kind: 'file', stat, id: blockIdOf(content, hashKey) };
   } finally {
     closeSync(fd);
   }

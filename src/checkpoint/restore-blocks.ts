@@ -5,7 +5,7 @@ import type { Gate } from '../base/concurrency.ts';
 import { AssertionFailed } from '../base/assert.ts';
 import { EvictdError } from '../base/errors.ts';
 import { blockLength } from './block-size.ts';
-import type { BlockPrints, FileIndex } from './file-index.ts';
+import type { FileIndex } from './file-index.ts';
 import { quotePath } from './path-name.ts';
 import type { ReadResult } from './read-job.ts';
 import type { Reader } from './reader.ts';
@@ -19,11 +19,13 @@ export interface BlockContext {
   readonly store: BlobStore;
   /** Bounds requests and bytes in memory over all files. */
   readonly gate: Gate;
+  /** With which the manifest's block ids were made. */
+  readonly hashKey: string;
   readonly zeroIds: ZeroIds;
   readonly reader: Reader;
   readonly onBytes: (bytes: number, from: 'store' | 'disk') => void;
-  /** What this machine has read from the target before. */
-  readonly index: Pick<FileIndex, 'prints' | 'fingerprintKey' | 'set'> | undefined;
+  /** What this machine knows of the target. */
+  readonly index: Pick<FileIndex, 'set'> | undefined;
 }
 
 /** One request fetches no more than this, but always a whole block. */
@@ -66,6 +68,7 @@ export async function fetchBlocks(
         fd: handle.fd,
         blocks: indexes.map((index) => file.blocks[index] ?? ''),
         lengths: indexes.map((index) => blockLength(file.size, file.blockSize, index)),
+        hashKey: context.hashKey,
         reader: context.reader,
       };
       const wrong = await unlessGone(context, file, () =>
@@ -82,8 +85,7 @@ export async function fetchBlocks(
  * Rejects with the system's error of a read.
  *
  * All of it is read, whatever its times say: a machine that is taken away keeps times of writes whose content never
- * reached the disk. But a block whose fingerprint is that of a block read before needs no hash to be known, which takes
- * a tenth of the time.
+ * reached the disk.
  */
 export async function sameBlocksOf(
   context: BlockContext,
@@ -92,64 +94,13 @@ export async function sameBlocksOf(
   signal: AbortSignal,
 ): Promise<ReadonlySet<number>> {
   const same = new Set<number>();
-  const prints = context.index?.prints(file.path, file.blockSize);
   await forEachLimit(file.blocks.keys(), LOCAL_BLOCKS_IN_FLIGHT, signal, async (index, inner) => {
     const length = blockLength(file.size, file.blockSize, index);
     if (index * file.blockSize + length > local.size) return;
     inner.throwIfAborted();
-    const isExpected = prints !== undefined && prints.blocks[index] === file.blocks[index];
-    const isKnown = isExpected && (await hasPrint(context, file, index, local.handle, prints));
-    if (isKnown || (await isLocally(context, file, index, local.handle))) same.add(index);
+    if (await isLocally(context, file, index, local.handle)) same.add(index);
   });
   return same;
-}
-
-async function hasPrint(
-  { reader, index: known }: BlockContext,
-  file: ManifestFile,
-  index: number,
-  { fd }: FileHandle,
-  { fingerprints }: BlockPrints,
-): Promise<boolean> {
-  const result = await reader.run({
-    kind: 'compare',
-    fd,
-    position: index * file.blockSize,
-    lengths: [blockLength(file.size, file.blockSize, index)],
-    fingerprints: [fingerprints[index] ?? ''],
-    key: known?.fingerprintKey ?? '',
-  });
-  if (result.kind !== 'compared') throw errorOf(result);
-  return result.same[0] === true;
-}
-
-/** By the key of the index, of a file that holds what the manifest says. Rejects with the system's error of a read. */
-export async function fingerprintsOf(
-  { reader }: BlockContext,
-  file: ManifestFile,
-  { fd }: FileHandle,
-  key: string,
-  signal: AbortSignal,
-): Promise<readonly string[]> {
-  const fingerprints: string[] = [];
-  await forEachLimit(file.blocks.keys(), LOCAL_BLOCKS_IN_FLIGHT, signal, async (index) => {
-    const length = blockLength(file.size, file.blockSize, index);
-    const position = index * file.blockSize;
-    const result = await reader.run({
-      kind: 'compare',
-      fd,
-      position,
-      lengths: [length],
-      fingerprints: [],
-      key,
-    });
-    if (result.kind !== 'compared') throw errorOf(result);
-    const [fingerprint] = result.fingerprints;
-    if (fingerprint === undefined)
-      throw new AssertionFailed('a restored file is shorter than it was written');
-    fingerprints[index] = fingerprint;
-  });
-  return fingerprints;
 }
 
 /** Copies blocks from `local`; answers those that are not what they were any more. */
@@ -188,7 +139,7 @@ export function zeroBlocksOf({ zeroIds }: BlockContext, file: ManifestFile): Rea
 
 /** Whether a block on disk is the manifest's; it is copied to `copyTo`, which may then hold what is wrong. */
 async function isLocally(
-  { reader, zeroIds }: BlockContext,
+  { reader, hashKey }: BlockContext,
   file: ManifestFile,
   index: number,
   { fd }: FileHandle,
@@ -201,7 +152,7 @@ async function isLocally(
     position: index * file.blockSize,
     length,
     id: file.blocks[index] ?? '',
-    ...(length === file.blockSize && { zeroId: zeroIds(length) }),
+    hashKey,
     ...(copyTo !== undefined && { copyTo: copyTo.fd }),
   });
   if (result.kind !== 'verified') throw errorOf(result);

@@ -3,12 +3,11 @@ import { lstat, open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
 import { errnoOf, EvictdError, isErrno } from '../base/errors.ts';
-import { SMALL_BYTES_MAX } from './block-size.ts';
 import { fileError } from './file-error.ts';
 import { DOUBTFUL_MS, newestMsOf } from './file-index.ts';
 import { statOf } from './file-stat.ts';
 import { dress, isSameTime } from './restore-attributes.ts';
-import { copyBlocks, fingerprintsOf, sameBlocksOf, zeroBlocksOf } from './restore-blocks.ts';
+import { copyBlocks, sameBlocksOf, zeroBlocksOf } from './restore-blocks.ts';
 import type { BlockContext } from './restore-blocks.ts';
 import { fetchContent } from './restore-frames.ts';
 import type { OpenFolder } from './restore-folders.ts';
@@ -40,15 +39,11 @@ export async function restoreFile(
         context.onBytes(file.size, 'disk');
         return 'kept';
       }
-      let fingerprints: readonly string[] | undefined;
       await context.target.replaceFile(file.path, async (handle) => {
         await fill(context, file, local?.handle, same, handle, signal);
-        const { index } = context;
-        if (index !== undefined && file.size > SMALL_BYTES_MAX)
-          fingerprints = await fingerprintsOf(context, file, handle, index.fingerprintKey, signal);
         await dress(handle, file);
       });
-      await enter(context, file, fingerprints, folder.at(name));
+      await enter(context, file, folder.at(name));
       return 'fetched';
     });
   } catch (error) {
@@ -88,14 +83,13 @@ async function fill(
 async function enter(
   { index }: RestoreFileContext,
   file: ManifestFile,
-  fingerprints: readonly string[] | undefined,
   location: string | Buffer,
 ): Promise<void> {
   if (index === undefined) return;
   const stat = statOf(await lstat(location, { bigint: true }));
   if (stat.size !== file.size || !isSameTime(stat.mtimeNs, file.mtimeNs)) return;
   const { path, blockSize, blocks } = file;
-  index.set(path, { stat, readAtMs: newestMsOf(stat) + DOUBTFUL_MS, blockSize, blocks, fingerprints });
+  index.set(path, { stat, readAtMs: newestMsOf(stat) + DOUBTFUL_MS, blockSize, blocks });
 }
 
 interface LocalFile extends AsyncDisposable {

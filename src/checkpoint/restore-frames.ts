@@ -48,6 +48,7 @@ async function fetchFrames(
       kind: 'place-frame',
       frame,
       id,
+      hashKey: context.hashKey,
       length,
       fd: handle.fd,
       position,

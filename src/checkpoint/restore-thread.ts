@@ -1,14 +1,13 @@
 /** What a reading thread does for a restore; see read-thread.ts. */
-import { createHash, hash } from 'node:crypto';
 import { readSync, writeSync } from 'node:fs';
 
+import { blockIdOf, createBlockHash } from './block-id.ts';
 import type { PlaceFrameJob, PlaceOrder, VerifyJob, VerifyResult } from './read-job.ts';
 import { decompressFrame } from './zstd-frame.ts';
 
 /** What is read stays in the processor's cache until it is hashed. */
 const PIECE_BYTES = 256 * 1024;
 
-const ZEROS = Buffer.alloc(PIECE_BYTES);
 const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
 
 /** Takes in content as it comes, writes it to its place, and checks it block by block. */
@@ -23,17 +22,17 @@ export interface Placer {
   placed(bytes: number): void;
 }
 
-export function createPlacer({ blocks, lengths, bytes, fd, position }: PlaceOrder): Placer {
+export function createPlacer({ blocks, hashKey, lengths, bytes, fd, position }: PlaceOrder): Placer {
   const memory = Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, bytes));
   let left = bytes;
   let wrong: number | undefined;
   let index = 0;
   let blockLeft = lengths[0] ?? 0;
-  let sum = createHash('sha256');
+  let hash = createBlockHash(hashKey);
   let filled = 0;
   const flush = () => {
     const part = memory.subarray(0, filled);
-    sum.update(part);
+    hash.update(part);
     writeFully(fd, part, position + bytes - left - filled);
     filled = 0;
   };
@@ -51,37 +50,35 @@ export function createPlacer({ blocks, lengths, bytes, fd, position }: PlaceOrde
       left -= count;
       if (filled === memory.length || blockLeft === 0) flush();
       if (blockLeft > 0) return;
-      if (sum.digest('base64') !== blocks[index]) wrong ??= index;
+      if (hash.digest() !== blocks[index]) wrong ??= index;
       index++;
       blockLeft = lengths[index] ?? 0;
-      sum = createHash('sha256');
+      hash = createBlockHash(hashKey);
     },
   };
 }
 
 /** Writes a frame's content to its place, if that is what it should be. Throws the system's error. */
-export function placeFrame({ frame, id, length, fd, position }: PlaceFrameJob): boolean {
+export function placeFrame({ frame, id, hashKey, length, fd, position }: PlaceFrameJob): boolean {
   const content = decompressFrame(frame, length);
-  if (content === undefined || hash('sha256', content, 'base64') !== id) return false;
+  if (content === undefined || blockIdOf(content, hashKey) !== id) return false;
   writeFully(fd, content, position);
   return true;
 }
 
-/** Whether a block of an open file is what it should be; one of zeros isn't hashed. Throws the system's error. */
+/** Whether a block of an open file is what it should be. Throws the system's error. */
 export function verifyBlock(job: VerifyJob): VerifyResult {
-  const { fd, position, length, id, zeroId, copyTo } = job;
-  const wantsZeros = id === zeroId;
-  const sum = createHash('sha256');
+  const { fd, position, length, id, hashKey, copyTo } = job;
+  const hash = createBlockHash(hashKey);
   for (let at = 0; at < length;) {
     const count = readSync(fd, piece, 0, Math.min(PIECE_BYTES, length - at), position + at);
     if (count === 0) return { kind: 'verified', isSame: false };
     const bytes = piece.subarray(0, count);
-    if (!wantsZeros) sum.update(bytes);
-    else if (ZEROS.compare(bytes, 0, count, 0, count) !== 0) return { kind: 'verified', isSame: false };
+    hash.update(bytes);
     if (copyTo !== undefined) writeFully(copyTo, bytes, position + at);
     at += count;
   }
-  return { kind: 'verified', isSame: wantsZeros || sum.digest('base64') === id };
+  return { kind: 'verified', isSame: hash.digest() === id };
 }
 
 function writeFully(fd: number, bytes: Uint8Array, position: number): void {

@@ -133,13 +133,16 @@ export async function restoreManifest(
   using reader = threads(dependencies);
   const counts = createCounts(manifest, dependencies.onProgress);
   const hardLinks = Map.groupBy(manifest.hardLinks, (link) => link.target);
+  const { hashKey } = manifest;
   const index = await openIndex(options, dependencies);
+  index?.useKey(hashKey);
   const context: RestoreFileContext = {
     target,
     prefix: setPrefix(options),
     store,
     gate: createGate({ placesMax: limits.requestsMax, weightMax: limits.bytesMax }),
-    zeroIds: createZeroIds(),
+    hashKey,
+    zeroIds: createZeroIds(hashKey),
     reader,
     onBytes: (more, from) => counts.addBytes(more, from),
     index,

@@ -8,6 +8,8 @@ import { BLOCK_BYTES_MAX, BLOCKS_MAX } from './block-size.ts';
  */
 
 export const ENTRIES_MAX = 1_000_000;
+/** 1 and 2 had other block ids. */
+export const MANIFEST_VERSION = 3;
 
 const Path = z.string().min(1).max(4096);
 const Nanoseconds = z.string().regex(/^-?\d{1,19}$/);
@@ -16,7 +18,10 @@ const Owner = z
   .int()
   .min(0)
   .max(2 ** 32 - 1);
-const BlockId = z.string().regex(/^[A-Za-z0-9+/]{43}=$/);
+/** base64 of 16 bytes. */
+const BlockId = z.string().regex(/^[A-Za-z0-9+/]{22}==$/);
+/** With which block ids are made: base64 of 16 bytes. */
+const HashKey = z.string().regex(/^[A-Za-z0-9+/]{22}==$/);
 const Size = z.int().min(0);
 const BlockSize = z.int().min(1).max(BLOCK_BYTES_MAX);
 const Blocks = z.array(BlockId).max(BLOCKS_MAX);
@@ -33,7 +38,7 @@ export const ManifestFile = z.object({
   gid: Owner,
   mtimeNs: Nanoseconds,
   blockSize: BlockSize,
-  /** The ids of its blocks in order: base64 of each block's sha256. */
+  /** The ids of its blocks in order; see block-id.ts. */
   blocks: Blocks,
   /** Bytes of each block's zstd frame as it is stored; absent: stored as it is. */
   zstd: z.array(z.int().min(1)).max(BLOCKS_MAX).optional(),
@@ -70,13 +75,14 @@ export type ManifestHardLink = z.infer<typeof ManifestHardLink>;
 
 /** A manifest without its entries. */
 export const ManifestHead = z.object({
-  /** 2 has compressed files, which a reader that only knows 1 would take for damaged ones. */
-  version: z.literal([1, 2]),
+  version: z.literal(MANIFEST_VERSION),
   id: z.string().max(64),
   /** The checkpoint it was made after; null for the first. */
   parent: z.string().max(64).nullable(),
   key: z.string().max(512),
   set: z.string().max(512),
+  /** With which all block ids in it were made. */
+  hashKey: HashKey,
   createdAt: z.iso.datetime(),
   reason: z.string().max(64),
   writer: z.object({
@@ -122,17 +128,19 @@ export const RestoreMarker = z.object({
 });
 export type RestoreMarker = z.infer<typeof RestoreMarker>;
 
-/** base64 of 16 bytes. */
-const Fingerprint = z.string().regex(/^[A-Za-z0-9+/]{22}==$/);
+/** What the first writer of a set leaves for all that come after it; see hash-key.ts. */
+export const HashKeyDocument = z.object({ version: z.literal(1), hashKey: HashKey });
+export type HashKeyDocument = z.infer<typeof HashKeyDocument>;
 
 export const IndexHeader = z.object({
-  version: z.literal(1),
+  /** 1 had other block ids. */
+  version: z.literal(2),
   root: z.string(),
   /** In which it was written. */
   bootId: z.string().max(256).optional(),
   entries: z.int().min(0).max(ENTRIES_MAX),
-  /** Under which all fingerprints were made. */
-  fingerprintKey: Fingerprint.optional(),
+  /** With which all block ids in it were made. */
+  hashKey: HashKey,
 });
 export type IndexHeader = z.infer<typeof IndexHeader>;
 
@@ -146,7 +154,5 @@ export const IndexLine = z.object({
   readAtMs: z.number(),
   blockSize: BlockSize,
   blocks: Blocks,
-  /** One for each block; absent for a small file. */
-  fingerprints: z.array(Fingerprint).max(BLOCKS_MAX).optional(),
 });
 export type IndexLine = z.infer<typeof IndexLine>;

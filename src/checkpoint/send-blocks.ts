@@ -6,7 +6,6 @@ import type { TaskGroup } from '../base/concurrency.ts';
 import { sameBlocks } from './block-id.ts';
 import { blockCount, blockLength } from './block-size.ts';
 import { readError } from './file-error.ts';
-import type { BlockPrints } from './file-index.ts';
 import { isUnchanged } from './open-file.ts';
 import type { FileStat } from './file-stat.ts';
 import type { SendContext, SendMode } from './send-context.ts';
@@ -23,10 +22,9 @@ export interface FileWork {
   readonly blockSize: number;
   /** Its block ids, when only the store is what lacks them. */
   readonly known: readonly string[] | undefined;
-  /** What it held when it was last read, cut in the same way. */
-  readonly earlier: BlockPrints | undefined;
+  /** The ids of what it held when it was last read, cut in the same way. */
+  readonly earlier: readonly string[] | undefined;
   readonly blocks: string[];
-  readonly fingerprints: string[];
   /** Ids that are being sent. */
   readonly underWay: Set<string>;
   learning: Promise<void> | undefined;
@@ -47,7 +45,7 @@ const READS_IN_FLIGHT = 4;
 const ASK_BYTES_MIN = 128 * 1024;
 
 /**
- * Finds out ids and fingerprints of all blocks of `work`; what the store lacks is left to the group to be sent.
+ * Finds out the ids of all blocks of `work`; what the store lacks is left to the group to be sent.
  * Ends early with the reason in `work.halt`.
  */
 export async function readBlocks(work: FileWork, mode: SendMode, group: TaskGroup): Promise<void> {
@@ -58,7 +56,7 @@ export async function readBlocks(work: FileWork, mode: SendMode, group: TaskGrou
     const indexes = Array.from({ length: Math.min(together, count - start) }, (_, more) => start + more);
     if (isHalted(work, mode)) return;
     const unknown = indexes.filter((one) => !isKnown(work, one));
-    for (const index of await changed(work, unknown, mode)) {
+    for (const index of await missing(work, unknown, mode)) {
       if (isHalted(work, mode)) return;
       await readBlock(work, index, count, mode, group);
     }
@@ -74,19 +72,24 @@ function isHalted(work: FileWork, mode: SendMode): boolean {
 function isKnown(work: FileWork, index: number): boolean {
   const id = work.known?.[index];
   if (id === undefined || !work.blob.blocks.has(id)) return false;
-  settle(work, index, id, work.earlier?.fingerprints[index] ?? '');
+  settle(work, index, id);
   return true;
 }
 
-/** Those of `indexes`, which follow each other, that aren't what they were, or that the store doesn't have as such. */
-async function changed(
+/**
+ * Those of `indexes`, which follow each other, whose content the store lacks. Most are expected to be as they were, so they
+ * are read without keeping anything: what is to be sent is read once more.
+ */
+async function missing(
   work: FileWork,
   indexes: readonly number[],
   mode: SendMode,
 ): Promise<readonly number[]> {
-  const { context, earlier, handle, stat, blockSize } = work;
+  const { context, earlier, known, handle, stat, blockSize } = work;
   const [first] = indexes;
-  if (earlier === undefined || first === undefined || first >= earlier.blocks.length) return indexes;
+  // Of a blob that nothing is known of, no block can be left out.
+  const isOfUse = earlier !== undefined && work.blob.blocks.size > 0;
+  if (!isOfUse || first === undefined || first >= earlier.length) return indexes;
   const end = (indexes.at(-1) ?? first) + 1;
   const all = Array.from({ length: end - first }, (_, more) => first + more);
   const lengths = all.map((index) => blockLength(stat.size, blockSize, index));
@@ -94,20 +97,20 @@ async function changed(
   await context.transfer.compare(bytes);
   if (isHalted(work, mode)) return [];
   const result = await context.reader.run({
-    kind: 'compare',
+    kind: 'hash',
     fd: handle.fd,
     position: first * blockSize,
     lengths,
-    fingerprints: all.map((index) => earlier.fingerprints[index] ?? ''),
-    key: context.index.fingerprintKey,
+    hashKey: context.index.hashKey,
   });
   if (result.kind === 'failed') throw readError(result, work.path);
-  if (result.kind !== 'compared') throw new AssertionFailed(`a comparison was answered by ${result.kind}`);
+  if (result.kind !== 'hashed') throw new AssertionFailed(`blocks to hash were answered by ${result.kind}`);
   context.onRead(bytes);
   return indexes.filter((index) => {
-    const id = earlier.blocks[index];
-    if (result.same[index - first] !== true || id === undefined || !work.blob.blocks.has(id)) return true;
-    settle(work, index, id, earlier.fingerprints[index] ?? '');
+    const id = result.ids[index - first];
+    const isAsKnown = known?.[index] === undefined || known[index] === id;
+    if (id === undefined || !isAsKnown || !work.blob.blocks.has(id)) return true;
+    settle(work, index, id);
     return false;
   });
 }
@@ -131,7 +134,7 @@ async function readBlock(
       fd: work.handle.fd,
       position: index * blockSize,
       length,
-      key: context.index.fingerprintKey,
+      hashKey: context.index.hashKey,
       memory: context.transfer.memory(length),
     });
     if (result.kind === 'failed') throw readError(result, work.path);
@@ -140,7 +143,7 @@ async function readBlock(
       return context.transfer.reuse(result.memory);
     }
     if (result.kind !== 'block') throw new AssertionFailed(`a block was answered by ${result.kind}`);
-    const { id, fingerprint, memory } = result;
+    const { id, memory } = result;
     context.onRead(length);
     if (known?.[index] !== undefined && known[index] !== id) {
       work.halt ??= 'changed';
@@ -158,14 +161,13 @@ async function readBlock(
       work.underWay.add(id);
       isHandedOver = true;
       work.blocks[index] = id;
-      work.fingerprints[index] = fingerprint;
       return group.run(async (signal) => {
         using _place = place;
         await stageBlock(work, id, body, signal);
         context.transfer.reuse(memory);
       });
     }
-    settle(work, index, id, fingerprint);
+    settle(work, index, id);
   } finally {
     if (!isHandedOver) place[Symbol.dispose]();
   }
@@ -222,9 +224,8 @@ export async function stageOne(
 }
 
 /** The store has the block. */
-function settle(work: FileWork, index: number, id: string, fingerprint: string): void {
+function settle(work: FileWork, index: number, id: string): void {
   work.blocks[index] = id;
-  work.fingerprints[index] = fingerprint;
   noteStored(work, blockLength(work.stat.size, work.blockSize, index));
 }
 

@@ -102,7 +102,8 @@ async function sendOpenFile(
   const stat = isMore ? start : found;
   const readAtMs = context.clock.wallMs();
   const blob = context.blobOf(path);
-  const blockSize = blockSizeOf(stat.size, context.index.last(path)?.blockSize ?? blob.blockSize);
+  const earlier = context.index.last(path);
+  const blockSize = blockSizeOf(stat.size, earlier?.blockSize ?? blob.blockSize);
   const work: FileWork = {
     context,
     path,
@@ -111,9 +112,8 @@ async function sendOpenFile(
     stat,
     blockSize,
     known: context.index.unchanged(path, stat)?.blocks,
-    earlier: context.index.prints(path, blockSize),
+    earlier: earlier?.blockSize === blockSize ? earlier.blocks : undefined,
     blocks: [],
-    fingerprints: [],
     underWay: new Set(),
     learning: undefined,
     stored: 0,
@@ -132,8 +132,8 @@ async function sendOpenFile(
   }
   await group.settled();
   if (work.halt !== undefined) return work.halt;
-  const { blocks, fingerprints } = work;
-  if (since === 'unwritten') context.index.set(path, { stat, readAtMs, blockSize, blocks, fingerprints });
+  const { blocks } = work;
+  if (since === 'unwritten') context.index.set(path, { stat, readAtMs, blockSize, blocks });
   return { version: { stat, blockSize, blocks }, since };
 }
 

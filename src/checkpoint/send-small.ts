@@ -51,7 +51,7 @@ export async function sendSmall(
 
 /** What is written to many times a second is had between two writes. */
 async function readSmall(
-  { reader, location, clock }: SendContext,
+  { reader, location, clock, index }: SendContext,
   path: string,
   mode: SendMode,
   memory: SharedArrayBuffer,
@@ -60,7 +60,9 @@ async function readSmall(
   for (let looks = 1; !mode.stop(); looks++) {
     const readAtMs = clock.wallMs();
     const changedBeforeMs = readAtMs - TICK_MS;
-    const result = await reader.run({ kind: 'file', root: location, path, changedBeforeMs, memory });
+    const { hashKey } = index;
+    const job = { kind: 'file', root: location, path, changedBeforeMs, memory, hashKey } as const;
+    const result = await reader.run(job);
     if (result.kind === 'file') return { ...result, readAtMs };
     if (result.kind !== 'not-so' || !result.isBusy || looks === LOOKS_MAX) return undefined;
     await sleep(clock, TICK_MS, signal);

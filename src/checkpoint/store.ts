@@ -75,6 +75,8 @@ export interface DownloadOptions {
   /** Of the blocks that follow each other from there: what they should be, and their bytes. */
   readonly blocks: readonly string[];
   readonly lengths: readonly number[];
+  /** With which the blocks' ids were made. */
+  readonly hashKey: string;
   /** Who does it. */
   readonly reader: Pick<Reader, 'run'>;
 }

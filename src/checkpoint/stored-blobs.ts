@@ -5,6 +5,7 @@ import { createGroup } from '../base/concurrency.ts';
 import { FILES, setPrefix, WRITER } from './blob-name.ts';
 import type { SetPlace } from './blob-name.ts';
 import { contentIdOf } from './block-id.ts';
+import { findHashKey } from './hash-key.ts';
 import { listManifests, readManifest } from './manifest.ts';
 import type { ListedManifest } from './manifest.ts';
 import type { Manifest, ManifestFile } from './schema.ts';
@@ -55,6 +56,8 @@ export interface StoredSet {
   claimEtag: string | undefined;
   /** Who had written that when it was looked at. */
   readonly claim: BlobHead | undefined;
+  /** With which its block ids are made. */
+  readonly hashKey: string;
   /** Made when it isn't known yet. */
   blob(name: string): StoredBlob;
   /** All that are known. */
@@ -65,6 +68,8 @@ export interface StoredSet {
 export interface LoadOptions {
   /** Ask for the snapshots as well: one that is gone is made anew. Without it they are trusted, which is quicker. */
   readonly snapshots: boolean;
+  /** Its hash key, if it has none yet. */
+  readonly newHashKey: string;
 }
 
 /**
@@ -85,6 +90,7 @@ export async function loadStoredSet(
   const snapshots = options.snapshots ? new Set<string>() : undefined;
   let newest: ListedManifest | undefined;
   let manifest: Manifest | undefined;
+  let hashKey = options.newHashKey;
   const group = createGroup(signal);
   group.run(async (inner) => {
     for await (const item of store.list(prefix + FILES, inner, options)) {
@@ -95,13 +101,8 @@ export async function loadStoredSet(
   });
   group.run(async (inner) => {
     newest = (await listManifests(store, place, inner)).at(-1);
-    if (newest === undefined) return;
-    try {
-      manifest = await readManifest(store, place, newest.id, inner);
-    } catch (error) {
-      if (!(error instanceof EvictdError) || error.code !== 'bad-manifest') throw error;
-      onUnusable(error);
-    }
+    manifest = newest && (await readUsable(store, place, newest.id, inner, onUnusable));
+    hashKey = manifest?.hashKey ?? (await findHashKey(store, prefix, hashKey, inner, onUnusable));
   });
   await group.settled();
   const isNewer = (item: BlobItem) => newest === undefined || item.modifiedAt > newest.writtenAt;
@@ -124,6 +125,7 @@ export async function loadStoredSet(
         : { id: manifest.id, at: Date.parse(manifest.createdAt), files: manifest.files.length },
     claimEtag: claim?.etag,
     claim,
+    hashKey,
     blobs: () => blobs.values(),
     blob(name) {
       const known = blobs.get(name) ?? unknownBlob(name);
@@ -134,6 +136,22 @@ export async function loadStoredSet(
       return blobs.size;
     },
   };
+}
+
+async function readUsable(
+  store: BlobStore,
+  place: SetPlace,
+  id: string,
+  signal: AbortSignal,
+  onUnusable: (error: EvictdError) => void,
+): Promise<Manifest | undefined> {
+  try {
+    return await readManifest(store, place, id, signal);
+  } catch (error) {
+    if (!(error instanceof EvictdError) || error.code !== 'bad-manifest') throw error;
+    onUnusable(error);
+    return undefined;
+  }
 }
 
 /**

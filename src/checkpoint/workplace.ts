@@ -96,7 +96,8 @@ export function createWorkplace(
     async begin(thorough, signal) {
       const file = indexDirectory === undefined ? undefined : indexFileName(indexDirectory, set.name);
       const known = (index ??= await openFileIndex({ file, root: set.path, bootId: writer.bootId }, note));
-      const stored = await base.load(thorough, signal);
+      const stored = await base.load(thorough, known.hashKey, signal);
+      known.useKey(stored.hashKey);
       const isOutgrown = byPath.blobs.size > 2 * tracker.files + 1000;
       if (byPath.stored !== stored || isOutgrown) byPath = { stored, blobs: new Map() };
       const folder = await openCounted(set, tracker, activity);

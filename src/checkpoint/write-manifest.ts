@@ -4,6 +4,7 @@ import { conflict, isConflict, metadataOf } from './commit-file.ts';
 import type { CommitContext } from './commit-file.ts';
 import { manifestName } from './manifest.ts';
 import { encodeManifest } from './manifest-format.ts';
+import { MANIFEST_VERSION } from './schema.ts';
 import type { Manifest } from './schema.ts';
 import type { Scan } from './scan.ts';
 import type { WriteOptions } from './store.ts';
@@ -26,11 +27,16 @@ export async function writeManifest(
   for (let attempt = 1; ; attempt++) {
     const current = context();
     const name = current.prefix + manifestName(current.id);
-    const version = content.files.some(({ zstd }) => zstd !== undefined) ? 2 : 1;
-    const manifest = { version, id: current.id, parent: base.parent ?? null, ...content } as const;
+    const manifest = {
+      version: MANIFEST_VERSION,
+      id: current.id,
+      parent: base.parent ?? null,
+      ...content,
+    } as const;
     const pieces = await encodeManifest(manifest, signal);
     try {
-      await writePieces(current, name, pieces, { inBlocks: attempt > 1 || pieces.length > 1 }, signal);
+      const inBlocks = attempt > 1 || pieces.length > 1;
+      await writePieces(current, name, { pieces, hashKey: content.hashKey, inBlocks }, signal);
       base.parent = current.id;
       base.newest = { id: current.id, at: Date.parse(content.createdAt), files: content.files.length };
       return current.id;
@@ -47,12 +53,17 @@ export async function writeManifest(
   }
 }
 
+interface Pieces {
+  readonly pieces: readonly [Uint8Array, ...Uint8Array[]];
+  readonly hashKey: string;
+  readonly inBlocks: boolean;
+}
+
 /** A large one goes over several connections, and what arrived of it need not be sent again. */
 async function writePieces(
   context: CommitContext,
   name: string,
-  pieces: readonly [Uint8Array, ...Uint8Array[]],
-  { inBlocks }: { readonly inBlocks: boolean },
+  { pieces, hashKey, inBlocks }: Pieces,
   signal: AbortSignal,
 ): Promise<void> {
   const { store, transfer } = context;
@@ -65,7 +76,7 @@ async function writePieces(
     await transfer.request(signal, () => store.put(name, pieces[0], write, signal));
     return;
   }
-  const blocks = pieces.map((piece) => ({ piece, id: blockIdOf(piece) }));
+  const blocks = pieces.map((piece) => ({ piece, id: blockIdOf(piece, hashKey) }));
   await forEachLimit(blocks, PIECES_IN_FLIGHT, signal, ({ piece, id }, inner) =>
     transfer.request(inner, () => store.stageBlock(name, id, piece, inner)),
   );

@@ -119,7 +119,7 @@ function maskContentId(metadata: Readonly<Record<string, string>>): Readonly<Rec
   return id === undefined ? metadata : { ...metadata, evictd_content: maskId(id) };
 }
 
-const MASK = hash('sha256', 'zstd', 'buffer');
+const MASK = hash('sha256', 'zstd', 'buffer').subarray(0, 16);
 
 /** There and back. */
 function maskId(id: string): string {

@@ -15,7 +15,7 @@ async function changeAt(path: string, ...positions: number[]): Promise<void> {
   for (const position of positions) await file.write('changed', position);
 }
 
-test('of a large file only the blocks that changed are sent, and the others aren’t hashed', async () => {
+test('of a large file only the blocks that changed are sent', async () => {
   await using from = await testFolder();
   await using to = await testFolder();
   const path = `${from.path}/large`;
@@ -34,7 +34,7 @@ test('of a large file only the blocks that changed are sent, and the others aren
   expect(await readTree(to.path)).toEqual(await readTree(from.path));
 });
 
-test('fingerprints are kept between processes', async () => {
+test('block ids are kept between processes', async () => {
   await using from = await testFolder();
   await using state = await testFolder();
   const path = `${from.path}/large`;
@@ -48,7 +48,7 @@ test('fingerprints are kept between processes', async () => {
   const client = service.connect();
   const second = testCheckpointer(client, from.path, options);
   expect((await committed(second)).bytesSent).toBe(BLOCK);
-  // All of it is compared, one block is read.
+  // All of it is looked at, and one block is read again to be sent.
   expect(second.activity().get('job')).toMatchObject({ bytesRead: SIZE + BLOCK });
   await second.close();
 });

@@ -134,7 +134,6 @@ test('switched on and off, each file is sent once more when it changes, and all 
   await writeFile(`${from.path}/small`, lines(200_000));
   const service = createMemoryService();
   const trees = new Map<string, unknown>();
-  const versions: number[] = [];
   const staged: number[] = [];
   for (const compress of ['none', 'zstd', 'zstd', 'none', 'none'] as const) {
     await appendFile(`${from.path}/moving`, `more, ${compress}`);
@@ -146,11 +145,8 @@ test('switched on and off, each file is sent once more when it changes, and all 
     await checkpointer.close();
     trees.set(id, await readTree(from.path));
     staged.push(countCalls(client, 'stageBlock'));
-    versions.push((await manifestOf(service, id)).manifest.version);
   }
   expect(staged).toEqual([6, 3, 1, 3, 1]);
-  // Only those that an older evictd couldn't read are refused by it.
-  expect(versions).toEqual([1, 2, 2, 1, 1]);
   for (const [id, tree] of trees) {
     await using to = await testFolder();
     await restoreJob(service.connect(), to.path, id);

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
@@ -9,6 +8,7 @@ import { expect, test } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
 import { createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
+import { blockIdOf, newHashKey } from '../../src/checkpoint/block-id.ts';
 import { createReader } from '../../src/checkpoint/reader.ts';
 import { never } from '../support/checkpoints.ts';
 import { pattern, testFolder } from '../support/file-tree.ts';
@@ -17,6 +17,7 @@ import { createSelfSigned } from '../support/tls.ts';
 const KIB = 1024;
 /** Not a multiple of anything that is read or hashed at once. */
 const FIRST = pattern(700 * KIB + 1, 1);
+const HASH_KEY = newHashKey();
 const BLOCKS = [FIRST, pattern(700 * KIB + 1, 2), pattern(3, 3)];
 const CONTENT = Buffer.concat(BLOCKS);
 const GOOD_HEAD = `HTTP/1.1 206 Partial Content\r\nx-ms-request-id: 1\r\nContent-Length: ${CONTENT.length}\r\n\r\n`;
@@ -63,8 +64,9 @@ async function rig(answers: readonly Answer[], options: { readonly secure?: bool
     snapshot: '2026-01-01T00:00:00.0000000Z',
     offset: 0,
     fd: handle.fd,
-    blocks: BLOCKS.map((block) => createHash('sha256').update(block).digest('base64')),
+    blocks: BLOCKS.map((block) => blockIdOf(block, HASH_KEY)),
     lengths: BLOCKS.map(({ length }) => length),
+    hashKey: HASH_KEY,
     reader,
   };
   return {
@@ -99,7 +101,7 @@ test('a certificate of somebody else is refused', async () => {
   const url = `https://127.0.0.1:${port}/devstoreaccount1/container`;
   const store = await createAzureBlobStore({ url, auth: { kind: 'azurite' }, limits: LIMITS, ca: cert });
   const reader = createReader({ clock: systemClock });
-  const place = { snapshot: 'x', offset: 0, fd: 0, blocks: [''], lengths: [1], reader };
+  const place = { snapshot: 'x', offset: 0, fd: 0, blocks: [''], lengths: [1], hashKey: HASH_KEY, reader };
   await expect(store.download('a', place, never())).rejects.toMatchObject({
     code: 'network',
     remedy: expect.stringContaining('certificate'),

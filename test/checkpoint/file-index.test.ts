@@ -2,10 +2,11 @@ import { readFile, truncate, writeFile } from 'node:fs/promises';
 
 import { expect, test } from 'vitest';
 
+import { newHashKey } from '../../src/checkpoint/block-id.ts';
 import { openFileIndex, type IndexEntry } from '../../src/checkpoint/file-index.ts';
 import { testFolder } from '../support/file-tree.ts';
 
-const BLOCK = `${'A'.repeat(43)}=`;
+const BLOCK = `${'A'.repeat(22)}==`;
 const SECOND_NS = 1_000_000_000n;
 
 function entry(changes: Partial<IndexEntry['stat']> = {}, readAtMs = 2_000_000): IndexEntry {
@@ -66,19 +67,34 @@ test('what another boot has read is good for comparing, and for nothing more', a
   await using folder = await testFolder();
   const file = `${folder.path}/index`;
   const { index } = await open(file);
-  const one = { ...entry(), fingerprints: [`${'A'.repeat(22)}==`] };
+  const one = entry();
   index.set('a', one);
   await index.save();
   const later = await open(file, '/set', 'later boot');
-  const { blocks, fingerprints } = one;
   for (const { index: found } of [later, await open(file, '/set', 'later boot')]) {
     expect(found.unchanged('a', one.stat)).toBeUndefined();
     expect(found.likely('a', one.stat)).toBeDefined();
-    expect(found.prints('a', 4096)).toEqual({ blocks, fingerprints });
+    expect(found.last('a')).toMatchObject({ blocks: one.blocks });
+    expect(found.hashKey).toBe(index.hashKey);
     // Kept as it is, it says no more the next time.
     later.index.set('b', entry());
     await later.index.save();
   }
+});
+
+test('entries made with another key are forgotten, in its file too', async () => {
+  await using folder = await testFolder();
+  const file = `${folder.path}/index`;
+  const { index } = await open(file);
+  index.set('a', entry());
+  index.useKey(index.hashKey);
+  expect(index.size).toBe(1);
+  await index.save();
+  const key = newHashKey();
+  index.useKey(key);
+  expect(index.size).toBe(0);
+  await index.save();
+  expect((await open(file)).index).toMatchObject({ size: 0, hashKey: key });
 });
 
 test('it comes back from its file as it was, odd names included', async () => {

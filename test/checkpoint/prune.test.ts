@@ -85,6 +85,7 @@ test('the newest stay, and what only older ones needed goes: manifests, snapshot
       'checkpoints/00000005.json',
       'files/changes',
       'files/stays',
+      'hash-key.json',
       'writer.json',
     ].map((name) => PREFIX + name),
   );
@@ -106,7 +107,7 @@ test.each(['before', 'after'] as const)(
       await expectWhole(service, from.path);
       await prune(service.connect(), 2, { sweep: true });
       expect(await ids(service)).toEqual(['00000004', '00000005']);
-      expect(service.names()).toHaveLength(5);
+      expect(service.names()).toHaveLength(6);
       await expectWhole(service, from.path);
       if (!died) return;
       expect(call).toBeLessThan(30);

@@ -87,19 +87,6 @@ test('a checkpoint older than the index is found block by block', async () => {
   expect(await vm.tree()).toEqual(saved);
 });
 
-test('what the index remembers is not hashed again', async () => {
-  await using vm = await machine();
-  await vm.write(2);
-  await vm.commit();
-  const { blocks } = await vm.indexed();
-  await vm.write(3);
-  await vm.commit();
-  // A lie that only reading and hashing would find out: the content of now under the names of then.
-  const { header, ...line } = await vm.indexed();
-  await writeFile(vm.indexFile, `${header}\n${JSON.stringify({ ...line, blocks })}\n`);
-  expect(await vm.restore('00000001')).toMatchObject({ filesKept: 1, bytesFetched: 0 });
-});
-
 test('an index that can not be read costs nothing but time, and is told', async () => {
   await using vm = await machine();
   await vm.write(2);

@@ -254,7 +254,7 @@ test.each(hostile)(
   },
 );
 
-test.each(['', 'null', '[]', '{"version":1}', 'not json', '\xff\xfe'])(
+test.each(['', 'null', '[]', '{"version":2}', '{"version":3}', 'not json', '\xff\xfe'])(
   'a manifest that is %j is refused',
   async (text) => {
     const { service } = await checkpointOf({});
@@ -266,7 +266,7 @@ test.each(['', 'null', '[]', '{"version":1}', 'not json', '\xff\xfe'])(
 
 test('a manifest of a later version says what is needed', async () => {
   const { service } = await checkpointOf({});
-  service.corrupt(MANIFEST, () => Buffer.from('{"version":3}'));
+  service.corrupt(MANIFEST, () => Buffer.from('{"version":4}'));
   await using to = await testFolder();
   await expect(restoreJob(service.connect(), to.path)).rejects.toMatchObject({ code: 'manifest-version' });
 });

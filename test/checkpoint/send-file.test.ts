@@ -38,7 +38,7 @@ test('a file that is written anew and then grows has its content with the time o
   const scanned = { path: 'state', stat: found, mode: 0o644, uid: 0, gid: 0 };
   expect(await sendFile(work.send, scanned, MODE, never())).toMatchObject({
     stat: { size: content.length + 8, mtimeNs: statSync(file, { bigint: true }).mtimeNs },
-    blocks: [blockIdOf(Buffer.concat([content, Buffer.from('and more')]))],
+    blocks: [blockIdOf(Buffer.concat([content, Buffer.from('and more')]), work.send.index.hashKey)],
   });
 });
 

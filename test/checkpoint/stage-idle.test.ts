@@ -50,7 +50,7 @@ test('what is quiet is staged, and a commit then sends nothing of it; what was j
   const checkpointer = testCheckpointer(store, from.path);
   await checkpointer.stageIdle('job', IDLE, never());
   expect(countCalls(store, 'stageBlock')).toBe(4);
-  expect(service.names()).toEqual([]);
+  expect(service.names()).toEqual(['p/vm-1/job/hash-key.json']);
   expect(checkpointer.estimate()).toMatchObject({ bytesLeft: 0 });
   await checkpointer.stageIdle('job', IDLE, never());
   expect(checkpointer.activity().get('job')).toMatchObject({ filesRead: 2 });

@@ -14,6 +14,7 @@ import {
   blockId,
   bytes,
   fresh,
+  HASH_KEY,
   signal,
   rule,
 } from './store-subject.ts';
@@ -104,6 +105,7 @@ export function contentRules(subject: Subject): readonly Rule[] {
             fd: handle.fd,
             blocks: expected,
             lengths,
+            hashKey: HASH_KEY,
             reader,
           };
           return store().download(name, options, signal);

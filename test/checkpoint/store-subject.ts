@@ -1,5 +1,6 @@
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 
+import { blockIdOf, newHashKey } from '../../src/checkpoint/block-id.ts';
 import type { BlobStore, ListOptions, WriteOptions, Written } from '../../src/checkpoint/store.ts';
 
 export interface StoreUnderTest {
@@ -98,9 +99,11 @@ export function fresh(title: string): string {
   return `contract/${title}-${randomUUID()}`;
 }
 
+export const HASH_KEY = newHashKey();
+
 /** As the engine does: all ids of a blob have the same length. */
 export function blockId(content: string): string {
-  return createHash('sha256').update(content).digest('base64');
+  return blockIdOf(Buffer.from(content, 'latin1'), HASH_KEY);
 }
 
 export function bytes(content: string): Uint8Array {

@@ -13,6 +13,6 @@ export function manifestFile(path: string): ManifestFile {
     gid: 0,
     mtimeNs: '1',
     blockSize: 4096,
-    blocks: [`${'A'.repeat(43)}=`],
+    blocks: [`${'A'.repeat(22)}==`],
   };
 }
