@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { readdir, readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
@@ -6,7 +7,7 @@ import { createServer as createRawServer } from 'node:net';
 import type { AddressInfo, Server as RawServer } from 'node:net';
 import { DEFAULT_CIPHERS } from 'node:tls';
 
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
 import { createHttpSender } from '../../src/checkpoint/http-sender.ts';
@@ -89,6 +90,35 @@ test('content arrives byte for byte over TLS, from shared memory and from a copy
   }
   expect(ports.size).toBe(3);
 });
+
+test('a little goes by one thread, much at once by two, each of which answers its own', async () => {
+  const keep: RequestListener = (request, response) => {
+    void contentOf(request).then((content) => {
+      response.writeHead(201, { etag: `${request.url} ${content.length}`, 'content-length': 0 }).end();
+    });
+  };
+  await using server = await listening(createServer(keep));
+  using client = senderTo(server.port);
+  const put = async (number: number, bytes: number) => {
+    const { headers } = await client.put(`/${number}`, new Uint8Array(new SharedArrayBuffer(bytes)));
+    expect(headers.get('etag')).toBe(`/${number} ${bytes}`);
+  };
+  await Promise.all(Array.from({ length: 50 }, (_, number) => put(number, 64 * 1024)));
+  expect(await sendingThreads()).toBe(1);
+  await Promise.all(Array.from({ length: 5 }, (_, number) => put(number, 5 * MIB)));
+  expect(await sendingThreads()).toBe(2);
+  client.sender.close();
+  await vi.waitFor(async () => expect(await sendingThreads()).toBe(0));
+});
+
+/** Of this process, by the names that they have for the system. */
+async function sendingThreads(): Promise<number> {
+  const tasks = await readdir('/proc/self/task');
+  const names = await Promise.all(
+    tasks.map((task) => readFile(`/proc/self/task/${task}/comm`, 'utf8').catch(() => '')),
+  );
+  return names.filter((name) => name.startsWith('evictd-send')).length;
+}
 
 test('a certificate that nobody vouches for is refused before anything is sent', async () => {
   const { cert, key } = createSelfSigned();
