@@ -5,6 +5,7 @@ import type { IncomingMessage, RequestListener, Server } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { createServer as createRawServer } from 'node:net';
 import type { AddressInfo, Server as RawServer } from 'node:net';
+import { availableParallelism } from 'node:os';
 import { DEFAULT_CIPHERS } from 'node:tls';
 
 import { expect, test, vi } from 'vitest';
@@ -106,7 +107,7 @@ test('a little goes by one thread, much at once by two, each of which answers it
   await Promise.all(Array.from({ length: 50 }, (_, number) => put(number, 64 * 1024)));
   expect(await sendingThreads()).toBe(1);
   await Promise.all(Array.from({ length: 5 }, (_, number) => put(number, 5 * MIB)));
-  expect(await sendingThreads()).toBe(2);
+  expect(await sendingThreads()).toBe(Math.min(2, availableParallelism()));
   client.sender.close();
   await vi.waitFor(async () => expect(await sendingThreads()).toBe(0));
 });
