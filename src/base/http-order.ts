@@ -54,11 +54,12 @@ export function requestHead(
   path: string,
   headers: Readonly<Record<string, string>>,
 ): string {
-  const lines = Object.entries({ host, ...headers }).map(([name, value]) => `${name}: ${value}`);
-  const text = [`${method} ${path} HTTP/1.1`, ...lines];
-  if (text.some((line) => /[^\x20-\x7e]/.test(line)))
+  // Made for each of thousands of requests: without pairs, and with one look at all of it.
+  const lines = [`${method} ${path} HTTP/1.1`, `host: ${host}`];
+  for (const name of Object.keys(headers)) lines.push(`${name}: ${headers[name] ?? ''}`);
+  if (/[^\x20-\x7e]/.test(lines.join('')))
     throw new EvictdError('refused', 'a header or the credential holds a character that no request may have');
-  return `${text.join('\r\n')}\r\n\r\n`;
+  return `${lines.join('\r\n')}\r\n\r\n`;
 }
 
 /** The outcome as what a request rejects with: `bad-answer`, or an error with the errno as its code. */

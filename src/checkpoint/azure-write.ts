@@ -108,14 +108,15 @@ async function writeOnce(
 }
 
 function headersOf(options: WriteOptions, writeId: string): Readonly<Record<string, string>> {
-  const { condition, contentType, contentEncoding } = options;
-  const metadata = { ...checkedMetadata(options.metadata), [WRITE_ID]: writeId };
-  return {
+  const { condition, metadata, contentType, contentEncoding } = options;
+  const headers: Record<string, string> = {
     'x-ms-blob-content-type': contentType,
     ...(contentEncoding !== undefined && { 'x-ms-blob-content-encoding': contentEncoding }),
     ...('ifEtag' in condition ? { 'if-match': condition.ifEtag } : { 'if-none-match': '*' }),
-    ...Object.fromEntries(Object.entries(metadata).map(([key, value]) => [`x-ms-meta-${key}`, value])),
+    [`x-ms-meta-${WRITE_ID}`]: writeId,
   };
+  for (const name of Object.keys(metadata)) headers[`x-ms-meta-${name}`] = checkedValue(name, metadata[name]);
+  return headers;
 }
 
 async function remove(
@@ -155,13 +156,10 @@ async function remove(
 }
 
 /** Names come back in lower case and values as header text, so only what survives that is taken. */
-function checkedMetadata(metadata: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  for (const [name, value] of Object.entries(metadata)) {
-    if (!/^[a-z_][a-z0-9_]*$/.test(name) || !/^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value)) {
-      throw new EvictdError('refused', `the metadata ${JSON.stringify(name)} can't be stored as it is`, {
-        remedy: 'names are lower-case C# identifiers, values printable ASCII without spaces at their ends',
-      });
-    }
-  }
-  return metadata;
+function checkedValue(name: string, value = ''): string {
+  if (/^[a-z_][a-z0-9_]*$/.test(name) && /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(value))
+    return value;
+  throw new EvictdError('refused', `the metadata ${JSON.stringify(name)} can't be stored as it is`, {
+    remedy: 'names are lower-case C# identifiers, values printable ASCII without spaces at their ends',
+  });
 }
