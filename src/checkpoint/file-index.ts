@@ -102,8 +102,8 @@ interface Found {
   readonly hashKey: string;
 }
 
-function createIndex({ entries, ...found }: Found, place: IndexFile): FileIndex {
-  let { hashKey } = found;
+function createIndex(found: Found, place: IndexFile): FileIndex {
+  let { entries, hashKey } = found;
   let changed = false;
   let distrusted: ReadonlySet<bigint> = new Set();
   const likely = (path: string, stat: FileStat): IndexEntry | undefined => {
@@ -124,7 +124,8 @@ function createIndex({ entries, ...found }: Found, place: IndexFile): FileIndex 
     useKey(other) {
       if (other === hashKey) return;
       hashKey = other;
-      entries.clear();
+      // Another map: the one before may be being written just now, with its own key.
+      entries = new Map();
       changed = true;
     },
     isOfOthers: (devices) =>
@@ -143,11 +144,12 @@ function createIndex({ entries, ...found }: Found, place: IndexFile): FileIndex 
     async save() {
       if (!changed || place.file === undefined) return;
       changed = false;
+      const key = hashKey;
       try {
         // A copy: files go on being read while it is written.
         const copy: [string, IndexEntry][] = [];
         await forEachInSlices(entries, (entry) => void copy.push(entry));
-        await writeEntries(place.file, place, { entries: copy, hashKey });
+        await writeEntries(place.file, place, { entries: copy, hashKey: key });
       } catch (error) {
         changed = true;
         throw error;

@@ -97,6 +97,26 @@ test('entries made with another key are forgotten, in its file too', async () =>
   expect((await open(file)).index).toMatchObject({ size: 0, hashKey: key });
 });
 
+test('what is written while the key changes is of one key', async () => {
+  await using folder = await testFolder();
+  const file = `${folder.path}/index`;
+  const { index } = await open(file);
+  const { hashKey } = index;
+  index.set('a', entry());
+  const saving = index.save();
+  index.useKey(newHashKey());
+  index.set('b', entry());
+  await saving;
+  const { index: found } = await open(file);
+  expect(found.hashKey).toBe(hashKey);
+  expect(found.last('a')).toBeDefined();
+  expect(found.last('b')).toBeUndefined();
+  await index.save();
+  const { index: later } = await open(file);
+  expect(later.hashKey).toBe(index.hashKey);
+  expect(later.last('a')).toBeUndefined();
+});
+
 test('it comes back from its file as it was, odd names included', async () => {
   await using folder = await testFolder();
   const file = `${folder.path}/deep/index`;
