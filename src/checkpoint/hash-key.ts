@@ -9,8 +9,8 @@ const BYTES_MAX = 4096;
 /**
  * The key of the block ids of a set without a checkpoint; every manifest says its own. It is kept in the store before
  * the first block is, so that what one VM has staged counts for the next one, too. `fresh` where nobody has left one.
- * `onUnusable` hears of one that can't be read: then nothing is lost but the use of what was staged before.
- * Rejects with what the store rejects with.
+ * Where it can't be read, of which `onUnusable` hears, or not be written, nothing is lost but the use of what was staged
+ * before the first checkpoint. Rejects with what the store's reading rejects with.
  */
 export async function findHashKey(
   store: BlobStore,
@@ -28,9 +28,12 @@ export async function findHashKey(
     await store.put(name, body, write, signal);
     return fresh;
   } catch (error) {
+    if (signal.aborted) throw error;
     // Another writer was quicker, or the answer to a try of ours got lost, or it is the one that can't be read.
-    if (!(error instanceof EvictdError) || error.code !== 'conflict') throw error;
-    return (await readHashKey(store, name, signal, () => undefined)) ?? fresh;
+    if (error instanceof EvictdError && error.code === 'conflict')
+      return (await readHashKey(store, name, signal, () => undefined)) ?? fresh;
+    // It only saves time. Where the store refuses it, what matters is refused as well, and says so.
+    return fresh;
   }
 }
 

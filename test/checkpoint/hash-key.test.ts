@@ -57,6 +57,21 @@ test('a write whose answer got lost is read back', async () => {
   expect(await findHashKey(losing, SET, key, never(), unexpected)).toBe(key);
 });
 
+test('where it can not be written the checkpoint is made all the same, and says its key', async () => {
+  await using folder = await folderOf();
+  const service = createMemoryService();
+  const store = service.connect({
+    before({ operation, name }) {
+      if (operation === 'put' && name === NAME) throw storeError('unavailable', 'not now');
+    },
+  });
+  await committed(testCheckpointer(store, folder.path));
+  expect(service.names()).not.toContain(NAME);
+  const next = service.connect();
+  await committed(testCheckpointer(next, folder.path));
+  expect(countCalls(next, 'stageBlock')).toBe(0);
+});
+
 test('once there is a checkpoint it says its own key: nobody asks for another', async () => {
   await using folder = await folderOf();
   await using to = await testFolder();

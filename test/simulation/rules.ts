@@ -148,7 +148,8 @@ function checkTimeout(
     return broken(`hook ${request.name} runs for ${request.event.id}, which nobody has seen`);
   if (request.stage === 'on-resume') return;
   const isNew = mayForget() && now() - notice.changedAt < HANGS_MS;
-  const deadlineAt = (isNew ? notice.deadlineBefore : undefined) ?? notice.deadlineAt;
+  // What was forgotten since then is no earlier for that.
+  const deadlineAt = Math.max(notice.deadlineAt, (isNew ? notice.deadlineBefore : undefined) ?? -Infinity);
   const overMs = now() + request.timeoutMs - (deadlineAt - RESERVE_MS) - JITTER_MS;
   if (overMs > 100) broken(`hook ${request.name} may run ${Math.round(overMs)} ms past the end of work`);
 }
