@@ -13,10 +13,10 @@ import type { StoredBlob, StoredSet } from './stored-blobs.ts';
 /** What the store has of a set: asked for once, and then kept up by what this process writes. */
 export interface Base {
   /**
-   * `thorough`: there is time to find out what was removed behind our back. `newHashKey`: of a set that has none yet.
+   * `thorough`: there is time to find out what was removed behind our back.
    * Rejects `conflict`, or what the store rejects with.
    */
-  load(thorough: boolean, newHashKey: string, signal: AbortSignal): Promise<StoredSet>;
+  load(thorough: boolean, signal: AbortSignal): Promise<StoredSet>;
   /** Another process of this VM has written: the next load asks anew. */
   outdate(): void;
 }
@@ -39,11 +39,10 @@ export function createBase(
   let isOutdated = false;
   let checkedAt = -Infinity;
   return {
-    async load(thorough, newHashKey, signal) {
+    async load(thorough, signal) {
       const isOld = thorough && clock.monotonicMs() - checkedAt > AGE_MS_MAX;
       if (stored !== undefined && !isOutdated && !isOld) return stored;
-      const options = { snapshots: thorough, newHashKey: stored?.hashKey ?? newHashKey };
-      const fresh = await loadStoredSet(store, place, options, signal, onUnusable);
+      const fresh = await loadStoredSet(store, place, { snapshots: thorough }, signal, onUnusable);
       if (stored !== undefined) await goOnFrom(fresh, stored, writer, setPrefix(place) + WRITER);
       stored = fresh;
       isOutdated = false;

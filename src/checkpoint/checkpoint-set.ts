@@ -70,30 +70,30 @@ export function createCheckpointSet(
     tracker,
     activity,
     async stage(stop, signal) {
-      await using begun = await begin(false, signal);
+      await using begun = await begin({ thorough: false, sends: true }, signal);
       if (stop()) return;
       const versions: Versions = new Map();
       const { due } = await look(begun, versions, signal);
       await sendFiles(begun, due, versions, { mode: { stop, readsMax: 1, changing: 'leave' } }, signal);
     },
     async commit(reason, signal) {
-      await using begun = await begin(reason !== 'notice', signal);
+      await using begun = await begin({ thorough: reason !== 'notice', sends: true }, signal);
       const making = { ...options, reason, bytesBefore: bytesSentAtCommit, last };
       last = await makeCheckpoint(begun, making, note, signal);
       bytesSentAtCommit = activity.bytesSent;
       return last.committed;
     },
     async prepare(signal) {
-      await using begun = await begin(true, signal);
+      await using begun = await begin({ thorough: true, sends: false }, signal);
       await look(begun, new Map(), signal);
     },
     async stageIdle(idle, giveWay, signal) {
-      await using begun = await begin(true, giveWay);
+      await using begun = await begin({ thorough: true, sends: true }, giveWay);
       return await stageIdle(begun, idle, { staged, clock }, giveWay, signal);
     },
     async isChanged(signal) {
       if (last?.digest === undefined) return true;
-      await using begun = await begin(true, signal);
+      await using begun = await begin({ thorough: true, sends: false }, signal);
       return await isChangedSince(last.digest, begun, signal);
     },
     newest,

@@ -33,7 +33,7 @@ export interface FileIndex {
   readonly hashKey: string;
   /** Goes on with another key. What was entered under the one before is of no use then, and forgotten. */
   useKey(hashKey: string): void;
-  /** It has files, and none of them was on one of these devices. */
+  /** It has files, or had some under another key, and none of them was on one of these devices. */
   isOfOthers(devices: ReadonlySet<bigint>): boolean;
   set(path: string, entry: IndexEntry): void;
   readonly size: number;
@@ -106,6 +106,7 @@ function createIndex(found: Found, place: IndexFile): FileIndex {
   let { entries, hashKey } = found;
   let changed = false;
   let distrusted: ReadonlySet<bigint> = new Set();
+  const formerDevices = new Set<bigint>();
   const likely = (path: string, stat: FileStat): IndexEntry | undefined => {
     const entry = entries.get(path);
     return entry !== undefined && sameStat(entry.stat, stat) ? entry : undefined;
@@ -124,12 +125,16 @@ function createIndex(found: Found, place: IndexFile): FileIndex {
     useKey(other) {
       if (other === hashKey) return;
       hashKey = other;
+      for (const { stat } of entries.values()) formerDevices.add(stat.dev);
       // Another map: the one before may be being written just now, with its own key.
       entries = new Map();
       changed = true;
     },
-    isOfOthers: (devices) =>
-      entries.size > 0 && [...entries.values()].every(({ stat }) => !devices.has(stat.dev)),
+    isOfOthers(devices) {
+      const own = new Set(formerDevices);
+      for (const { stat } of entries.values()) own.add(stat.dev);
+      return own.size > 0 && [...own].every((device) => !devices.has(device));
+    },
     get size() {
       return entries.size;
     },

@@ -85,7 +85,7 @@ export function createHttpSender(origin: HttpOrigin, { clock }: { readonly clock
     const [first, second] = threads;
     if (first === undefined) return start();
     if (first.bytes < SENT_BY_ONE_BYTES) return first;
-    if (second === undefined) return threadsMax > 1 ? start() : first;
+    if (second === undefined) return threadsMax > 1 ? startedOr(start, first) : first;
     return second.bytes < first.bytes ? second : first;
   };
   const add = (number: number, request: HttpRequest, settle: Order['settle']): Thread => {
@@ -126,6 +126,15 @@ export function createHttpSender(origin: HttpOrigin, { clock }: { readonly clock
       }),
     close,
   };
+}
+
+/** The system may have no more threads for us; one can do it as well. */
+function startedOr(start: () => Thread, other: Thread): Thread {
+  try {
+    return start();
+  } catch {
+    return other;
+  }
 }
 
 function startThread(

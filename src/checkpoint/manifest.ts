@@ -149,8 +149,13 @@ function checkHead(
       { remedy: 'install that version or a newer one' },
     );
   }
-  if (version < MANIFEST_VERSION)
-    throw bad('it was written by an earlier version of evictd, which had other block ids');
+  if (version < MANIFEST_VERSION) {
+    throw new EvictdError(
+      'bad-manifest',
+      `the manifest ${name} was written by an earlier version of evictd, which had other block ids`,
+      { remedy: 'restore it with that version; the next checkpoint is whole again' },
+    );
+  }
   const head = checked(ManifestHead.safeParse(json), [], bad);
   if (head.set !== expected.set) throw bad(`it belongs to the set ${JSON.stringify(head.set)}`);
   if (head.id !== expected.id) throw bad(`it says that it is the checkpoint ${JSON.stringify(head.id)}`);

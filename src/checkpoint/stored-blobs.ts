@@ -5,7 +5,7 @@ import { createGroup } from '../base/concurrency.ts';
 import { FILES, setPrefix, WRITER } from './blob-name.ts';
 import type { SetPlace } from './blob-name.ts';
 import { contentIdOf } from './block-id.ts';
-import { findHashKey } from './hash-key.ts';
+import { readHashKey } from './hash-key.ts';
 import { listManifests, readManifest } from './manifest.ts';
 import type { ListedManifest } from './manifest.ts';
 import type { Manifest, ManifestFile } from './schema.ts';
@@ -56,8 +56,8 @@ export interface StoredSet {
   claimEtag: string | undefined;
   /** Who had written that when it was looked at. */
   readonly claim: BlobHead | undefined;
-  /** With which its block ids are made. */
-  readonly hashKey: string;
+  /** With which its block ids are made; undefined: nobody has left one yet. */
+  hashKey: string | undefined;
   /** Made when it isn't known yet. */
   blob(name: string): StoredBlob;
   /** All that are known. */
@@ -68,8 +68,6 @@ export interface StoredSet {
 export interface LoadOptions {
   /** Ask for the snapshots as well: one that is gone is made anew. Without it they are trusted, which is quicker. */
   readonly snapshots: boolean;
-  /** Its hash key, if it has none yet. */
-  readonly newHashKey: string;
 }
 
 /**
@@ -90,7 +88,7 @@ export async function loadStoredSet(
   const snapshots = options.snapshots ? new Set<string>() : undefined;
   let newest: ListedManifest | undefined;
   let manifest: Manifest | undefined;
-  let hashKey = options.newHashKey;
+  let hashKey: string | undefined;
   const group = createGroup(signal);
   group.run(async (inner) => {
     for await (const item of store.list(prefix + FILES, inner, options)) {
@@ -102,7 +100,7 @@ export async function loadStoredSet(
   group.run(async (inner) => {
     newest = (await listManifests(store, place, inner)).at(-1);
     manifest = newest && (await readUsable(store, place, newest.id, inner, onUnusable));
-    hashKey = manifest?.hashKey ?? (await findHashKey(store, prefix, hashKey, inner, onUnusable));
+    hashKey = manifest?.hashKey ?? (await readHashKey(store, prefix, inner, onUnusable));
   });
   await group.settled();
   const isNewer = (item: BlobItem) => newest === undefined || item.modifiedAt > newest.writtenAt;

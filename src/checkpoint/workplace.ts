@@ -3,6 +3,7 @@ import type { EvictdError } from '../base/errors.ts';
 import { createBase } from './base.ts';
 import { blobNameOf, FILES, setPrefix } from './blob-name.ts';
 import type { Writer } from './commit-file.ts';
+import { leaveHashKey } from './hash-key.ts';
 import { indexFileName, openFileIndex } from './file-index.ts';
 import type { FileIndex } from './file-index.ts';
 import { createTracker } from './progress.ts';
@@ -37,14 +38,22 @@ export interface CheckpointSetDependencies {
   readonly onNote: (set: string, error: EvictdError) => void;
 }
 
+/** What a work on a set is for. */
+interface Need {
+  /** As in base.ts. */
+  readonly thorough: boolean;
+  /** It sends what the store lacks, and doesn't only look. */
+  readonly sends: boolean;
+}
+
 /** What stays between two works on a set: what was counted, what the store has, what the files held. */
 export interface Workplace {
   readonly tracker: SetTracker;
   readonly activity: SetActivity;
   readonly staged: StagedBlocks;
-  /** `thorough` as in base.ts. Rejects `conflict`, what openSetFolder rejects with, or what the
+  /** Rejects `conflict`, what openSetFolder rejects with, or what the
    * store rejects with. */
-  begin(this: void, thorough: boolean, signal: AbortSignal): Promise<SetWork>;
+  begin(this: void, need: Need, signal: AbortSignal): Promise<SetWork>;
   /** What the store had when it was last asked, or has been given since. */
   newest(this: void): NewestCheckpoint | undefined;
   /** What the store has is asked for anew at the next work. */
@@ -89,41 +98,36 @@ export function createWorkplace(
     byPath.blobs.set(path, blob);
     return blob;
   };
+  const begin = async ({ thorough, sends }: Need, signal: AbortSignal): Promise<SetWork> => {
+    const file = indexDirectory === undefined ? undefined : indexFileName(indexDirectory, set.name);
+    const known = (index ??= await openFileIndex({ file, root: set.path, bootId: writer.bootId }, note));
+    const stored = await base.load(thorough, signal);
+    if (sends) stored.hashKey ??= await leaveHashKey(store, prefix, known.hashKey, signal);
+    known.useKey(stored.hashKey ?? known.hashKey);
+    const isOutgrown = byPath.blobs.size > 2 * tracker.files + 1000;
+    if (byPath.stored !== stored || isOutgrown) byPath = { stored, blobs: new Map() };
+    const folder = await openCounted(set, tracker, activity);
+    const send: SendContext = {
+      root: set.path,
+      location: folder.location,
+      prefix,
+      ...dependencies,
+      store,
+      index: known,
+      blobOf: (path) => blobOf(stored, path),
+      onStored: (path, bytes) => tracker.store(path, bytes),
+      onFileRead: () => activity.filesRead++,
+      onRead: (bytes) => (activity.bytesRead += bytes),
+      onSent: (bytes) => (activity.bytesSent += bytes),
+    };
+    const close = () => folder[Symbol.asyncDispose]();
+    return { set, folder, send, stored, tracker, activity, [Symbol.asyncDispose]: close };
+  };
   return {
     tracker,
     activity,
     staged,
-    async begin(thorough, signal) {
-      const file = indexDirectory === undefined ? undefined : indexFileName(indexDirectory, set.name);
-      const known = (index ??= await openFileIndex({ file, root: set.path, bootId: writer.bootId }, note));
-      const stored = await base.load(thorough, known.hashKey, signal);
-      known.useKey(stored.hashKey);
-      const isOutgrown = byPath.blobs.size > 2 * tracker.files + 1000;
-      if (byPath.stored !== stored || isOutgrown) byPath = { stored, blobs: new Map() };
-      const folder = await openCounted(set, tracker, activity);
-      const send: SendContext = {
-        root: set.path,
-        location: folder.location,
-        prefix,
-        ...dependencies,
-        store,
-        index: known,
-        blobOf: (path) => blobOf(stored, path),
-        onStored: (path, bytes) => tracker.store(path, bytes),
-        onFileRead: () => activity.filesRead++,
-        onRead: (bytes) => (activity.bytesRead += bytes),
-        onSent: (bytes) => (activity.bytesSent += bytes),
-      };
-      return {
-        set,
-        folder,
-        send,
-        stored,
-        tracker,
-        activity,
-        [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
-      };
-    },
+    begin,
     newest: () => byPath.stored?.newest,
     reload: () => base.outdate(),
     saveIndex: async () => index?.save(),

@@ -93,6 +93,9 @@ test('entries made with another key are forgotten, in its file too', async () =>
   const key = newHashKey();
   index.useKey(key);
   expect(index.size).toBe(0);
+  // Still a sign that a disk is missing.
+  expect(index.isOfOthers(new Set([2n]))).toBe(true);
+  expect(index.isOfOthers(new Set([1n]))).toBe(false);
   await index.save();
   expect((await open(file)).index).toMatchObject({ size: 0, hashKey: key });
 });

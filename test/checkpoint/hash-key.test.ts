@@ -3,8 +3,9 @@ import { writeFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
 
 import { newHashKey } from '../../src/checkpoint/block-id.ts';
-import { findHashKey } from '../../src/checkpoint/hash-key.ts';
-import { committed, commitJob, never, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
+import { leaveHashKey } from '../../src/checkpoint/hash-key.ts';
+import { readManifest } from '../../src/checkpoint/manifest.ts';
+import { committed, commitJob, never, PLACE, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
 import { pattern, readTree, testFolder } from '../support/file-tree.ts';
 import { countCalls, createMemoryService, storeError } from '../support/memory-store.ts';
 
@@ -18,10 +19,6 @@ async function folderOf(bytes = BLOCKS * 4 * MIB) {
   const folder = await testFolder();
   await writeFile(`${folder.path}/state`, pattern(bytes));
   return folder;
-}
-
-function unexpected(error: Error): never {
-  throw error;
 }
 
 test('what one VM staged before the first checkpoint is found by the next one', async () => {
@@ -38,7 +35,7 @@ test('what one VM staged before the first checkpoint is found by the next one', 
 test('two writers that find none get the same one', async () => {
   const service = createMemoryService();
   const keys = await Promise.all(
-    Array.from({ length: 4 }, () => findHashKey(service.connect(), SET, newHashKey(), never(), unexpected)),
+    Array.from({ length: 4 }, () => leaveHashKey(service.connect(), SET, newHashKey(), never())),
   );
   expect(new Set(keys).size).toBe(1);
 });
@@ -54,7 +51,7 @@ test('a write whose answer got lost is read back', async () => {
       throw storeError('conflict', 'what a second try is told');
     },
   };
-  expect(await findHashKey(losing, SET, key, never(), unexpected)).toBe(key);
+  expect(await leaveHashKey(losing, SET, key, never())).toBe(key);
 });
 
 test('where it can not be written the checkpoint is made all the same, and says its key', async () => {
@@ -72,6 +69,13 @@ test('where it can not be written the checkpoint is made all the same, and says 
   expect(countCalls(next, 'stageBlock')).toBe(0);
 });
 
+test('to look at what is there leaves none', async () => {
+  await using folder = await folderOf();
+  const service = createMemoryService();
+  await testCheckpointer(service.connect(), folder.path).prepare('job', never());
+  expect(service.names()).toEqual([]);
+});
+
 test('once there is a checkpoint it says its own key: nobody asks for another', async () => {
   await using folder = await folderOf();
   await using to = await testFolder();
@@ -86,7 +90,7 @@ test('once there is a checkpoint it says its own key: nobody asks for another', 
   expect(await readTree(to.path)).toEqual(await readTree(folder.path));
 });
 
-test.each(['', 'null', '{"version":1}', '{"version":1,"hashKey":"short"}'])(
+test.each(['', 'null', '{"version":1}', '{"version":1,"hashKey":"short"}', 'x'.repeat(5000)])(
   'one that is %j is told of and costs nothing but what was staged',
   async (text) => {
     await using folder = await folderOf();
@@ -132,11 +136,16 @@ test('an index that was made with another key is not believed', async () => {
   const here = testCheckpointer(service.connect(), folder.path, options);
   await committed(here);
   await here.close();
+  const keys = ['00000001', '00000002'].map(async (id) => {
+    const { hashKey } = await readManifest(service.connect(), PLACE, id, never());
+    return hashKey;
+  });
+  expect(new Set(await Promise.all(keys)).size).toBe(1);
   await restoreJob(service.connect(), to.path);
   expect(await readTree(to.path)).toEqual(await readTree(folder.path));
 });
 
-test('a checkpoint of an earlier version stays as it is, and the next one is whole', async () => {
+test('a newest manifest of an earlier version is told of, and the next checkpoint is whole', async () => {
   await using folder = await folderOf();
   await using to = await testFolder();
   const service = createMemoryService();

@@ -112,6 +112,26 @@ test('a little goes by one thread, much at once by two, each of which answers it
   await vi.waitFor(async () => expect(await sendingThreads()).toBe(0));
 });
 
+test('a request by the second thread is aborted alone', async () => {
+  const asked = new Set<string | undefined>();
+  const both = Promise.withResolvers<void>();
+  await using server = await listening(
+    createServer((request) => {
+      if (asked.add(request.url).size === 2) both.resolve();
+    }),
+  );
+  using client = senderTo(server.port);
+  const body = () => new Uint8Array(new SharedArrayBuffer(9 * MIB));
+  const first = client.put('/first', body());
+  const aborting = new AbortController();
+  const second = client.put('/second', body(), aborting.signal);
+  await both.promise;
+  aborting.abort(new Error('enough'));
+  await expect(second).rejects.toThrow('enough');
+  client.sender.close();
+  await expect(first).rejects.toMatchObject({ code: 'ECONNABORTED' });
+});
+
 /** Of this process, by the names that they have for the system. */
 async function sendingThreads(): Promise<number> {
   const tasks = await readdir('/proc/self/task');

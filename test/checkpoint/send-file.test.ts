@@ -63,6 +63,6 @@ async function begun(path: string, more: Partial<SendContext>) {
       },
     },
   );
-  const work = await place.begin(false, never());
+  const work = await place.begin({ thorough: false, sends: true }, never());
   return { send: { ...work.send, ...more }, [Symbol.asyncDispose]: () => work[Symbol.asyncDispose]() };
 }
