@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 
-import { abandonOn, boundedSignal, childController, sleep } from '../base/abort.ts';
+import { boundedSignal, sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import type { StoreErrorCode } from './store.ts';
@@ -115,6 +115,11 @@ export async function withRetries<T>(
 
 type Outcome<T> = { kind: 'done'; value: T } | { kind: 'failed'; failure: Failure };
 
+/**
+ * One try within its time, and where it takes too long the same once more beside it. Who comes too late is aborted, and
+ * waited for: nobody may send on from memory that the caller takes back. Only at the end of the time nobody is, since the
+ * work may ignore its signal.
+ */
 async function once<T>(
   attempt: Attempt<T>,
   number: number,
@@ -122,68 +127,59 @@ async function once<T>(
   dependencies: RetryDependencies,
   signal: AbortSignal,
 ): Promise<Outcome<T>> {
-  const limitMs = limits.tryTimeoutMs + (attempt.extraMs ?? 0);
-  using bounded = boundedSignal(dependencies.clock, limitMs, signal);
-  try {
-    return await firstSuccess(attempt, number, dependencies, bounded.signal);
-  } catch (error) {
-    if (!bounded.signal.aborted) throw error;
-    const reason = `no answer within ${Math.round(limitMs)} ms`;
-    return { kind: 'failed', failure: { code: 'timeout', reason, retry: { kind: 'backoff' } } };
-  }
-}
-
-/** Of the attempt, and where it takes too long of the same once more beside it. Who comes too late is aborted. */
-async function firstSuccess<T>(
-  attempt: Attempt<T>,
-  number: number,
-  dependencies: RetryDependencies,
-  signal: AbortSignal,
-): Promise<Outcome<T>> {
   const { clock, beside } = dependencies;
-  using ended = childController(signal);
+  const limitMs = limits.tryTimeoutMs + (attempt.extraMs ?? 0);
   const { promise, resolve, reject } = Promise.withResolvers<Outcome<T>>();
+  // One for both: it is made for each of thousands of requests.
+  const ended = new AbortController();
+  setMaxListeners(0, ended.signal);
+  const giveUp = () => {
+    const reason = `no answer within ${Math.round(limitMs)} ms`;
+    resolve({ kind: 'failed', failure: { code: 'timeout', reason, retry: { kind: 'backoff' } } });
+    ended.abort(signal.aborted ? signal.reason : new EvictdError('timeout', reason));
+  };
   let underWay = 0;
   let outcome: Outcome<T> | undefined;
+  const settle = (found: Outcome<T>) => {
+    outcome = found;
+    if (--underWay === 0) resolve(found);
+  };
+  const onValue = (value: T) => {
+    if (underWay > 1) ended.abort(new EvictdError('aborted', 'another try was quicker'));
+    settle(outcome?.kind === 'done' ? outcome : { kind: 'done', value });
+  };
+  const onError = (error: unknown) => {
+    // A refusal can come from what the other one did; that shows when it is tried again.
+    const isFinal =
+      outcome?.kind === 'done' || (outcome !== undefined && outcome.failure.retry.kind !== 'never');
+    settle(
+      outcome !== undefined && isFinal ? outcome : { kind: 'failed', failure: dependencies.explain(error) },
+    );
+  };
   const begin = (as: number) => {
     underWay++;
-    // Both have to be over: nobody may send on from memory that the caller takes back.
-    const settle = (found: Outcome<T>) => {
-      outcome = found;
-      if (--underWay === 0) resolve(found);
-    };
-    const onValue = (value: T) => {
-      if (underWay > 1) ended.abort(new EvictdError('aborted', 'another try was quicker'));
-      settle(outcome?.kind === 'done' ? outcome : { kind: 'done', value });
-    };
-    const onError = (error: unknown) => {
-      // A refusal can come from what the other one did; that shows when it is tried again.
-      const isFinal =
-        outcome?.kind === 'done' || (outcome !== undefined && outcome.failure.retry.kind !== 'never');
-      settle(
-        outcome !== undefined && isFinal ? outcome : { kind: 'failed', failure: dependencies.explain(error) },
-      );
-    };
     attempt.run(ended.signal, as).then(onValue, onError).catch(reject);
   };
   let isBeside = false;
   const beginBeside = () => {
     if (underWay === 0) return;
-    if (beside.count >= BESIDE_MAX) {
-      timer = clock.timer(BESIDE_AGAIN_MS, beginBeside);
+    isBeside = beside.count < BESIDE_MAX;
+    if (!isBeside) {
+      patience = clock.timer(BESIDE_AGAIN_MS, beginBeside);
       return;
     }
     beside.count++;
-    isBeside = true;
     begin(number + 1);
   };
+  signal.addEventListener('abort', giveUp, { once: true });
+  using _limit = clock.timer(limitMs, giveUp);
   begin(number);
-  let timer = attempt.patienceMs === undefined ? undefined : clock.timer(attempt.patienceMs, beginBeside);
+  let patience = attempt.patienceMs === undefined ? undefined : clock.timer(attempt.patienceMs, beginBeside);
   try {
-    // The work may ignore its signal.
-    return await abandonOn(signal, promise);
+    return await promise;
   } finally {
-    timer?.[Symbol.dispose]();
+    signal.removeEventListener('abort', giveUp);
+    patience?.[Symbol.dispose]();
     if (isBeside) beside.count--;
   }
 }
