@@ -8,6 +8,8 @@ export interface BlockHash {
 
 const NONCE = Buffer.alloc(12);
 const KEY_BYTES = 16;
+/** The service wants all ids of a blob to be of one length. */
+export const BLOCK_ID_BYTES = 16;
 
 /**
  * A block's id, in the service's block list as in manifests: a keyed hash of its content, as base64 of 16 bytes, 24

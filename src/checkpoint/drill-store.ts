@@ -1,8 +1,9 @@
-import { createHash, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 import { forEachLimit } from '../base/concurrency.ts';
 import { EvictdError } from '../base/errors.ts';
 import { DRILL, keyPrefix } from './blob-name.ts';
+import { BLOCK_ID_BYTES } from './block-id.ts';
 import type { BlobStore, BlockList, StoredBlock, WriteCondition, WriteOptions, Written } from './store.ts';
 
 interface Place {
@@ -113,8 +114,7 @@ async function putOver(
     return await store.put(copy.name, body, write, signal);
   } catch (error) {
     if (!(error instanceof EvictdError && error.code === 'conflict') || copy.sent.size === 0) throw error;
-    // As long as the ids of the staged blocks, which the service wants.
-    const id = hash('sha256', body, 'buffer').subarray(0, 16).toString('base64');
+    const id = hash('sha256', body, 'buffer').subarray(0, BLOCK_ID_BYTES).toString('base64');
     await store.stageBlock(copy.name, id, body, signal);
     return store.commitBlocks(copy.name, [id], write, signal);
   }
@@ -147,7 +147,7 @@ const BLOB_NAME_CHARACTERS_MAX = 1024;
 function shortened(name: string, from: string, to: string): string {
   const rest = name.slice(from.length);
   if (to.length + rest.length <= BLOB_NAME_CHARACTERS_MAX) return rest;
-  return `long/${createHash('sha256').update(rest).digest('hex')}`;
+  return `long/${hash('sha256', rest)}`;
 }
 
 const REMOVALS_IN_FLIGHT = 16;

@@ -131,9 +131,11 @@ function createIndex(found: Found, place: IndexFile): FileIndex {
       changed = true;
     },
     isOfOthers(devices) {
-      const own = new Set(formerDevices);
-      for (const { stat } of entries.values()) own.add(stat.dev);
-      return own.size > 0 && [...own].every((device) => !devices.has(device));
+      if (entries.size + formerDevices.size === 0) return false;
+      const isOther = (device: bigint) => !devices.has(device);
+      return (
+        [...formerDevices].every(isOther) && [...entries.values()].every(({ stat }) => isOther(stat.dev))
+      );
     },
     get size() {
       return entries.size;

@@ -24,7 +24,7 @@ export function createPace(
   };
 }
 
-/** Comparing takes a tenth of the processor time of hashing and sending, and as much of the disk's. */
+/** Comparing takes a quarter of the processor time of sending, and as much of the disk's. */
 const COMPARED_PER_SENT = 4;
 
 /**

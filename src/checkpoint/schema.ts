@@ -20,8 +20,8 @@ const Owner = z
   .max(2 ** 32 - 1);
 /** base64 of 16 bytes. */
 const BlockId = z.string().regex(/^[A-Za-z0-9+/]{22}==$/);
-/** With which block ids are made: base64 of 16 bytes. */
-const HashKey = z.string().regex(/^[A-Za-z0-9+/]{22}==$/);
+/** With which block ids are made; as long as they are. */
+const HashKey = BlockId;
 const Size = z.int().min(0);
 const BlockSize = z.int().min(1).max(BLOCK_BYTES_MAX);
 const Blocks = z.array(BlockId).max(BLOCKS_MAX);

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 
 import { AssertionFailed } from '../base/assert.ts';
 import { EvictdError } from '../base/errors.ts';
+import { BLOCK_ID_BYTES } from './block-id.ts';
 import { BLOCK_BYTES_DEFAULT } from './block-size.ts';
 import type { Reader } from './reader.ts';
 import type { BlobStore, BlockList, WriteOptions, Written } from './store.ts';
@@ -119,7 +120,7 @@ function maskContentId(metadata: Readonly<Record<string, string>>): Readonly<Rec
   return id === undefined ? metadata : { ...metadata, evictd_content: maskId(id) };
 }
 
-const MASK = hash('sha256', 'zstd', 'buffer').subarray(0, 16);
+const MASK = hash('sha256', 'zstd', 'buffer').subarray(0, BLOCK_ID_BYTES);
 
 /** There and back. */
 function maskId(id: string): string {

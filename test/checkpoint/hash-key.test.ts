@@ -21,6 +21,11 @@ async function folderOf(bytes = BLOCKS * 4 * MIB) {
   return folder;
 }
 
+function noting() {
+  const notes: string[] = [];
+  return { notes, onNote: (_set: string, { message }: Error) => void notes.push(message) };
+}
+
 test('what one VM staged before the first checkpoint is found by the next one', async () => {
   await using folder = await folderOf();
   const service = createMemoryService();
@@ -97,8 +102,7 @@ test.each(['', 'null', '{"version":1}', '{"version":1,"hashKey":"short"}', 'x'.r
     const service = createMemoryService();
     await testCheckpointer(service.connect(), folder.path).stage('job', never());
     service.corrupt(NAME, () => Buffer.from(text));
-    const notes: string[] = [];
-    const onNote = (_set: string, { message }: Error) => notes.push(message);
+    const { notes, onNote } = noting();
     await committed(testCheckpointer(service.connect(), folder.path, { onNote }));
     expect(notes).toEqual([expect.stringContaining(NAME)]);
     const next = service.connect();
@@ -151,8 +155,7 @@ test('a newest manifest of an earlier version is told of, and the next checkpoin
   const service = createMemoryService();
   await committed(testCheckpointer(service.connect(), folder.path));
   service.corrupt(MANIFEST, (body) => Buffer.from(body.toString().replace('"version":3', '"version":2')));
-  const notes: string[] = [];
-  const onNote = (_set: string, { message }: Error) => notes.push(message);
+  const { notes, onNote } = noting();
   const checkpointer = testCheckpointer(service.connect(), folder.path, { onNote });
   expect(await commitJob(checkpointer)).toMatchObject({ kind: 'committed', id: '00000002' });
   expect(notes).toEqual([expect.stringContaining('earlier version')]);
