@@ -8,7 +8,7 @@ export interface ReadAnswer extends HttpAnswer {
 
 /** Takes in one answer. */
 export interface AnswerReader {
-  /** The bytes as they arrive; undefined: there is more to come. */
+  /** The bytes as they arrive, whose memory may be used again then; undefined: there is more to come. */
   take(chunk: Buffer): ReadAnswer | 'unreadable' | undefined;
   /** The server has closed the connection; undefined: in the middle of the answer. */
   end(): ReadAnswer | undefined;
@@ -51,7 +51,7 @@ export function createAnswerReader(options: AnswerReaderOptions = {}): AnswerRea
       options.onHead?.();
       return bytes;
     }
-    before = bytes;
+    before = Buffer.from(bytes);
     const isHttp = START.startsWith(bytes.toString('latin1', 0, START.length));
     const isLong = bytes.length > HEAD_BYTES_MAX;
     return isLong || !isHttp || bytes.includes('\n\n') ? 'unreadable' : undefined;
@@ -85,24 +85,26 @@ interface HttpHead {
   readonly mayGoOn: boolean;
 }
 
+/** All of a head, whose parts needn't be looked at one by one then. Control characters have no place in it. */
+const HEAD =
+  /^HTTP\/1\.[01] [1-5]\d\d(?: [\t\u0020-\u007e\u0080-\u00ff]*)?(?:\r\n[\w!#$%&'*+.^`|~-]+:[\t\u0020-\u007e\u0080-\u00ff]*)*$/;
+
 /** Status line and headers, without the empty line; undefined: that is no HTTP/1. */
 export function parseHead(text: string): HttpHead | undefined {
-  // Control characters have no place in it.
-  if (/[^\r\n\t\u0020-\u007e\u0080-\u00ff]/.test(text)) return undefined;
-  const [first = '', ...lines] = text.split('\r\n');
-  const [, minor, status] = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: |$)/.exec(first) ?? [];
-  if (status === undefined) return undefined;
+  if (!HEAD.test(text)) return undefined;
   const headers = new Map<string, string>();
-  for (const line of lines) {
-    const [, name, value = ''] = /^([\w!#$%&'*+.^`|~-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? [];
-    if (name === undefined) return undefined;
-    const key = name.toLowerCase();
+  for (let end = text.indexOf('\r\n'); end !== -1;) {
+    const start = end + 2;
+    end = text.indexOf('\r\n', start);
+    const colon = text.indexOf(':', start);
+    const key = text.slice(start, colon).toLowerCase();
+    const value = text.slice(colon + 1, end === -1 ? undefined : end).replace(/^[ \t]+|[ \t]+$/g, '');
     // Two lengths would be two answers.
     if (key === 'content-length' && (headers.get(key) ?? value) !== value) return undefined;
     headers.set(key, value);
   }
-  const mayGoOn = minor === '1' && headers.get('connection')?.toLowerCase() !== 'close';
-  return { status: Number(status), headers, mayGoOn };
+  const mayGoOn = text.startsWith('1', 7) && headers.get('connection')?.toLowerCase() !== 'close';
+  return { status: Number(text.slice(9, 12)), headers, mayGoOn };
 }
 
 interface BodyEnd {
@@ -239,9 +241,8 @@ function createCollector(): Collector {
   let used = 0;
   return {
     add(piece) {
-      if (memory === undefined) memory = piece;
+      if (memory === undefined) memory = Buffer.from(piece);
       else {
-        // The first piece is the connection's own memory, in which nothing may be written.
         if (used + piece.length > memory.length) {
           const larger = Buffer.allocUnsafe(2 * (used + piece.length));
           memory.copy(larger, 0, 0, used);

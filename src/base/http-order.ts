@@ -54,12 +54,15 @@ export function requestHead(
   path: string,
   headers: Readonly<Record<string, string>>,
 ): string {
-  // Made for each of thousands of requests: without pairs, and with one look at all of it.
-  const lines = [`${method} ${path} HTTP/1.1`, `host: ${host}`];
-  for (const name of Object.keys(headers)) lines.push(`${name}: ${headers[name] ?? ''}`);
-  if (/[^\x20-\x7e]/.test(lines.join('')))
-    throw new EvictdError('refused', 'a header or the credential holds a character that no request may have');
-  return `${lines.join('\r\n')}\r\n\r\n`;
+  // Made for each of thousands of requests: without lists of its lines or of pairs.
+  let head = `${checked(method)} ${checked(path)} HTTP/1.1\r\nhost: ${checked(host)}\r\n`;
+  for (const name of Object.keys(headers)) head += `${checked(name)}: ${checked(headers[name] ?? '')}\r\n`;
+  return `${head}\r\n`;
+}
+
+function checked(text: string): string {
+  if (!/[^\x20-\x7e]/.test(text)) return text;
+  throw new EvictdError('refused', 'a header or the credential holds a character that no request may have');
 }
 
 /** The outcome as what a request rejects with: `bad-answer`, or an error with the errno as its code. */
@@ -68,6 +71,16 @@ export function outcomeError(outcome: Exclude<HttpOutcome, { kind: 'answer' }>):
   return Object.assign(new Error(outcome.message), { code: outcome.errno });
 }
 
-/** Without a request: the one of that number isn't wanted any more. */
-export type HttpOrders = readonly (readonly [number: number, request: HttpRequest | undefined])[];
-export type HttpOutcomes = readonly (readonly [number: number, outcome: HttpOutcome])[];
+/** What a sending thread is asked for. */
+export interface HttpOrder extends HttpRequest {
+  /**
+   * Head of a request without a body that is to follow on the same connection when this one succeeds and its answer has
+   * an ETag: `if-match` with that is added to it.
+   */
+  readonly next?: string | undefined;
+}
+
+/** Without an order: the one of that number isn't wanted any more. */
+export type HttpOrders = readonly (readonly [number: number, order: HttpOrder | undefined])[];
+/** `next`: that of the request that followed. */
+export type HttpOutcomes = readonly (readonly [number: number, outcome: HttpOutcome, next?: HttpOutcome])[];
