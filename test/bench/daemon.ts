@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { askDaemon } from '../../src/control/client.ts';
 import type { CheckpointAnswer } from '../../src/daemon/wire-control.ts';
@@ -9,10 +10,12 @@ import type { Run } from './clients.ts';
 
 const READY_MS = 20_000;
 const CHECKPOINT_MS = 600_000;
+/** A VM is up for minutes at least before it is evicted; what the start took, threads and memory, is given back by then. */
+const SETTLE_MS = 12_000;
 
 /**
- * Starts the daemon by `program` on `config`, waits until its store is ready, has it take a checkpoint, and ends it:
- * what a notice would start. Measured is the checkpoint alone.
+ * Starts the daemon by `program` on `config`, waits until it is idle, has it take a checkpoint, and ends it: what a
+ * notice would start. Measured is the checkpoint alone.
  */
 export async function checkpointByDaemon(
   program: string,
@@ -28,6 +31,7 @@ export async function checkpointByDaemon(
   const exited = once(child, 'exit');
   try {
     await lineWith(createInterface({ input: child.stdout }), 'checkpoint store is ready');
+    await sleep(SETTLE_MS);
     const before = await usageOf(pid);
     const startedAt = performance.now();
     const signal = AbortSignal.timeout(CHECKPOINT_MS);
