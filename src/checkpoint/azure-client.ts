@@ -7,6 +7,7 @@ import { blobNameProblem } from './azure-name.ts';
 import {
   type BlobAnswer,
   type BlobRequest,
+  type BothAnswers,
   type FetchInto,
   type ReceivedBlob,
   type ReceiveLimits,
@@ -44,12 +45,16 @@ export interface StoreAttempt<T> extends Omit<Attempt<T>, 'patienceMs'> {
 export interface AzureClient {
   /** Runs a request with the store's retries, time limits and errors. */
   call<T>(attempt: StoreAttempt<T>, signal: AbortSignal): Promise<T>;
-  /** One try of a request, for use inside `call`. Rejects `refused` for a name that could not be stored under itself. */
+  /** One try of a request, for use inside `call`. Throws `refused` for a name that could not be stored under itself. */
   send(request: BlobRequest, signal: AbortSignal): Promise<BlobAnswer>;
+  /** The same for a write and what is to follow it; see BlobRequester. */
+  sendBoth(request: BlobRequest, next: BlobRequest, signal: AbortSignal): Promise<BothAnswers>;
   /** The same for a GET whose answer has a body. */
   receive(request: BlobRequest, limits: ReceiveLimits, signal: AbortSignal): Promise<ReceivedBlob>;
   /** The same by a reading thread, into a file. */
   fetch(request: BlobRequest, into: FetchInto, signal: AbortSignal): Promise<ReadResult>;
+  /** Content is to be sent soon: begins what takes time to be ready for that. */
+  expectWrites(): void;
   /** Closes all connections; requests under way fail. */
   close(): void;
 }
@@ -77,15 +82,19 @@ export function createAzureClient(
   let slowestMs = 0;
   const beside = { count: 0 };
   return {
-    async send(request, signal) {
+    send(request, signal) {
       checkName(request.name);
       return requester.send(request, signal);
     },
-    async receive(request, limits, signal) {
+    sendBoth(request, next, signal) {
+      checkName(request.name);
+      return requester.sendBoth(request, next, signal);
+    },
+    receive(request, limits, signal) {
       checkName(request.name);
       return requester.receive(request, limits, signal);
     },
-    async fetch(request, into, signal) {
+    fetch(request, into, signal) {
       checkName(request.name);
       return requester.fetch(request, into, signal);
     },
@@ -111,6 +120,7 @@ export function createAzureClient(
         signal,
       );
     },
+    expectWrites: () => requester.expectWrites(),
     close: () => requester.close(),
   };
 }

@@ -12,22 +12,13 @@ export function blobNameProblem(name: string): string | undefined {
   if (name.length > NAME_LENGTH_MAX) return `is longer than ${NAME_LENGTH_MAX} characters`;
   if (!name.isWellFormed()) return 'is not well-formed Unicode';
   if (name.includes('\\')) return 'contains a backslash, which the service would turn into a slash';
-  if (hasControlCharacter(name)) return 'contains a control character';
-  const segments = name.split('/');
-  if (segments.length > SEGMENTS_MAX) return `has more than ${SEGMENTS_MAX} segments`;
-  if (segments.includes('')) return 'has an empty segment between slashes or at an end';
-  if (segments.some((segment) => segment.endsWith('.'))) return 'has a segment that ends in a dot';
+  // C0, DEL, C1, and the two that XML 1.0 has no way to write.
+  if (/[^\u0020-\u007e\u00a0-\ufffd]/.test(name)) return 'contains a control character';
+  if (name.split('/').length > SEGMENTS_MAX) return `has more than ${SEGMENTS_MAX} segments`;
+  if (/^\/|\/\/|\/$/.test(name)) return 'has an empty segment between slashes or at an end';
+  if (/\.(?:\/|$)/.test(name)) return 'has a segment that ends in a dot';
   return undefined;
 }
 
 const NAME_LENGTH_MAX = 1024;
 const SEGMENTS_MAX = 254;
-
-function hasControlCharacter(name: string): boolean {
-  for (let index = 0; index < name.length; index++) {
-    const unit = name.charCodeAt(index);
-    // C0, DEL, C1, and the two that XML 1.0 has no way to write.
-    if (unit < 0x20 || (unit >= 0x7f && unit <= 0x9f) || unit === 0xfffe || unit === 0xffff) return true;
-  }
-  return false;
-}

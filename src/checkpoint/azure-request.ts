@@ -6,14 +6,16 @@ import { EvictdError } from '../base/errors.ts';
 import { createHttpClient } from '../base/http-client.ts';
 import type { HttpClient, HttpReply } from '../base/http-client.ts';
 import { BadStatus } from './azure-errors.ts';
-import { CIPHERS, serverOf } from './azure-get.ts';
-import { createSigner, type SignedHeaders } from './azure-sign.ts';
+import { CIPHERS, REQUEST_ID, serverOf } from './azure-get.ts';
+import { createSigner, type Signature, type SignedHeaders } from './azure-sign.ts';
 import type { StoreCredential } from './credentials.ts';
 import { requestHead } from '../base/http-order.ts';
 import type { HttpAnswer } from '../base/http-order.ts';
 import { createHttpSender } from './http-sender.ts';
+import type { HttpSender } from './http-sender.ts';
 import type { FetchJob, PlaceOrder, ReadResult } from './read-job.ts';
 import type { Reader } from './reader.ts';
+import { isRefused } from './request-room.ts';
 import { createRequestWindow } from './request-window.ts';
 import type { TokenSource } from './token.ts';
 
@@ -32,6 +34,12 @@ export interface BlobRequest {
 /** The headers of a 2xx answer, by lower-case name. */
 export type BlobAnswer = ReadonlyMap<string, string>;
 
+export interface BothAnswers {
+  readonly headers: BlobAnswer;
+  /** Undefined: it didn't go out, or to no avail. */
+  readonly next: BlobAnswer | undefined;
+}
+
 export interface ReceiveLimits {
   readonly bytesMax: number;
 }
@@ -44,10 +52,14 @@ export interface ReceivedBlob {
 export interface BlobRequester {
   /** One try. Rejects with a BadStatus or a system error. */
   send(request: BlobRequest, signal: AbortSignal): Promise<BlobAnswer>;
+  /** The same for a write, which is to be followed by `next` on the condition that nothing was written since. */
+  sendBoth(request: BlobRequest, next: BlobRequest, signal: AbortSignal): Promise<BothAnswers>;
   /** The same for a GET whose answer has a body. Rejects `too-large` above `bytesMax`. */
   receive(request: BlobRequest, limits: ReceiveLimits, signal: AbortSignal): Promise<ReceivedBlob>;
   /** The same by a reading thread, into a file; settles when that is done with the file. Rejects `reader-failed`. */
   fetch(request: BlobRequest, into: FetchInto, signal: AbortSignal): Promise<ReadResult>;
+  /** Content is to be sent soon. */
+  expectWrites(): void;
   close(): void;
 }
 
@@ -76,6 +88,8 @@ const SERVICE_VERSION = '2024-11-04';
 const CONNECT_MS = 5000;
 /** An answer to a write has no body, an error's is a short text that nobody reads: its code is in a header. */
 const ANSWER_BYTES_MAX = 64 * 1024;
+/** Of the answers to writes that succeed. */
+const HEADERS_READ = [REQUEST_ID, 'etag', 'x-ms-snapshot'];
 /** Less content is no reason to start the sending thread; once that is there, all writes go by it. */
 const SENDER_BYTES_MIN = 16 * 1024;
 
@@ -94,36 +108,42 @@ export function createBlobRequester(
     { ...options, origin, connectMs: CONNECT_MS, ciphers: CIPHERS, lookup: dependencies.lookup },
     dependencies,
   );
-  // A look-up of one's own can't be handed to a thread.
-  const sender =
-    dependencies.lookup === undefined
-      ? createHttpSender({ ...server, connectMs: CONNECT_MS, idleMs: options.idleMs }, dependencies)
-      : undefined;
   const window = createRequestWindow({ roomMax: options.connectionsMax }, dependencies);
-  const write = (request: Ready, signal: AbortSignal): Promise<HttpAnswer> => {
-    const { method, path, headers, body } = request;
-    return sender !== undefined && (sender.isStarted || (body?.byteLength ?? 0) >= SENDER_BYTES_MIN)
-      ? sender.send({ head: requestHead(method, host, path, headers), body }, signal)
-      : exchange(client, request, signal);
-  };
+  const send = (ready: Ready, signal: AbortSignal) =>
+    window.run(signal, () => exchange(client, ready, signal), isRefused);
   const signed = createReadyMaker(options, dependencies);
-  return {
+  const headOf = ({ method, path, headers }: Ready) => requestHead(method, host, path, headers);
+  const sender = createSender(server, options, dependencies);
+  /** The sending thread, which knows how much may go out at once, where that is to have the request. */
+  const senderOf = ({ method, body }: BlobRequest) => {
+    const isWorth = sender?.isReady === true || (body?.byteLength ?? 0) >= SENDER_BYTES_MIN;
+    return method === 'PUT' && isWorth ? sender : undefined;
+  };
+  const requester: BlobRequester = {
     async send(request, signal) {
       const ready = await signed(request);
-      const answer = await window.run(
-        signal,
-        () => (request.method === 'PUT' ? write(ready, signal) : exchange(client, ready, signal)),
-        isRefused,
-      );
-      if (isGood(answer)) return answer.headers;
-      throw new BadStatus(answer);
+      const thread = senderOf(request);
+      const answer = await (thread === undefined
+        ? send(ready, signal)
+        : thread.send({ head: headOf(ready), body: ready.body }, signal));
+      return headersOf(answer);
+    },
+    async sendBoth(request, next, signal) {
+      const thread = senderOf(request);
+      // A key signs the condition as well, which isn't known yet.
+      if (thread === undefined || dependencies.credential.kind === 'account-key')
+        return { headers: await requester.send(request, signal), next: undefined };
+      const [ready, follow] = [await signed(request), await signed(next)];
+      const order = { head: headOf(ready), body: ready.body, next: headOf(follow) };
+      const answer = await thread.send(order, signal);
+      const second = answer.next !== undefined && isGood(answer.next) ? answer.next.headers : undefined;
+      return { headers: headersOf(answer), next: second };
     },
     async receive(request, limits, signal) {
       const ready = await signed(request);
       const ask = () => exchange(client, ready, signal, limits.bytesMax);
       const answer = await window.run(signal, ask, isRefused);
-      if (!isGood(answer)) throw new BadStatus(answer);
-      return { headers: answer.headers, content: contentOf(answer, limits) };
+      return { headers: headersOf(answer), content: contentOf(answer, limits) };
     },
     async fetch(request, { reader, ...place }, signal) {
       const { path, headers } = await signed(request);
@@ -136,22 +156,35 @@ export function createBlobRequester(
       const isBusy = (result: ReadResult) => result.kind === 'refused' && isRefused(result);
       return window.run(signal, () => reader.run(job, signal), isBusy);
     },
+    expectWrites: () => sender?.start(),
     close() {
       sender?.close();
       client.close();
     },
   };
+  return requester;
 }
 
-/** Makes a request of ours one that can go out: named, dated and signed. Rejects `no-token`. */
+/** Undefined: there is none for a look-up of one's own, which can't be handed to a thread. */
+function createSender(
+  server: ReturnType<typeof serverOf>,
+  { connectionsMax, idleMs }: BlobRequesterOptions,
+  { lookup, clock }: BlobRequesterDependencies,
+): HttpSender | undefined {
+  if (lookup !== undefined) return undefined;
+  const origin = { ...server, connectMs: CONNECT_MS, idleMs };
+  return createHttpSender({ origin, connectionsMax, headersRead: HEADERS_READ }, { clock });
+}
+
+/** Makes a request of ours one that can go out: named, dated and signed. Throws or rejects `no-token`. */
 function createReadyMaker(
   { containerUrl }: BlobRequesterOptions,
   dependencies: BlobRequesterDependencies,
-): (request: BlobRequest) => Promise<Ready> {
+): (request: BlobRequest) => Ready | Promise<Ready> {
   const { origin, pathname } = new URL(containerUrl);
   const sign = createSigner(dependencies);
   const agent = `evictd/${buildInfo().version}`;
-  return async (request) => {
+  return (request) => {
     const { method, name, query, headers, body } = request;
     const bytes = body?.byteLength ?? 0;
     const all: SignedHeaders = {
@@ -162,14 +195,12 @@ function createReadyMaker(
       ...(method === 'PUT' && { 'content-length': String(bytes) }),
     };
     const path = name === undefined ? pathname : `${pathname}/${encodeName(name)}`;
-    const { authorization, query: signedQuery } = await sign({
-      method,
-      url: `${origin}${path}`,
-      query,
-      headers: all,
-    });
-    const signedHeaders: SignedHeaders = authorization === undefined ? all : { ...all, authorization };
-    return { method, path: `${path}${signedQuery}`, headers: signedHeaders, body };
+    const finish = ({ authorization, query: marked }: Signature): Ready => {
+      const signedHeaders = authorization === undefined ? all : { ...all, authorization };
+      return { method, path: `${path}${marked}`, headers: signedHeaders, body };
+    };
+    const signature = sign({ method, url: `${origin}${path}`, query, headers: all });
+    return signature instanceof Promise ? signature.then(finish) : finish(signature);
   };
 }
 
@@ -183,16 +214,17 @@ interface Ready {
 
 /** As the SDK does: slashes divide the name, all else that isn't plain is escaped. */
 function encodeName(name: string): string {
-  return name.split('/').map(encodeURIComponent).join('/');
+  return encodeURIComponent(name).replaceAll('%2F', '/');
+}
+
+/** Throws a BadStatus. */
+function headersOf(answer: HttpAnswer): BlobAnswer {
+  if (isGood(answer)) return answer.headers;
+  throw new BadStatus(answer);
 }
 
 function isGood({ status }: HttpAnswer): boolean {
   return status >= 200 && status < 300;
-}
-
-/** 503 ServerBusy, and 429 of what stands before it. */
-function isRefused({ status }: Pick<HttpAnswer, 'status'>): boolean {
-  return status === 503 || status === 429;
 }
 
 function exchange(

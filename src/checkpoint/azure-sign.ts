@@ -20,8 +20,8 @@ export interface Signature {
   readonly query: string;
 }
 
-/** Rejects `no-token`. */
-export type Signer = (request: Unsigned) => Promise<Signature>;
+/** At once where nothing has to be loaded. Throws or rejects `no-token`. */
+export type Signer = (request: Unsigned) => Signature | Promise<Signature>;
 
 /** What makes a request of ours one that the service accepts: token, shared key, or shared access signature. */
 export function createSigner(dependencies: {
@@ -31,14 +31,14 @@ export function createSigner(dependencies: {
   const { credential, tokens } = dependencies;
   switch (credential.kind) {
     case 'signature':
-      return async ({ query }) => ({
+      return ({ query }) => ({
         authorization: undefined,
         query: `?${query === '' ? '' : `${query}&`}${credential.query}`,
       });
     case 'account-key':
       return withSharedKey(credential.account, credential.key);
     case 'identity':
-      return async ({ query }) => {
+      return ({ query }) => {
         const token = tokens?.current();
         if (token === undefined) throw new EvictdError('no-token', 'there is no token at the moment');
         return { authorization: `Bearer ${token}`, query: marked(query) };

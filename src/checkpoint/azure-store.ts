@@ -87,6 +87,7 @@ export async function createAzureBlobStore(
     ...createReader(client),
     download: (name, options, signal) => downloadBlocks(client, name, options, signal),
     ...createWriter(client, isConflict),
+    expectWrites: () => client.expectWrites(),
     folders: (prefix, signal) => folders(client, prefix, signal),
     start: () => tokens?.start(),
     stop() {

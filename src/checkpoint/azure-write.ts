@@ -50,14 +50,19 @@ export function createWriter(client: AzureClient, isConflict: (error: unknown) =
           what: `snapshot ${name}`,
           async run(trySignal) {
             const headers = { 'if-match': etag };
-            const request = { method: 'PUT', name, query: 'comp=snapshot', headers } as const;
-            return headerOf(await client.send(request, trySignal), 'x-ms-snapshot');
+            return headerOf(await client.send({ ...snapshotOf(name), headers }, trySignal), SNAPSHOT);
           },
         },
         signal,
       ),
     remove: (name, options, signal) => remove(client, isConflict, name, options, signal),
   };
+}
+
+const SNAPSHOT = 'x-ms-snapshot';
+
+function snapshotOf(name: string): BlobRequest {
+  return { method: 'PUT', name, query: 'comp=snapshot', headers: {} };
 }
 
 /** `Latest`: a block that was staged since the last commit, or else the committed one. */
@@ -93,8 +98,12 @@ async function writeOnce(
       extraMs: transferMs(body.byteLength),
       async run(trySignal, number) {
         try {
-          const answer = await client.send({ method: 'PUT', name, query, headers, body }, trySignal);
-          return { etag: headerOf(answer, 'etag') };
+          const request = { method: 'PUT', name, query, headers, body } as const;
+          if (write.options.snapshot !== true)
+            return { etag: headerOf(await client.send(request, trySignal), 'etag') };
+          const answers = await client.sendBoth(request, snapshotOf(name), trySignal);
+          const snapshot = answers.next?.get(SNAPSHOT);
+          return { etag: headerOf(answers.headers, 'etag'), ...(snapshot !== undefined && { snapshot }) };
         } catch (error) {
           if (number === 1 || !isConflict(error)) throw error;
           const found = await headIfThere(client, name, trySignal);

@@ -70,6 +70,7 @@ export function createCheckpointSet(
     tracker,
     activity,
     async stage(stop, signal) {
+      expectWork(dependencies);
       await using begun = await begin({ thorough: false, sends: true }, signal);
       if (stop()) return;
       const versions: Versions = new Map();
@@ -77,6 +78,7 @@ export function createCheckpointSet(
       await sendFiles(begun, due, versions, { mode: { stop, readsMax: 1, changing: 'leave' } }, signal);
     },
     async commit(reason, signal) {
+      if (reason !== 'schedule') expectWork(dependencies);
       await using begun = await begin({ thorough: reason !== 'notice', sends: true }, signal);
       const making = { ...options, reason, bytesBefore: bytesSentAtCommit, last };
       last = await makeCheckpoint(begun, making, note, signal);
@@ -100,6 +102,12 @@ export function createCheckpointSet(
     reload,
     saveIndex,
   };
+}
+
+/** What takes time to be ready is there by the time it is known what there is to do. */
+function expectWork({ store, reader }: Pick<CheckpointSetDependencies, 'store' | 'reader'>): void {
+  store.expectWrites?.();
+  reader.start();
 }
 
 async function isChangedSince(digest: string, work: SetWork, signal: AbortSignal): Promise<boolean> {

@@ -41,7 +41,7 @@ export async function commitFile(
   const { store, prefix, transfer } = context;
   if (!sameBlocks(blob.content, version.blocks) || blob.etag === undefined) {
     await (version.blocks.length === 0
-      ? putWhole(context, blob, [], new Uint8Array(0), signal)
+      ? putWhole(context, blob, { blocks: [], withSnapshot: true }, new Uint8Array(0), signal)
       : commitBlocks(context, blob, version.blocks, signal));
   }
   const { etag } = blob;
@@ -107,19 +107,20 @@ function entryOf(
 }
 
 /**
- * Writes a file of at most one block in one request.
+ * Writes a file of at most one block in one request, and snapshots it where that comes at once.
  * The caller holds the request's place, since it holds the content.
  */
 export async function putWhole(
   context: CommitContext,
   blob: StoredBlob,
-  blocks: readonly string[],
+  { blocks, withSnapshot }: { readonly blocks: readonly string[]; readonly withSnapshot: boolean },
   body: Uint8Array,
   signal: AbortSignal,
 ): Promise<void> {
   const { store, prefix } = context;
   const name = prefix + blob.name;
-  const written = await writeOwn(context, name, blob.etag, blocks, signal, async (write) => {
+  const written = await writeOwn(context, name, blob.etag, blocks, signal, async (own) => {
+    const write = { ...own, snapshot: withSnapshot };
     try {
       return await store.put(name, body, write, signal);
     } catch (error) {
@@ -148,7 +149,7 @@ async function commitBlocks(
   const name = prefix + blob.name;
   const written = await transfer.request(signal, () =>
     writeOwn(context, name, blob.etag, blocks, signal, (write) =>
-      store.commitBlocks(name, blocks, write, signal),
+      store.commitBlocks(name, blocks, { ...write, snapshot: true }, signal),
     ),
   );
   // Blocks that the list doesn't name are discarded by the service.
@@ -163,7 +164,7 @@ function wrote(blob: StoredBlob, written: Written, blocks: readonly string[]): v
   blob.isNamed = true;
   blob.content = blocks;
   blob.zstd = written.zstd;
-  blob.snapshot = undefined;
+  blob.snapshot = written.snapshot;
 }
 
 /**

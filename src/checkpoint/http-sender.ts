@@ -4,52 +4,54 @@ import { Worker } from 'node:worker_threads';
 import { reasonOf } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { outcomeError } from '../base/http-order.ts';
-import type {
-  HttpAnswer,
-  HttpOrders,
-  HttpOrigin,
-  HttpOutcome,
-  HttpOutcomes,
-  HttpRequest,
-} from '../base/http-order.ts';
+import type { HttpAnswer, HttpOrder, HttpOrders, HttpOutcome, HttpOutcomes } from '../base/http-order.ts';
+import type { HttpThreadData } from './http-thread.ts';
 
 // The build puts the thread's whole program here; run from source it is a file.
 declare const EVICTD_HTTP_THREAD: string | undefined;
 
-/** Sends requests by threads of its own, which encrypt them. */
+export interface SentAnswer extends HttpAnswer {
+  /** That of the request which was to follow, if it got one. */
+  readonly next: HttpAnswer | undefined;
+}
+
+/** Sends requests by threads of its own, which encrypt them. How many go out at once the threads find out. */
 export interface HttpSender {
-  /** A thread is there: starting one costs some 30 ms. */
-  readonly isStarted: boolean;
+  /** A thread is there and runs: starting one takes some 30 ms. */
+  readonly isReady: boolean;
+  /** Much is to be sent soon: starts a thread, and its first connections. If that can't be, it is tried when it has to. */
+  start(): void;
   /**
    * The memory of `body` must stay as it is until then. Rejects with a system error, with `bad-answer`, or with the
    * signal's reason, as soon as the thread has let go of the memory.
    */
-  send(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer>;
+  send(order: HttpOrder, signal: AbortSignal): Promise<SentAnswer>;
   /** Ends the threads; requests under way fail. The next one would start them anew. */
   close(): void;
 }
 
 /** A thread with nothing to do holds on to some MiB. */
 const IDLE_MS = 10_000;
-/** Its heap holds little but names: what it sends is outside, and garbage is to be found before it takes room. */
-const RESOURCES = { maxYoungGenerationSizeMb: 4 };
+/** Its heap holds little but names: what it sends is outside. Looking for garbage at each MiB held up small files. */
+const RESOURCES = { maxYoungGenerationSizeMb: 12 };
 
 /** Encrypting is what takes the time: two of them keep up with any VM's network. */
 const THREADS_MAX = 2;
 /** Starting a second one, and its connections, is worth it for more than this at once. */
 const SENT_BY_ONE_BYTES = 8 * 1024 ** 2;
 
-interface Order {
+interface GivenOrder {
   readonly thread: Thread;
   /** Of its content. */
   readonly bytes: number;
-  settle(outcome: HttpOutcome): void;
+  settle(outcome: HttpOutcome, next?: HttpOutcome): void;
 }
 
 interface Thread {
   /** Of all that it was given and hasn't answered. */
   bytes: number;
-  give(number: number, request: HttpRequest | undefined): void;
+  readonly isReady: boolean;
+  give(number: number, order: HttpOrder | undefined): void;
   end(): void;
 }
 
@@ -60,9 +62,8 @@ interface Thread {
  * - Each request is settled exactly once: by its outcome, which an abort brings about, or by the end of its thread.
  * - Requests of one turn of the event loop are handed over together at its end.
  */
-export function createHttpSender(origin: HttpOrigin, { clock }: { readonly clock: Clock }): HttpSender {
-  const threadsMax = Math.min(THREADS_MAX, availableParallelism());
-  const orders = new Map<number, Order>();
+export function createHttpSender(data: HttpThreadData, { clock }: { readonly clock: Clock }): HttpSender {
+  const orders = new Map<number, GivenOrder>();
   const threads = new Set<Thread>();
   let serial = 0;
   let idle: Disposable | undefined;
@@ -76,26 +77,21 @@ export function createHttpSender(origin: HttpOrigin, { clock }: { readonly clock
     idle?.[Symbol.dispose]();
     idle = undefined;
   };
+  const onOutcome = (number: number, ...outcomes: [HttpOutcome, HttpOutcome?]) =>
+    orders.get(number)?.settle(...outcomes);
   const start = (): Thread => {
-    const thread = startThread(origin, (number, outcome) => orders.get(number)?.settle(outcome), onEnd);
+    const thread = startThread(data, onOutcome, onEnd);
     threads.add(thread);
     return thread;
   };
-  const withRoom = (): Thread => {
-    const [first, second] = threads;
-    if (first === undefined) return start();
-    if (first.bytes < SENT_BY_ONE_BYTES) return first;
-    if (second === undefined) return threadsMax > 1 ? startedOr(start, first) : first;
-    return second.bytes < first.bytes ? second : first;
-  };
-  const add = (number: number, request: HttpRequest, settle: Order['settle']): Thread => {
+  const add = (number: number, order: HttpOrder, settle: GivenOrder['settle']): Thread => {
     idle?.[Symbol.dispose]();
     idle = undefined;
-    const thread = withRoom();
-    const bytes = request.body?.byteLength ?? 0;
+    const thread = withRoom(threads, start);
+    const bytes = order.body?.byteLength ?? 0;
     orders.set(number, { thread, bytes, settle });
     thread.bytes += bytes;
-    thread.give(number, request);
+    thread.give(number, order);
     return thread;
   };
   const remove = (number: number) => {
@@ -107,18 +103,27 @@ export function createHttpSender(origin: HttpOrigin, { clock }: { readonly clock
   };
 
   return {
-    get isStarted() {
-      return threads.size > 0;
+    get isReady() {
+      return [...threads].some((thread) => thread.isReady);
     },
-    send: (request, signal) =>
+    start() {
+      if (threads.size > 0) return;
+      try {
+        start();
+      } catch {
+        return;
+      }
+      idle = clock.timer(IDLE_MS, close);
+    },
+    send: (order, signal) =>
       new Promise((resolve, reject) => {
         if (signal.aborted) return reject(reasonOf(signal));
         const number = ++serial;
-        const thread = add(number, request, (outcome) => {
+        const thread = add(number, order, (outcome, next) => {
           signal.removeEventListener('abort', onAbort);
           remove(number);
           if (signal.aborted) reject(reasonOf(signal));
-          else if (outcome.kind === 'answer') resolve(outcome);
+          else if (outcome.kind === 'answer') resolve({ ...outcome, next: answerOf(next) });
           else reject(outcomeError(outcome));
         });
         const onAbort = () => thread.give(number, undefined);
@@ -126,6 +131,20 @@ export function createHttpSender(origin: HttpOrigin, { clock }: { readonly clock
       }),
     close,
   };
+}
+
+/** One that takes another request, started where the others have enough. */
+function withRoom(threads: ReadonlySet<Thread>, start: () => Thread): Thread {
+  const [first, second] = threads;
+  if (first === undefined) return start();
+  if (first.bytes < SENT_BY_ONE_BYTES) return first;
+  const threadsMax = Math.min(THREADS_MAX, availableParallelism());
+  if (second === undefined) return threadsMax > 1 ? startedOr(start, first) : first;
+  return second.bytes < first.bytes ? second : first;
+}
+
+function answerOf(outcome: HttpOutcome | undefined): HttpAnswer | undefined {
+  return outcome?.kind === 'answer' ? outcome : undefined;
 }
 
 /** The system may have no more threads for us; one can do it as well. */
@@ -138,19 +157,20 @@ function startedOr(start: () => Thread, other: Thread): Thread {
 }
 
 function startThread(
-  origin: HttpOrigin,
-  onOutcome: (number: number, outcome: HttpOutcome) => void,
+  data: HttpThreadData,
+  onOutcome: (...outcome: HttpOutcomes[number]) => void,
   onEnd: (thread: Thread, reason: string) => void,
 ): Thread {
   // The environment can hold secrets, and a thread needs none of it.
-  const options = { env: {}, name: 'evictd-send', workerData: origin, resourceLimits: RESOURCES };
+  const options = { env: {}, name: 'evictd-send', workerData: data, resourceLimits: RESOURCES };
   const worker =
     typeof EVICTD_HTTP_THREAD === 'undefined'
       ? new Worker(new URL('http-thread.ts', import.meta.url), options)
       : new Worker(EVICTD_HTTP_THREAD, { ...options, eval: true });
   let underWay = 0;
   let isEnded = false;
-  let waiting: [number: number, request: HttpRequest | undefined][] = [];
+  let isReady = false;
+  let waiting: HttpOrders[number][] = [];
   const end = (reason: string) => {
     if (isEnded) return;
     isEnded = true;
@@ -158,24 +178,28 @@ function startThread(
     void worker.terminate();
   };
   const giveAway = () => {
-    const orders: HttpOrders = waiting.map(([number, request]) => [number, request && movable(request)]);
+    const orders: HttpOrders = waiting.map(([number, order]) => [number, order && movable(order)]);
     waiting = [];
-    const moved = orders.flatMap(([, request]) => memoryOf(request));
+    const moved = orders.flatMap(([, order]) => memoryOf(order));
     worker.postMessage(orders, moved);
   };
   worker.unref();
+  worker.once('online', () => (isReady = true));
   worker.on('message', (outcomes: HttpOutcomes) => {
     underWay -= outcomes.length;
     if (underWay === 0) worker.unref();
-    for (const [number, outcome] of outcomes) onOutcome(number, outcome);
+    for (const outcome of outcomes) onOutcome(...outcome);
   });
   worker.on('error', (error) => end(`failed: ${String(error)}`));
   worker.on('exit', (code) => end(`ended with ${code}`));
   const thread: Thread = {
     bytes: 0,
-    give(number, request) {
-      if (request !== undefined && underWay++ === 0) worker.ref();
-      if (waiting.push([number, request]) === 1) queueMicrotask(giveAway);
+    get isReady() {
+      return isReady;
+    },
+    give(number, order) {
+      if (order !== undefined && underWay++ === 0) worker.ref();
+      if (waiting.push([number, order]) === 1) queueMicrotask(giveAway);
     },
     end: () => end('was ended'),
   };
@@ -183,12 +207,12 @@ function startThread(
 }
 
 /** Shared memory is sent from where it is. All else is copied, since it may have to be sent again. */
-function movable({ head, body }: HttpRequest): HttpRequest {
-  return { head, body: body === undefined || isShared(body) ? body : new Uint8Array(body) };
+function movable({ body, ...order }: HttpOrder): HttpOrder {
+  return { ...order, body: body === undefined || isShared(body) ? body : new Uint8Array(body) };
 }
 
-function memoryOf(request: HttpRequest | undefined): ArrayBuffer[] {
-  const memory = request?.body?.buffer;
+function memoryOf(order: HttpOrder | undefined): ArrayBuffer[] {
+  const memory = order?.body?.buffer;
   return memory instanceof ArrayBuffer ? [memory] : [];
 }
 

@@ -6,6 +6,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 
 import { FILE_FLAGS, foldersBeneath } from './beneath.ts';
+import type { FoldersBeneath } from './beneath.ts';
 import { blockIdOf, createBlockHash } from './block-id.ts';
 import { createFetcher } from './fetch-thread.ts';
 import type { FetchJob, ReadAnswers, ReadJob, ReadMessage, ReadResult } from './read-job.ts';
@@ -23,8 +24,9 @@ const scratch = Buffer.allocUnsafeSlow(PIECE_BYTES);
 const fetcher = createFetcher();
 
 parentPort?.on('message', (message: ReadMessage) => {
-  if (message.kind === 'cancel') fetcher.cancel(message.order);
-  else answer(message.orders.flatMap(([number, job]) => take(number, job)));
+  if (message.kind === 'cancel') return fetcher.cancel(message.order);
+  using folders = createFoldersOfRoots();
+  return answer(message.orders.flatMap(([number, job]) => take(number, job, folders)));
 });
 
 function answer(answers: ReadAnswers): void {
@@ -34,14 +36,19 @@ function answer(answers: ReadAnswers): void {
 }
 
 /** Answers what can be answered at once. */
-function take(number: number, job: ReadJob): ReadAnswers {
-  if (job.kind !== 'fetch') return [[number, perform(job)]];
+function take(number: number, job: ReadJob, folders: FoldersOfRoots): ReadAnswers {
+  if (job.kind !== 'fetch') return [[number, performIn(folders, job)]];
   fetcher.start(number, job, (result) => answer([[number, result]]));
   return [];
 }
 
 /** What a thread does for a job that it can answer at once. */
 export function perform(job: Exclude<ReadJob, FetchJob>): ReadResult {
+  using folders = createFoldersOfRoots();
+  return performIn(folders, job);
+}
+
+function performIn(folders: FoldersOfRoots, job: Exclude<ReadJob, FetchJob>): ReadResult {
   try {
     switch (job.kind) {
       case 'block':
@@ -49,7 +56,7 @@ export function perform(job: Exclude<ReadJob, FetchJob>): ReadResult {
       case 'hash':
         return hashBlocks(job);
       case 'file':
-        return readFile(job);
+        return readFile(job, folders);
       case 'compress':
         return { kind: 'compressed', content: compressFrame(job.content, job.memory) };
       case 'place-frame':
@@ -109,8 +116,12 @@ function hashBlock(fd: number, start: number, length: number, hashKey: string): 
   return hash.digest();
 }
 
-function readFile({ root, path, changedBeforeMs, memory, hashKey }: ReadJob & { kind: 'file' }): ReadResult {
-  const fd = openBeneath(root, path);
+function readFile(
+  { root, path, changedBeforeMs, memory, hashKey }: ReadJob & { kind: 'file' },
+  folders: FoldersOfRoots,
+): ReadResult {
+  const { folder, name } = splitPath(path);
+  const fd = openSync(fsPath(folders.below(root).at(folder), name), FILE_FLAGS);
   try {
     const found = fstatSync(fd, { bigint: true });
     const stat = statOf(found);
@@ -126,10 +137,23 @@ function readFile({ root, path, changedBeforeMs, memory, hashKey }: ReadJob & { 
   }
 }
 
-function openBeneath(root: string, path: string): number {
-  const { folder, name } = splitPath(path);
-  using beneath = foldersBeneath(root);
-  return openSync(fsPath(beneath.at(folder), name), FILE_FLAGS);
+/** Files that are read together are mostly of one folder, which is opened once for them. */
+interface FoldersOfRoots extends Disposable {
+  below(root: string): FoldersBeneath;
+}
+
+function createFoldersOfRoots(): FoldersOfRoots {
+  const known = new Map<string, FoldersBeneath>();
+  return {
+    below(root) {
+      const found = known.get(root) ?? foldersBeneath(root);
+      known.set(root, found);
+      return found;
+    },
+    [Symbol.dispose]() {
+      for (const folders of known.values()) folders[Symbol.dispose]();
+    },
+  };
 }
 
 function readFully(fd: number, bytes: Buffer, position: number): boolean {

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 
+import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import type { ReadAnswers, ReadJob, ReadMessage, ReadResult } from './read-job.ts';
 
@@ -15,13 +16,18 @@ export interface ReadOrder {
 }
 
 interface GivenOrder extends ReadOrder {
+  readonly givenAt: MonotonicMs;
   cancel(this: void): void;
 }
 
 /** One reading thread. It keeps the process alive only while it has orders. */
 export interface ReadWorker {
+  /** It runs: until it does, what it is given waits for some 30 ms. */
+  readonly isReady: boolean;
   /** Orders without an answer. */
   readonly busy: number;
+  /** The first of those, and since when it could be done; undefined: the thread doesn't run yet. */
+  readonly oldest: { readonly job: ReadJob; readonly since: MonotonicMs | undefined } | undefined;
   give(orders: readonly ReadOrder[]): void;
   /** Rejects what is under way. */
   end(): void;
@@ -34,12 +40,17 @@ export interface ReadWorkerListener {
   onEnd(): void;
 }
 
-export function startReadWorker(listener: ReadWorkerListener): ReadWorker {
+export function startReadWorker(
+  listener: ReadWorkerListener,
+  { clock }: { readonly clock: Clock },
+): ReadWorker {
   const worker = startThread();
   const orders = new Map<number, GivenOrder>();
   let serial = 0;
+  let readyAt: MonotonicMs | undefined;
   const post = (message: ReadMessage, moved: ArrayBuffer[] = []) => worker.postMessage(message, moved);
   worker.unref();
+  worker.once('online', () => (readyAt = clock.monotonicMs()));
   worker.on('message', (answers: ReadAnswers) => {
     for (const [number, result] of answers) {
       const order = orders.get(number);
@@ -63,15 +74,23 @@ export function startReadWorker(listener: ReadWorkerListener): ReadWorker {
   worker.on('error', (error) => end(`failed: ${messageOf(error)}`));
   worker.on('exit', (code) => end(`ended with ${code}`));
   return {
+    get isReady() {
+      return readyAt !== undefined;
+    },
     get busy() {
       return orders.size;
     },
+    get oldest() {
+      const [first] = orders.values();
+      return first && { job: first.job, since: readyAt && Math.max(first.givenAt, readyAt) };
+    },
     give(more) {
       worker.ref();
+      const givenAt = clock.monotonicMs();
       const numbered = more.map((order) => {
         const number = ++serial;
         const cancel = () => post({ kind: 'cancel', order: number });
-        orders.set(number, { ...order, cancel });
+        orders.set(number, { ...order, givenAt, cancel });
         order.signal?.addEventListener('abort', cancel, { once: true });
         return [number, order.job] as const;
       });

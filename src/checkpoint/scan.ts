@@ -78,7 +78,7 @@ export interface Scan {
 }
 
 /** What a thread looks at without a pause, so that what else it has to do soon gets its turn. */
-const PATHS_TOGETHER = 1000;
+const PATHS_TOGETHER = 500;
 const FOLDERS_TOGETHER = 16;
 /** Two for each reading thread: one is done, one waits. */
 const JOBS_IN_FLIGHT = 4;

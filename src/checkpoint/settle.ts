@@ -92,10 +92,11 @@ export async function settle(
   signal: AbortSignal,
 ): Promise<Settled> {
   const put: SendMode['put'] = async (blob, id, body, inner) => {
-    await putWhole(context, blob, [id], body, inner);
     // A file that is written to before the checkpoint is complete leaves this one behind until its blob is removed:
     // that adds up where it is done again and again. And what needs much memory doesn't hold it for that long.
-    if (isUrgent && body.byteLength <= SMALL_BYTES_MAX) await snapshotEarly(context, blob, inner);
+    const withSnapshot = isUrgent && body.byteLength <= SMALL_BYTES_MAX;
+    await putWhole(context, blob, { blocks: [id], withSnapshot }, body, inner);
+    if (withSnapshot && blob.snapshot === undefined) await snapshotEarly(context, blob, inner);
   };
   const mode: SendMode = { stop: () => false, readsMax: READS_MAX, changing: 'fail', put };
   const versions: Versions = new Map();

@@ -25,6 +25,8 @@ export interface BlobStore {
   download(name: string, options: DownloadOptions, signal: AbortSignal): Promise<number | undefined>;
   /** Committed and uncommitted blocks; undefined when there is neither. */
   blocks(name: string, signal: AbortSignal): Promise<BlockList | undefined>;
+  /** Content is to be sent soon: begins what takes time to be ready for that. */
+  expectWrites?(): void;
   /** Put Block. `id` is base64; the same id may be sent again and means the same content. */
   stageBlock(name: string, id: string, body: Uint8Array, signal: AbortSignal): Promise<void>;
   /** Put Block List: makes `ids` the blob's content. Rejects `conflict` when `condition` doesn't hold, `missing-block`. */
@@ -102,12 +104,16 @@ export interface WriteOptions {
   readonly metadata: Readonly<Record<string, string>>;
   readonly contentType: string;
   readonly contentEncoding?: 'zstd';
+  /** What is written is to have a snapshot, where that comes at once. */
+  readonly snapshot?: boolean;
 }
 
 export interface Written {
   readonly etag: string;
   /** Bytes of each block's zstd frame, in order; undefined for content that is stored as it is. */
   readonly zstd?: readonly number[];
+  /** Of just what was written. Undefined also where one was wished for. */
+  readonly snapshot?: string;
 }
 
 export interface BlobHead {

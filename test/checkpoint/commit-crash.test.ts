@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 
 import { committed, commitJob, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
 import { changeFile, readTree, testFolder, writeTree } from '../support/file-tree.ts';
-import { createMemoryService, dieAt, storeError } from '../support/memory-store.ts';
+import { dieAt } from '../support/dying-client.ts';
+import { createMemoryService, storeError } from '../support/memory-store.ts';
 
 const MIB = 1024 ** 2;
 

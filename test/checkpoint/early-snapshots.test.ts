@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 
 import { PLACE, committed, never, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
-import { changeFile, readTree, testFolder, writeTree } from '../support/file-tree.ts';
+import { changeFile, pattern, readTree, testFolder, writeTree } from '../support/file-tree.ts';
 import { countCalls, createMemoryService, storeError } from '../support/memory-store.ts';
 
 test('a small file has its snapshot while others are still being sent', async () => {
@@ -67,4 +67,30 @@ test('a snapshot that fails at first is made when all has been sent', async () =
   });
   expect(await committed(testCheckpointer(store, from.path))).toMatchObject({ files: 1 });
   expect(countCalls(store, 'snapshot')).toBe(2);
+});
+
+test('what a write brings its own snapshot for needs no other, and is restored from that', async () => {
+  await using from = await testFolder();
+  await writeTree(from.path, {
+    empty: { kind: 'file', content: '' },
+    small: { kind: 'file', content: 'small' },
+    large: { kind: 'file', content: pattern(9 * 1024 ** 2) },
+  });
+  const service = createMemoryService();
+  const store = service.connect({ snapshotsAtOnce: true });
+  const checkpointer = testCheckpointer(store, from.path);
+  const first = await committed(checkpointer);
+  const before = await readTree(from.path);
+  expect(countCalls(store, 'snapshot')).toBe(0);
+  for (const name of Object.keys(before)) await changeFile(`${from.path}/${name}`, 'changed');
+  await committed(checkpointer);
+  expect(countCalls(store, 'snapshot')).toBe(0);
+  for (const [at, content] of [
+    [first.id, before],
+    [undefined, await readTree(from.path)],
+  ] as const) {
+    await using to = await testFolder();
+    await restoreJob(service.connect(), to.path, at);
+    expect(await readTree(to.path)).toEqual(content);
+  }
 });

@@ -1,56 +1,18 @@
 import { once } from 'node:events';
-import { readdir, readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { IncomingMessage, RequestListener, Server } from 'node:http';
+import type { IncomingMessage, RequestListener } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { createServer as createRawServer } from 'node:net';
-import type { AddressInfo, Server as RawServer } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { DEFAULT_CIPHERS } from 'node:tls';
 
 import { expect, test, vi } from 'vitest';
 
-import { systemClock } from '../../src/base/clock.ts';
-import { createHttpSender } from '../../src/checkpoint/http-sender.ts';
-import { never } from '../support/checkpoints.ts';
 import { pattern } from '../support/file-tree.ts';
 import { createSelfSigned } from '../support/tls.ts';
+import { listening, senderTo, sendingThreads } from './sender-rig.ts';
 
 const MIB = 1024 ** 2;
-
-async function listening(server: Server | RawServer) {
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  // A TCP server has no other kind of address.
-  const { port } = server.address() as AddressInfo;
-  return {
-    port,
-    async [Symbol.asyncDispose]() {
-      if ('closeAllConnections' in server) server.closeAllConnections();
-      server.close();
-      await once(server, 'close');
-    },
-  };
-}
-
-function senderTo(port: number, tls?: { readonly ciphers: string; readonly ca?: string }) {
-  const origin = {
-    host: '127.0.0.1',
-    port,
-    connectMs: 5000,
-    idleMs: 5000,
-    ...(tls !== undefined && { tls }),
-  };
-  const sender = createHttpSender(origin, { clock: systemClock });
-  return {
-    sender,
-    put: (path: string, body?: Uint8Array, signal = never()) => {
-      const head = `PUT ${path} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body?.length ?? 0}\r\n\r\n`;
-      return sender.send({ head, body }, signal);
-    },
-    [Symbol.dispose]: () => sender.close(),
-  };
-}
 
 async function contentOf(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
@@ -136,15 +98,6 @@ test('a request by the second thread is aborted alone', async () => {
   expect(await first).toMatchObject({ status: 201 });
 });
 
-/** Of this process, by the names that they have for the system. */
-async function sendingThreads(): Promise<number> {
-  const tasks = await readdir('/proc/self/task');
-  const names = await Promise.all(
-    tasks.map((task) => readFile(`/proc/self/task/${task}/comm`, 'utf8').catch(() => '')),
-  );
-  return names.filter((name) => name.startsWith('evictd-send')).length;
-}
-
 test('a certificate that nobody vouches for is refused before anything is sent', async () => {
   const { cert, key } = createSelfSigned();
   let requests = 0;
@@ -217,7 +170,7 @@ test('what is under way when the thread is ended is rejected, and the next reque
   const stuck = client.put('/stuck');
   void asked.promise.then(() => client.sender.close());
   await expect(stuck).rejects.toMatchObject({ code: 'ECONNABORTED' });
-  expect(client.sender.isStarted).toBe(false);
+  expect(client.sender.isReady).toBe(false);
   expect(await client.put('/next')).toMatchObject({ status: 201 });
 });
 

@@ -7,7 +7,8 @@ import { pruneSet } from '../../src/checkpoint/prune.ts';
 import type { BlobStore } from '../../src/checkpoint/store.ts';
 import { committed, never, PLACE, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
 import { changeFile, pattern, readTree, testFolder, writeTree } from '../support/file-tree.ts';
-import { createMemoryService, dieAt, type ClientHooks, type MemoryService } from '../support/memory-store.ts';
+import { dieAt } from '../support/dying-client.ts';
+import { createMemoryService, type ClientHooks, type MemoryService } from '../support/memory-store.ts';
 
 const MIB = 1024 ** 2;
 const PREFIX = 'p/vm-1/job/';

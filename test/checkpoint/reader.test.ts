@@ -168,6 +168,45 @@ test('a few files are looked at without a thread, many with one', async () => {
   expect(threads()).toHaveLength(1);
 });
 
+test('what is small goes by one thread, unless that is slow; what is large by two', async () => {
+  await using folder = await testFolder();
+  await writeFile(`${folder.path}/f`, 'x');
+  let nowMs = 0;
+  using reader = disposable({ ...systemClock, monotonicMs: () => nowMs });
+  const look = () =>
+    reader.run({ kind: 'look', root: folder.path, paths: Array.from({ length: 500 }, () => 'f') });
+  await Promise.all([look(), look()]);
+  expect(threads()).toHaveLength(1);
+  const first = look();
+  // Given away at the end of this turn.
+  await Promise.resolve();
+  nowMs += 1000;
+  await Promise.all([first, look()]);
+  expect(threads()).toHaveLength(2);
+});
+
+test('no set waits for what is read of another one', async () => {
+  await using one = await testFolder();
+  await using other = await testFolder();
+  using reader = disposable();
+  const look = ({ path }: { path: string }) =>
+    reader.run({ kind: 'look', root: path, paths: Array.from({ length: 500 }, () => 'f') });
+  await Promise.all([look(one), look(other)]);
+  expect(threads()).toHaveLength(2);
+});
+
+test('a thread that is started ahead keeps nothing waiting that is done without', async () => {
+  await using folder = await testFolder();
+  await writeFile(`${folder.path}/f`, 'x');
+  using reader = disposable();
+  reader.start();
+  reader.start();
+  expect(await reader.run({ kind: 'look', root: folder.path, paths: ['f'] })).toMatchObject({
+    kind: 'looked',
+  });
+  await vi.waitFor(() => expect(threads()).toHaveLength(1));
+});
+
 test('threads that are told to rest end what is under way, and then they are gone', async () => {
   await using folder = await testFolder();
   using reader = disposable();

@@ -43,7 +43,7 @@ test('doubles with each round trip while latency takes the time, up to its limit
     await round(20);
   }
   await all;
-  expect(seen.slice(0, 5)).toEqual([24, 48, 60, 60, 60]);
+  expect(seen.slice(0, 5)).toEqual([12, 24, 48, 60, 60]);
 });
 
 test('stays as it is where answers take longer because of each other', async () => {
@@ -55,8 +55,8 @@ test('stays as it is where answers take longer because of each other', async () 
   const all = Promise.all(Array.from({ length: 100 }, () => ask()));
   await settled();
   for (let rounds = 0; rounds < 9; rounds++) {
-    expect(underWay()).toBeLessThanOrEqual(24);
-    await round(24);
+    expect(underWay()).toBeLessThanOrEqual(12);
+    await round(12);
   }
   await all;
 });
@@ -111,7 +111,7 @@ test('a refusal halves the room once for all that were under way, and then it gr
     for (const answer of answers.splice(0)) answer(isRefused);
   }
   await Promise.all(all);
-  expect(seen.slice(0, 7)).toEqual([24, 48, 24, 24, 25, 26, 13]);
+  expect(seen.slice(0, 7)).toEqual([12, 24, 12, 12, 13, 14, 7]);
 });
 
 test('a request without an answer gives its room to others', async () => {

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { zstdDecompressSync } from 'node:zlib';
 
-import { afterAll, beforeAll } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { type AzureStoreOptions, createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
 import { createDrillStore } from '../../src/checkpoint/drill-store.ts';
@@ -15,7 +15,7 @@ import { type TestFolder, testFolder } from '../support/file-tree.ts';
 import { createMemoryService } from '../support/memory-store.ts';
 import { startTestImds } from '../support/mock-imds.ts';
 import { describeBlobStore } from './store-contract.ts';
-import { type StoreUnderTest, signal } from './store-subject.ts';
+import { type StoreUnderTest, WRITE_NEW, fresh, signal } from './store-subject.ts';
 
 let azurite: Azurite;
 let folder: TestFolder;
@@ -99,3 +99,20 @@ describeBlobStore(
   }),
   'rehearsal',
 );
+
+test('a snapshot comes with a write that succeeds, unless a key would have to sign for it', async () => {
+  const signature = await secret(signatureFor('contract', 'rwdlc'));
+  const { store, close } = await opened(onAzurite({ kind: 'sas', file: signature }));
+  const byKey = await opened(onAzurite({ kind: 'azurite' }));
+  const write = { ...WRITE_NEW, snapshot: true };
+  const content = Buffer.alloc(20_000, 'x');
+  const name = fresh('at-once');
+  expect(await store.put(name, content, write, signal)).toHaveProperty('snapshot');
+  await expect(store.put(name, content, write, signal)).rejects.toMatchObject({ code: 'conflict' });
+  expect(await byKey.store.put(fresh('by-key'), content, write, signal)).not.toHaveProperty('snapshot');
+  const snapshots = [];
+  for await (const item of store.list(name, signal, { snapshots: true }))
+    if (item.snapshot !== undefined) snapshots.push(item.snapshot);
+  expect(snapshots).toHaveLength(1);
+  await Promise.all([close?.(), byKey.close?.()]);
+});

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 
-import { NEW, type Rule, type Subject, fresh, signal, rule } from './store-subject.ts';
+import { NEW, WRITE_NEW, type Rule, type Subject, bytes, fresh, signal, rule } from './store-subject.ts';
 
 const CONFLICT = { code: 'conflict' };
 const NOT_FOUND = { code: 'not-found' };
@@ -44,6 +44,26 @@ export function versionRules(subject: Subject): readonly Rule[] {
         expect(await store().head(missing, signal)).toBeUndefined();
       },
     ),
+
+    rule('snapshots', 'a snapshot that comes with a write is of just that', async () => {
+      const name = fresh('at-once');
+      const content = 'x'.repeat(20_000);
+      const write = { ...WRITE_NEW, snapshot: true };
+      const first = await store().put(name, bytes(content), write, signal);
+      const second = await putOver(name, 'two', first.etag);
+      const [id = ''] = await stage(name, 'three');
+      const ifEtag = { condition: { ifEtag: second.etag } };
+      const third = await store().commitBlocks(name, [id], { ...write, ...ifEtag }, signal);
+      await putOver(name, 'four', third.etag);
+      for (const [{ snapshot }, expected] of [
+        [first, content],
+        [third, 'three'],
+      ] as const) {
+        if (snapshot === undefined) continue;
+        expect(await readText(name, snapshot)).toBe(expected);
+      }
+      expect(await readText(name)).toBe('four');
+    }),
 
     rule('conditions', 'of writes at the same instant on the same condition one takes place', async () => {
       const name = fresh('together');

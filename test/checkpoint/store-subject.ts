@@ -69,7 +69,7 @@ export function createSubject(opened: () => StoreUnderTest): Subject {
     putOver: (name, content, ifEtag, metadata = {}) =>
       put(name, content, { condition: { ifEtag }, metadata }),
     async readText(name, snapshot) {
-      const options = { bytesMax: 10_000, ...(snapshot !== undefined && { snapshot }) };
+      const options = { bytesMax: 30_000, ...(snapshot !== undefined && { snapshot }) };
       const stored = await store().read(name, options, signal);
       return Buffer.from(opened().decode?.(stored) ?? stored).toString();
     },

@@ -36,26 +36,11 @@ export interface StoreCall {
 
 /** Called with each call and its number (from 1). What they throw is what the call rejects with. */
 export interface ClientHooks {
+  /** A write that wishes for a snapshot has it at once. */
+  readonly snapshotsAtOnce?: boolean;
   before?(call: StoreCall, number: number): Promise<void> | void;
   /** The service has done it; only the answer is on its way. */
   after?(call: StoreCall, number: number): Promise<void> | void;
-}
-
-/** A process that dies at its n-th call: from then on nothing it does reaches the service. */
-export function dieAt(callNumber: number, when: 'before' | 'after'): ClientHooks {
-  let dead = false;
-  const die = () => {
-    dead = true;
-    throw storeError('network', 'the process is dead');
-  };
-  return {
-    before(_call, number) {
-      if (dead || (when === 'before' && number === callNumber)) die();
-    },
-    after(_call, number) {
-      if (dead || (when === 'after' && number === callNumber)) die();
-    },
-  };
 }
 
 interface Blob {
@@ -220,6 +205,10 @@ function createClient(service: Service, hooks: ClientHooks): MemoryClient {
     throwIfAborted(signal);
     return result;
   };
+  const written = (name: string, write: WriteOptions, answer: Written): Written =>
+    hooks.snapshotsAtOnce === true && write.snapshot === true
+      ? { ...answer, snapshot: service.snapshot(name, answer.etag) }
+      : answer;
   const plain = <T>(operation: StoreCall['operation'], name: string, signal: AbortSignal, run: () => T) =>
     call({ operation, name, bytes: 0 }, signal, run);
   return {
@@ -243,9 +232,11 @@ function createClient(service: Service, hooks: ClientHooks): MemoryClient {
         service.stageBlock(name, id, body),
       ),
     commitBlocks: (name, ids, write, signal) =>
-      plain('commitBlocks', name, signal, () => service.commitBlocks(name, ids, write)),
+      plain('commitBlocks', name, signal, () => written(name, write, service.commitBlocks(name, ids, write))),
     put: (name, body, write, signal) =>
-      call({ operation: 'put', name, bytes: body.length }, signal, () => service.put(name, body, write)),
+      call({ operation: 'put', name, bytes: body.length }, signal, () =>
+        written(name, write, service.put(name, body, write)),
+      ),
     snapshot: (name, etag, signal) => plain('snapshot', name, signal, () => service.snapshot(name, etag)),
     head: (name, signal) => plain('head', name, signal, () => service.head(name)),
     remove: (name, options, signal) => plain('remove', name, signal, () => service.remove(name, options)),

@@ -11,6 +11,7 @@ export function createReader(): Reader {
       if (job.kind === 'fetch') throw new Error('the simulated store does not fetch by itself');
       return new Promise((resolve) => void clock.timer(0, () => resolve(perform(job))));
     },
+    start: () => undefined,
     rest: () => undefined,
     close: () => undefined,
   };
