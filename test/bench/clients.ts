@@ -80,7 +80,11 @@ function evictd(name: 'evictd' | 'evictd, started for it', sink: Sink, folder: s
       await writeFile(config, JSON.stringify(content), { mode: 0o600 });
       const program = join(folder, 'evictd');
       const env = { NODE_EXTRA_CA_CERTS: sink.caFile };
-      if (name === 'evictd') return checkpointByDaemon(program, config, control.socket, env);
+      if (name === 'evictd') {
+        // systemd names the folder for the daemon only.
+        const asService = { ...env, CACHE_DIRECTORY: join(folder, 'cache') };
+        return checkpointByDaemon(program, config, control.socket, asService);
+      }
       return timed(program, ['checkpoint', '--config', config], env, folder);
     },
   };
