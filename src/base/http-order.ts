@@ -54,15 +54,17 @@ export function requestHead(
   path: string,
   headers: Readonly<Record<string, string>>,
 ): string {
-  // Made for each of thousands of requests: without lists of its lines or of pairs.
-  let head = `${checked(method)} ${checked(path)} HTTP/1.1\r\nhost: ${checked(host)}\r\n`;
-  for (const name of Object.keys(headers)) head += `${checked(name)}: ${checked(headers[name] ?? '')}\r\n`;
-  return `${head}\r\n`;
+  // Made for each of thousands of requests: without pairs, and with one look at all of it.
+  const lines = [`${method} ${path} HTTP/1.1`, `host: ${host}`];
+  for (const name of Object.keys(headers)) lines.push(`${name}: ${headers[name] ?? ''}`);
+  if (/[^\x20-\x7e]/.test(lines.join('')))
+    throw new EvictdError('refused', 'a header or the credential holds a character that no request may have');
+  return `${lines.join('\r\n')}\r\n\r\n`;
 }
 
-function checked(text: string): string {
-  if (!/[^\x20-\x7e]/.test(text)) return text;
-  throw new EvictdError('refused', 'a header or the credential holds a character that no request may have');
+/** Any 2xx. */
+export function isSuccess({ status }: { readonly status: number }): boolean {
+  return status >= 200 && status < 300;
 }
 
 /** The outcome as what a request rejects with: `bad-answer`, or an error with the errno as its code. */

@@ -9,7 +9,7 @@ import { BadStatus } from './azure-errors.ts';
 import { CIPHERS, REQUEST_ID, serverOf } from './azure-get.ts';
 import { createSigner, type Signature, type SignedHeaders } from './azure-sign.ts';
 import type { StoreCredential } from './credentials.ts';
-import { requestHead } from '../base/http-order.ts';
+import { isSuccess, requestHead } from '../base/http-order.ts';
 import type { HttpAnswer } from '../base/http-order.ts';
 import { createHttpSender } from './http-sender.ts';
 import type { HttpSender } from './http-sender.ts';
@@ -136,7 +136,7 @@ export function createBlobRequester(
       const [ready, follow] = [await signed(request), await signed(next)];
       const order = { head: headOf(ready), body: ready.body, next: headOf(follow) };
       const answer = await thread.send(order, signal);
-      const second = answer.next !== undefined && isGood(answer.next) ? answer.next.headers : undefined;
+      const second = answer.next !== undefined && isSuccess(answer.next) ? answer.next.headers : undefined;
       return { headers: headersOf(answer), next: second };
     },
     async receive(request, limits, signal) {
@@ -219,12 +219,8 @@ function encodeName(name: string): string {
 
 /** Throws a BadStatus. */
 function headersOf(answer: HttpAnswer): BlobAnswer {
-  if (isGood(answer)) return answer.headers;
+  if (isSuccess(answer)) return answer.headers;
   throw new BadStatus(answer);
-}
-
-function isGood({ status }: HttpAnswer): boolean {
-  return status >= 200 && status < 300;
 }
 
 function exchange(

@@ -8,6 +8,7 @@ import { systemClock } from '../base/clock.ts';
 import type { MonotonicMs } from '../base/clock.ts';
 import { createConnector } from '../base/http-connection.ts';
 import type { Connection } from '../base/http-connection.ts';
+import { isSuccess } from '../base/http-order.ts';
 import type {
   HttpOrder,
   HttpOrders,
@@ -150,7 +151,7 @@ function isMostlyWaiting(): boolean {
 
 /** Each header of thousands of answers would be copied from thread to thread. */
 function brief(outcome: HttpOutcome): HttpOutcome {
-  if (!isSuccess(outcome)) return outcome;
+  if (!isAnsweredWell(outcome)) return outcome;
   const headers = new Map<string, string>();
   for (const name of headersRead) {
     const value = outcome.headers.get(name);
@@ -159,12 +160,12 @@ function brief(outcome: HttpOutcome): HttpOutcome {
   return { kind: 'answer', status: outcome.status, headers };
 }
 
-function isSuccess(outcome: HttpOutcome): outcome is HttpOutcome & { kind: 'answer' } {
-  return outcome.kind === 'answer' && outcome.status >= 200 && outcome.status < 300;
+function isAnsweredWell(outcome: HttpOutcome): outcome is HttpOutcome & { kind: 'answer' } {
+  return outcome.kind === 'answer' && isSuccess(outcome);
 }
 
 function etagOf(outcome: HttpOutcome): string | undefined {
-  return isSuccess(outcome) ? outcome.headers.get('etag') : undefined;
+  return isAnsweredWell(outcome) ? outcome.headers.get('etag') : undefined;
 }
 
 function report(...outcome: HttpOutcomes[number]): void {
