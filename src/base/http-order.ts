@@ -47,19 +47,31 @@ export function addressOf(url: string): { host: string; port: number; isSecure: 
   };
 }
 
-/** `HttpRequest.head`. Throws `refused` for what would end a line of it. */
+/**
+ * `HttpRequest.head`. `more` are header lines that many requests have in common; see headerLines.
+ * Throws `refused` for what would end a line of it.
+ */
 export function requestHead(
   method: string,
   host: string,
   path: string,
   headers: Readonly<Record<string, string>>,
+  more = '',
 ): string {
+  return `${linesOf([`${method} ${path} HTTP/1.1`, `host: ${host}`], headers)}${more}\r\n`;
+}
+
+/** Throws `refused` for what would end a line. */
+export function headerLines(headers: Readonly<Record<string, string>>): string {
+  return linesOf([], headers);
+}
+
+function linesOf(lines: string[], headers: Readonly<Record<string, string>>): string {
   // Made for each of thousands of requests: without pairs, and with one look at all of it.
-  const lines = [`${method} ${path} HTTP/1.1`, `host: ${host}`];
   for (const name of Object.keys(headers)) lines.push(`${name}: ${headers[name] ?? ''}`);
   if (/[^\x20-\x7e]/.test(lines.join('')))
     throw new EvictdError('refused', 'a header or the credential holds a character that no request may have');
-  return `${lines.join('\r\n')}\r\n\r\n`;
+  return `${lines.join('\r\n')}\r\n`;
 }
 
 /** Any 2xx. */

@@ -34,6 +34,17 @@ export type ReadJob =
       readonly memory: SharedArrayBuffer;
       readonly hashKey: string;
     }
+  /** The same for several, one after the other in `memory`. */
+  | {
+      readonly kind: 'files';
+      readonly root: string;
+      readonly paths: readonly string[];
+      /** The bytes of each as they were last seen; one that has other ones by now isn't read. */
+      readonly sizes: readonly number[];
+      readonly changedBeforeMs: number;
+      readonly memory: SharedArrayBuffer;
+      readonly hashKey: string;
+    }
   /** As one zstd frame; into `memory`, where there is some: it is large enough. */
   | {
       readonly kind: 'compress';
@@ -148,6 +159,12 @@ export interface VerifyResult {
   readonly isSame: boolean;
 }
 
+/** A small file that was read. */
+export interface FoundFile {
+  readonly stat: FileStat;
+  readonly id: string;
+}
+
 export type ReadResult =
   | {
       readonly kind: 'block';
@@ -163,7 +180,9 @@ export type ReadResult =
   | FetchResult
   | { readonly kind: 'frame-placed'; readonly isRight: boolean }
   | VerifyResult
-  | { readonly kind: 'file'; readonly stat: FileStat; readonly id: string }
+  | ({ readonly kind: 'file' } & FoundFile)
+  /** Undefined for those that aren't to be had so easily, whatever the reason. */
+  | { readonly kind: 'files'; readonly found: readonly (FoundFile | undefined)[] }
   /** Not to be had so easily: empty, too large, or no regular file; `isBusy`: written to just now, or meanwhile. */
   | { readonly kind: 'not-so'; readonly isBusy: boolean }
   | ListResult

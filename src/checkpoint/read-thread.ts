@@ -56,7 +56,9 @@ function performIn(folders: FoldersOfRoots, job: Exclude<ReadJob, FetchJob>): Re
       case 'hash':
         return hashBlocks(job);
       case 'file':
-        return readFile(job, folders);
+        return readFile({ ...job, room: Buffer.from(job.memory) }, folders);
+      case 'files':
+        return readFiles(job, folders);
       case 'compress':
         return { kind: 'compressed', content: compressFrame(job.content, job.memory) };
       case 'place-frame':
@@ -116,19 +118,44 @@ function hashBlock(fd: number, start: number, length: number, hashKey: string): 
   return hash.digest();
 }
 
+function readFiles(job: ReadJob & { kind: 'files' }, folders: FoldersOfRoots): ReadResult {
+  const { paths, sizes, memory } = job;
+  let start = 0;
+  const found = paths.map((path, index) => {
+    const room = Buffer.from(memory, start, sizes[index]);
+    start += room.length;
+    try {
+      const result = readFile({ ...job, path, room }, folders);
+      return result.kind === 'file' && result.stat.size === room.length ? result : undefined;
+    } catch {
+      // Whoever reads it by itself finds out what it is.
+      return undefined;
+    }
+  });
+  return { kind: 'files', found };
+}
+
+interface SmallFile extends Pick<
+  ReadJob & { kind: 'file' },
+  'root' | 'path' | 'changedBeforeMs' | 'hashKey'
+> {
+  /** For its content. */
+  readonly room: Buffer;
+}
+
 function readFile(
-  { root, path, changedBeforeMs, memory, hashKey }: ReadJob & { kind: 'file' },
+  { root, path, changedBeforeMs, room, hashKey }: SmallFile,
   folders: FoldersOfRoots,
-): ReadResult {
+): ReadResult & { kind: 'file' | 'not-so' } {
   const { folder, name } = splitPath(path);
   const fd = openSync(fsPath(folders.below(root).at(folder), name), FILE_FLAGS);
   try {
     const found = fstatSync(fd, { bigint: true });
     const stat = statOf(found);
-    if (!found.isFile() || stat.size === 0 || stat.size > memory.byteLength)
+    if (!found.isFile() || stat.size === 0 || stat.size > room.length)
       return { kind: 'not-so', isBusy: false };
     if (Number(stat.ctimeNs) / 1e6 > changedBeforeMs) return { kind: 'not-so', isBusy: true };
-    const content = Buffer.from(memory, 0, stat.size);
+    const content = room.subarray(0, stat.size);
     if (!readFully(fd, content, 0) || !isUnwritten(fstatSync(fd, { bigint: true }), stat))
       return { kind: 'not-so', isBusy: true };
     return { kind: 'file', stat, id: blockIdOf(content, hashKey) };

@@ -126,7 +126,9 @@ function* batches(orders: readonly ReadOrder[]): Iterable<readonly ReadOrder[]> 
 
 /** Of a job that takes next to no time, where its set is. */
 function lightRoot(job: ReadJob): string | undefined {
-  return job.kind === 'file' || job.kind === 'look' || job.kind === 'list' ? job.root : undefined;
+  return job.kind === 'file' || job.kind === 'files' || job.kind === 'look' || job.kind === 'list'
+    ? job.root
+    : undefined;
 }
 
 function isFile(order: ReadOrder | undefined): boolean {

@@ -100,6 +100,31 @@ test('a small file that holds still comes as a whole; any other one is left to m
   expect(await read({ path: 'd/none' })).toMatchObject({ kind: 'failed', errno: 'ENOENT' });
 });
 
+test('of several small files those are left out that are not as they were, or not to be had so easily', async () => {
+  await using folder = await testFolder();
+  using reader = disposable();
+  const root = folder.path;
+  for (const name of ['one', 'grown', 'shrunk', 'empty', 'two']) await writeFile(`${root}/${name}`, name);
+  await writeFile(`${root}/empty`, '');
+  await symlink('one', `${root}/link`);
+  await mkdir(`${root}/folder`);
+  const paths = ['one', 'grown', 'none', 'shrunk', 'empty', 'link', 'folder', 'two'];
+  const sizes = [3, 4, 2, 9, 0, 3, 3, 3];
+  const memory = new SharedArrayBuffer(100);
+  const job = { kind: 'files', root, paths, sizes, memory, hashKey } as const;
+  const found = await reader.run({ ...job, changedBeforeMs: Date.now() + 60_000 });
+  if (found.kind !== 'files') throw new Error(found.kind);
+  const ids = found.found.map((file) => file?.id);
+  const [one, two] = ['one', 'two'].map((text) => blockIdOf(Buffer.from(text), hashKey));
+  const none = undefined;
+  expect(ids).toEqual([one, none, none, none, none, none, none, two]);
+  expect(found.found.at(-1)?.stat).toMatchObject({ size: 3 });
+  const contents = Buffer.from(memory);
+  expect([contents.toString('latin1', 0, 3), contents.toString('latin1', 24, 27)]).toEqual(['one', 'two']);
+  const busy = await reader.run({ ...job, changedBeforeMs: 0 });
+  expect(busy).toEqual({ kind: 'files', found: paths.map(() => none) });
+});
+
 test('hundreds of files asked for at once are all answered, by threads that end when nothing is left to do', async () => {
   await using folder = await testFolder();
   const idle: (() => void)[] = [];
