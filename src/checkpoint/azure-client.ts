@@ -1,13 +1,12 @@
 import type { LookupFunction } from 'node:net';
 
-import type { Clock } from '../base/clock.ts';
-import { EvictdError } from '../base/errors.ts';
+import { boundedSignal } from '../base/abort.ts';
+import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { explainAzureError } from './azure-errors.ts';
-import { blobNameProblem } from './azure-name.ts';
+import type { BlobAnswer, BothAnswers } from './azure-answer.ts';
+import type { BlobRequest, BlobRequests } from './azure-ready.ts';
+import type { RequestsTogether } from './azure-together.ts';
 import {
-  type BlobAnswer,
-  type BlobRequest,
-  type BothAnswers,
   type FetchInto,
   type ReceivedBlob,
   type ReceiveLimits,
@@ -37,6 +36,8 @@ export interface AzureClientDependencies {
 }
 
 export interface StoreAttempt<T> extends Omit<Attempt<T>, 'patienceMs'> {
+  /** Its first try has used up what patience there is. */
+  readonly isLate?: boolean;
   /** Never run twice at the same time: it fills memory of the caller's. */
   readonly isAlone?: boolean;
 }
@@ -45,10 +46,16 @@ export interface StoreAttempt<T> extends Omit<Attempt<T>, 'patienceMs'> {
 export interface AzureClient {
   /** Runs a request with the store's retries, time limits and errors. */
   call<T>(attempt: StoreAttempt<T>, signal: AbortSignal): Promise<T>;
-  /** One try of a request, for use inside `call`. Throws `refused` for a name that could not be stored under itself. */
+  /** One try of a request, for use inside `call`. Rejects `refused` for a name that could not be stored under itself. */
   send(request: BlobRequest, signal: AbortSignal): Promise<BlobAnswer>;
   /** The same for a write and what is to follow it; see BlobRequester. */
   sendBoth(request: BlobRequest, next: BlobRequest, signal: AbortSignal): Promise<BothAnswers>;
+  /**
+   * One try of several writes. Resolves when all have ended, or when those that haven't take too long; undefined: it
+   * isn't worth it. Rejects `refused`, or what the token's source rejects with. Absent where each request is signed by
+   * itself.
+   */
+  sendTogether?(group: BlobRequests, signal: AbortSignal): Promise<RequestsTogether | undefined>;
   /** The same for a GET whose answer has a body. */
   receive(request: BlobRequest, limits: ReceiveLimits, signal: AbortSignal): Promise<ReceivedBlob>;
   /** The same by a reading thread, into a file. */
@@ -79,34 +86,36 @@ export function createAzureClient(
   );
   const credentialPlace = credential.kind === 'identity' ? undefined : credential.place;
   const context = { ...target, host: new URL(target.containerUrl).host, credentialPlace };
-  let slowestMs = 0;
+  const patience = createPatience(options.limits, clock);
   const beside = { count: 0 };
+  const together = requester.sendTogether?.bind(requester);
   return {
-    send(request, signal) {
-      checkName(request.name);
-      return requester.send(request, signal);
-    },
-    sendBoth(request, next, signal) {
-      checkName(request.name);
-      return requester.sendBoth(request, next, signal);
-    },
-    receive(request, limits, signal) {
-      checkName(request.name);
-      return requester.receive(request, limits, signal);
-    },
-    fetch(request, into, signal) {
-      checkName(request.name);
-      return requester.fetch(request, into, signal);
-    },
+    send: (request, signal) => requester.send(request, signal),
+    sendBoth: (request, next, signal) => requester.sendBoth(request, next, signal),
+    ...(together !== undefined && {
+      async sendTogether(group, signal) {
+        if (tokens !== undefined) {
+          using limit = boundedSignal(clock, options.limits.tryTimeoutMs, signal);
+          await tokens.token(limit.signal);
+        }
+        const startedAt = clock.monotonicMs();
+        const sent = await together(group, signal);
+        if (sent === undefined) return undefined;
+        if (await doneWithin(clock, patience.ms, sent.all)) patience.noteAnswer(startedAt);
+        return sent;
+      },
+    }),
+    receive: (request, limits, signal) => requester.receive(request, limits, signal),
+    fetch: (request, into, signal) => requester.fetch(request, into, signal),
     call(attempt, signal) {
       const run: typeof attempt.run = async (trySignal, number) => {
         await tokens?.token(trySignal);
         const startedAt = clock.monotonicMs();
         const result = await attempt.run(trySignal, number);
-        slowestMs = Math.max(clock.monotonicMs() - startedAt, slowestMs * FORGETTING);
+        patience.noteAnswer(startedAt);
         return result;
       };
-      const patienceMs = Math.max(options.limits.patienceMs, slowestMs * PATIENCE);
+      const patienceMs = attempt.isLate === true ? 0 : patience.ms;
       return withRetries(
         { ...attempt, run, ...(attempt.isAlone !== true && { patienceMs }) },
         options.limits,
@@ -125,8 +134,23 @@ export function createAzureClient(
   };
 }
 
-function checkName(name: string | undefined): void {
-  const problem = name === undefined ? undefined : blobNameProblem(name);
-  if (problem !== undefined)
-    throw new EvictdError('refused', `the blob name ${JSON.stringify(name)} ${problem}`);
+/** How long a request may take before it is taken for lost. */
+function createPatience({ patienceMs }: RetryLimits, clock: Clock) {
+  let slowestMs = 0;
+  return {
+    get ms() {
+      return Math.max(patienceMs, slowestMs * PATIENCE);
+    },
+    noteAnswer(startedAt: MonotonicMs) {
+      slowestMs = Math.max(clock.monotonicMs() - startedAt, slowestMs * FORGETTING);
+    },
+  };
+}
+
+/** Waits for `work`, but no longer than that; false: it isn't done. */
+async function doneWithin(clock: Clock, limitMs: number, work: Promise<void>): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  using _limit = clock.timer(limitMs, () => resolve(false));
+  void work.then(() => resolve(true));
+  return await promise;
 }

@@ -4,7 +4,7 @@ import type { AzureClient } from './azure-client.ts';
 import { BadStatus } from './azure-errors.ts';
 import { REQUEST_ID } from './azure-get.ts';
 import { getOf, transferMs } from './azure-read.ts';
-import { headerOf } from './azure-request.ts';
+import { headerOf } from './azure-answer.ts';
 import type { FetchInto } from './azure-request.ts';
 import type { ReadFailure, FetchResult } from './read-job.ts';
 import type { DownloadOptions } from './store.ts';

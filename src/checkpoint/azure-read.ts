@@ -2,8 +2,8 @@ import { EvictdError } from '../base/errors.ts';
 import type { AzureClient } from './azure-client.ts';
 import { azureCodeOf, BadStatus } from './azure-errors.ts';
 import { REQUEST_ID } from './azure-get.ts';
-import { headerOf } from './azure-request.ts';
-import type { BlobRequest } from './azure-request.ts';
+import { headerOf } from './azure-answer.ts';
+import type { BlobRequest } from './azure-ready.ts';
 import { type BlobPage, parseBlobPage, parseBlockPage } from './azure-xml.ts';
 import type { BlobHead, BlobItem, BlobStore, BlockList, ListOptions, ReadOptions } from './store.ts';
 

@@ -1,16 +1,18 @@
 import type { LookupFunction } from 'node:net';
 
 import type { Clock } from '../base/clock.ts';
-import { buildInfo } from '../base/version.ts';
 import { EvictdError } from '../base/errors.ts';
 import { createHttpClient } from '../base/http-client.ts';
 import type { HttpClient, HttpReply } from '../base/http-client.ts';
-import { BadStatus } from './azure-errors.ts';
+import { bothOf, headersOf } from './azure-answer.ts';
+import type { BlobAnswer, BothAnswers } from './azure-answer.ts';
 import { CIPHERS, REQUEST_ID, serverOf } from './azure-get.ts';
-import { createSigner, type Signature, type SignedHeaders } from './azure-sign.ts';
+import { createReadyMaker } from './azure-ready.ts';
+import type { BlobRequest, BlobRequests, Ready } from './azure-ready.ts';
+import { createTogether } from './azure-together.ts';
+import type { RequestsTogether } from './azure-together.ts';
 import type { StoreCredential } from './credentials.ts';
-import { isSuccess, requestHead } from '../base/http-order.ts';
-import type { HttpAnswer } from '../base/http-order.ts';
+import { requestHead } from '../base/http-order.ts';
 import { createHttpSender } from './http-sender.ts';
 import type { HttpSender } from './http-sender.ts';
 import type { FetchJob, PlaceOrder, ReadResult } from './read-job.ts';
@@ -18,27 +20,6 @@ import type { Reader } from './reader.ts';
 import { isRefused } from './request-room.ts';
 import { createRequestWindow } from './request-window.ts';
 import type { TokenSource } from './token.ts';
-
-/** A request in the words of the REST API. */
-export interface BlobRequest {
-  readonly method: 'PUT' | 'HEAD' | 'GET' | 'DELETE';
-  /** Of the blob, in the container. Undefined: the container itself. */
-  readonly name: string | undefined;
-  /** Encoded, without the question mark; empty for none. */
-  readonly query: string;
-  /** Lower-case names. */
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body?: Uint8Array;
-}
-
-/** The headers of a 2xx answer, by lower-case name. */
-export type BlobAnswer = ReadonlyMap<string, string>;
-
-export interface BothAnswers {
-  readonly headers: BlobAnswer;
-  /** Undefined: it didn't go out, or to no avail. */
-  readonly next: BlobAnswer | undefined;
-}
 
 export interface ReceiveLimits {
   readonly bytesMax: number;
@@ -54,6 +35,11 @@ export interface BlobRequester {
   send(request: BlobRequest, signal: AbortSignal): Promise<BlobAnswer>;
   /** The same for a write, which is to be followed by `next` on the condition that nothing was written since. */
   sendBoth(request: BlobRequest, next: BlobRequest, signal: AbortSignal): Promise<BothAnswers>;
+  /**
+   * The same for several; undefined: it isn't worth it. All are given up at the abort of `signal`. Absent where each
+   * request is signed by itself.
+   */
+  sendTogether?(group: BlobRequests, signal: AbortSignal): Promise<RequestsTogether | undefined>;
   /** The same for a GET whose answer has a body. Rejects `too-large` above `bytesMax`. */
   receive(request: BlobRequest, limits: ReceiveLimits, signal: AbortSignal): Promise<ReceivedBlob>;
   /** The same by a reading thread, into a file; settles when that is done with the file. Rejects `reader-failed`. */
@@ -83,8 +69,6 @@ export interface BlobRequesterDependencies {
   readonly lookup: LookupFunction | undefined;
 }
 
-// Has all that is written here, and is known to emulators and to the clouds that get new versions late.
-const SERVICE_VERSION = '2024-11-04';
 const CONNECT_MS = 5000;
 /** An answer to a write has no body, an error's is a short text that nobody reads: its code is in a header. */
 const ANSWER_BYTES_MAX = 64 * 1024;
@@ -109,44 +93,42 @@ export function createBlobRequester(
     dependencies,
   );
   const window = createRequestWindow({ roomMax: options.connectionsMax }, dependencies);
-  const send = (ready: Ready, signal: AbortSignal) =>
-    window.run(signal, () => exchange(client, ready, signal), isRefused);
-  const signed = createReadyMaker(options, dependencies);
+  const ready = createReadyMaker(options, dependencies);
   const headOf = ({ method, path, headers }: Ready) => requestHead(method, host, path, headers);
   const sender = createSender(server, options, dependencies);
-  /** The sending thread, which knows how much may go out at once, where that is to have the request. */
-  const senderOf = ({ method, body }: BlobRequest) => {
-    const isWorth = sender?.isReady === true || (body?.byteLength ?? 0) >= SENDER_BYTES_MIN;
-    return method === 'PUT' && isWorth ? sender : undefined;
-  };
+  const isKey = dependencies.credential.kind === 'account-key';
+  /** The sending thread, which knows how much may go out at once, where that is to have writes of so much. */
+  const threadFor = (bytes: number) =>
+    sender?.isReady === true || bytes >= SENDER_BYTES_MIN ? sender : undefined;
+  const senderOf = ({ method, body }: BlobRequest) =>
+    method === 'PUT' ? threadFor(body?.byteLength ?? 0) : undefined;
   const requester: BlobRequester = {
     async send(request, signal) {
-      const ready = await signed(request);
+      const made = await ready.request(request);
       const thread = senderOf(request);
       const answer = await (thread === undefined
-        ? send(ready, signal)
-        : thread.send({ head: headOf(ready), body: ready.body }, signal));
+        ? window.run(signal, () => exchange(client, made, signal), isRefused)
+        : thread.send({ head: headOf(made), body: made.body }, signal));
       return headersOf(answer);
     },
     async sendBoth(request, next, signal) {
       const thread = senderOf(request);
       // A key signs the condition as well, which isn't known yet.
-      if (thread === undefined || dependencies.credential.kind === 'account-key')
+      if (thread === undefined || isKey)
         return { headers: await requester.send(request, signal), next: undefined };
-      const [ready, follow] = [await signed(request), await signed(next)];
-      const order = { head: headOf(ready), body: ready.body, next: headOf(follow) };
-      const answer = await thread.send(order, signal);
-      const second = answer.next !== undefined && isSuccess(answer.next) ? answer.next.headers : undefined;
-      return { headers: headersOf(answer), next: second };
+      const [first, follow] = [await ready.request(request), await ready.request(next)];
+      const order = { head: headOf(first), body: first.body, next: headOf(follow) };
+      return bothOf(await thread.send(order, signal));
     },
+    ...(sender !== undefined && !isKey && { sendTogether: createTogether(threadFor, ready) }),
     async receive(request, limits, signal) {
-      const ready = await signed(request);
-      const ask = () => exchange(client, ready, signal, limits.bytesMax);
+      const made = await ready.request(request);
+      const ask = () => exchange(client, made, signal, limits.bytesMax);
       const answer = await window.run(signal, ask, isRefused);
       return { headers: headersOf(answer), content: contentOf(answer, limits) };
     },
     async fetch(request, { reader, ...place }, signal) {
-      const { path, headers } = await signed(request);
+      const { path, headers } = await ready.request(request);
       const job: FetchJob = {
         kind: 'fetch',
         ...server,
@@ -176,53 +158,6 @@ function createSender(
   return createHttpSender({ origin, connectionsMax, headersRead: HEADERS_READ }, { clock });
 }
 
-/** Makes a request of ours one that can go out: named, dated and signed. Throws or rejects `no-token`. */
-function createReadyMaker(
-  { containerUrl }: BlobRequesterOptions,
-  dependencies: BlobRequesterDependencies,
-): (request: BlobRequest) => Ready | Promise<Ready> {
-  const { origin, pathname } = new URL(containerUrl);
-  const sign = createSigner(dependencies);
-  const agent = `evictd/${buildInfo().version}`;
-  return (request) => {
-    const { method, name, query, headers, body } = request;
-    const bytes = body?.byteLength ?? 0;
-    const all: SignedHeaders = {
-      ...headers,
-      'x-ms-version': SERVICE_VERSION,
-      'x-ms-date': new Date(dependencies.clock.wallMs()).toUTCString(),
-      'user-agent': agent,
-      ...(method === 'PUT' && { 'content-length': String(bytes) }),
-    };
-    const path = name === undefined ? pathname : `${pathname}/${encodeName(name)}`;
-    const finish = ({ authorization, query: marked }: Signature): Ready => {
-      const signedHeaders = authorization === undefined ? all : { ...all, authorization };
-      return { method, path: `${path}${marked}`, headers: signedHeaders, body };
-    };
-    const signature = sign({ method, url: `${origin}${path}`, query, headers: all });
-    return signature instanceof Promise ? signature.then(finish) : finish(signature);
-  };
-}
-
-/** A signed request. */
-interface Ready {
-  readonly method: BlobRequest['method'];
-  readonly path: string;
-  readonly headers: SignedHeaders;
-  readonly body: Uint8Array | undefined;
-}
-
-/** As the SDK does: slashes divide the name, all else that isn't plain is escaped. */
-function encodeName(name: string): string {
-  return encodeURIComponent(name).replaceAll('%2F', '/');
-}
-
-/** Throws a BadStatus. */
-function headersOf(answer: HttpAnswer): BlobAnswer {
-  if (isSuccess(answer)) return answer.headers;
-  throw new BadStatus(answer);
-}
-
 function exchange(
   client: HttpClient,
   ready: Ready,
@@ -239,11 +174,4 @@ function contentOf({ headers, body }: HttpReply, { bytesMax }: ReceiveLimits): B
   if (body !== undefined) return body;
   const bytes = headers.get('content-length') ?? 'too many';
   throw new EvictdError('too-large', `the answer has ${bytes} bytes, more than the ${bytesMax} expected`);
-}
-
-/** A header that the service always sends with a success. */
-export function headerOf(answer: BlobAnswer, name: string): string {
-  const value = answer.get(name);
-  if (value !== undefined) return value;
-  throw new EvictdError('bad-answer', `the answer has no ${name}`);
 }

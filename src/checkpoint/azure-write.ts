@@ -4,10 +4,13 @@ import { EvictdError } from '../base/errors.ts';
 import type { AzureClient } from './azure-client.ts';
 import { headIfThere, transferMs, WRITE_ID } from './azure-read.ts';
 import { REQUEST_ID } from './azure-get.ts';
-import { type BlobRequest, headerOf } from './azure-request.ts';
-import type { BlobStore, WriteOptions, Written } from './store.ts';
+import { headerOf } from './azure-answer.ts';
+import type { BothAnswers } from './azure-answer.ts';
+import type { BlobRequest } from './azure-ready.ts';
+import type { RequestsTogether } from './azure-together.ts';
+import type { BlobStore, SmallWrite, WriteCondition, WriteOptions, Written } from './store.ts';
 
-type Writer = Pick<BlobStore, 'stageBlock' | 'commitBlocks' | 'put' | 'snapshot' | 'remove'>;
+type Writer = Pick<BlobStore, 'stageBlock' | 'commitBlocks' | 'put' | 'putTogether' | 'snapshot' | 'remove'>;
 
 /** The writing half of the store. `isConflict` tells the service's 409 and 412 on a condition from other errors. */
 export function createWriter(client: AzureClient, isConflict: (error: unknown) => boolean): Writer {
@@ -40,9 +43,12 @@ export function createWriter(client: AzureClient, isConflict: (error: unknown) =
         options,
         what: `write ${name}`,
         query: '',
-        headers: { 'x-ms-blob-type': 'BlockBlob' },
+        headers: WHOLE_BLOB,
         body,
       }),
+    ...(client.sendTogether !== undefined && {
+      putTogether: (writes, common, signal) => putTogether(client, isConflict, writes, common, signal),
+    }),
     snapshot: (name, etag, signal) =>
       client.call(
         {
@@ -60,9 +66,10 @@ export function createWriter(client: AzureClient, isConflict: (error: unknown) =
 }
 
 const SNAPSHOT = 'x-ms-snapshot';
+const SNAPSHOT_REQUEST = { query: 'comp=snapshot', headers: {} };
 
 function snapshotOf(name: string): BlobRequest {
-  return { method: 'PUT', name, query: 'comp=snapshot', headers: {} };
+  return { ...SNAPSHOT_REQUEST, method: 'PUT', name };
 }
 
 /** `Latest`: a block that was staged since the last commit, or else the committed one. */
@@ -88,22 +95,23 @@ async function writeOnce(
   isConflict: (error: unknown) => boolean,
   signal: AbortSignal,
   write: Write,
+  begun?: Begun,
 ): Promise<Written> {
   const { name, query, body } = write;
-  const writeId = randomUUID();
+  const writeId = begun?.writeId ?? randomUUID();
   const headers = { ...write.headers, ...headersOf(write.options, writeId) };
   return client.call(
     {
       what: write.what,
       extraMs: transferMs(body.byteLength),
+      isLate: begun !== undefined,
       async run(trySignal, number) {
         try {
+          if (number === 1 && begun !== undefined) return writtenBy(await begun.answers(trySignal));
           const request = { method: 'PUT', name, query, headers, body } as const;
           if (write.options.snapshot !== true)
             return { etag: headerOf(await client.send(request, trySignal), 'etag') };
-          const answers = await client.sendBoth(request, snapshotOf(name), trySignal);
-          const snapshot = answers.next?.get(SNAPSHOT);
-          return { etag: headerOf(answers.headers, 'etag'), ...(snapshot !== undefined && { snapshot }) };
+          return writtenBy(await client.sendBoth(request, snapshotOf(name), trySignal));
         } catch (error) {
           if (number === 1 || !isConflict(error)) throw error;
           const found = await headIfThere(client, name, trySignal);
@@ -116,14 +124,103 @@ async function writeOnce(
   );
 }
 
+/** A write whose first try is made already. */
+interface Begun {
+  readonly writeId: string;
+  answers(signal: AbortSignal): Promise<BothAnswers>;
+}
+
+function writtenBy({ headers, next }: BothAnswers): Written {
+  const snapshot = next?.get(SNAPSHOT);
+  return { etag: headerOf(headers, 'etag'), ...(snapshot !== undefined && { snapshot }) };
+}
+
+const WHOLE_BLOB = { 'x-ms-blob-type': 'BlockBlob' };
+
+/** The first try of all at once; what that doesn't settle goes on by itself. */
+async function putTogether(
+  client: AzureClient,
+  isConflict: (error: unknown) => boolean,
+  writes: readonly SmallWrite[],
+  common: Omit<WriteOptions, 'condition'>,
+  signal: AbortSignal,
+): Promise<readonly (Written | EvictdError)[]> {
+  const writeIds = writes.map(() => randomUUID());
+  // What is wrong with one of them, or with the token, shows again when they go on by themselves.
+  const sent = await sendTogether(client, writes, writeIds, common, signal).catch((error: unknown) => {
+    storeErrorOf(error);
+    return undefined;
+  });
+  const outcomes: (Written | EvictdError)[] = [];
+  const goOn = async ({ name, body, condition, metadata }: SmallWrite, index: number) => {
+    const options = { ...common, condition, metadata: { ...common.metadata, ...metadata } };
+    const write = { name, options, what: `write ${name}`, query: '', headers: WHOLE_BLOB, body };
+    const begun = sent && {
+      writeId: writeIds[index] ?? '',
+      answers: (own: AbortSignal) => sent.answers(index, own),
+    };
+    outcomes[index] = await writeOnce(client, isConflict, signal, write, begun).catch(storeErrorOf);
+  };
+  const open: Promise<void>[] = [];
+  for (const [index, write] of writes.entries()) {
+    const answers = sent?.answered(index);
+    if (answers?.headers.has('etag') === true) outcomes[index] = writtenBy(answers);
+    else open.push(goOn(write, index));
+  }
+  await Promise.all(open);
+  return outcomes;
+}
+
+async function sendTogether(
+  client: AzureClient,
+  writes: readonly SmallWrite[],
+  writeIds: readonly string[],
+  common: Omit<WriteOptions, 'condition'>,
+  signal: AbortSignal,
+): Promise<RequestsTogether | undefined> {
+  const requests = writes.map(({ name, body, condition, metadata }, index) => {
+    const own = { ...conditionHeader(condition), ...metadataHeaders(metadata) };
+    return { name, headers: { ...own, [WRITE_ID_HEADER]: writeIds[index] ?? '' }, body };
+  });
+  const group = {
+    requests,
+    query: '',
+    headers: { ...WHOLE_BLOB, ...commonHeaders(common) },
+    next: common.snapshot === true ? SNAPSHOT_REQUEST : undefined,
+  };
+  return client.sendTogether?.(group, signal);
+}
+
+/** Throws what is none. */
+function storeErrorOf(error: unknown): EvictdError {
+  if (error instanceof EvictdError) return error;
+  throw error;
+}
+
+function conditionHeader(condition: WriteCondition): Readonly<Record<string, string>> {
+  return 'ifEtag' in condition ? { 'if-match': condition.ifEtag } : { 'if-none-match': '*' };
+}
+
 function headersOf(options: WriteOptions, writeId: string): Readonly<Record<string, string>> {
-  const { condition, metadata, contentType, contentEncoding } = options;
-  const headers: Record<string, string> = {
+  return { ...commonHeaders(options), ...conditionHeader(options.condition), [WRITE_ID_HEADER]: writeId };
+}
+
+function commonHeaders({
+  metadata,
+  contentType,
+  contentEncoding,
+}: Omit<WriteOptions, 'condition'>): Readonly<Record<string, string>> {
+  return {
     'x-ms-blob-content-type': contentType,
     ...(contentEncoding !== undefined && { 'x-ms-blob-content-encoding': contentEncoding }),
-    ...('ifEtag' in condition ? { 'if-match': condition.ifEtag } : { 'if-none-match': '*' }),
-    [`x-ms-meta-${WRITE_ID}`]: writeId,
+    ...metadataHeaders(metadata),
   };
+}
+
+const WRITE_ID_HEADER = `x-ms-meta-${WRITE_ID}`;
+
+function metadataHeaders(metadata: WriteOptions['metadata']): Readonly<Record<string, string>> {
+  const headers: Record<string, string> = {};
   for (const name of Object.keys(metadata)) headers[`x-ms-meta-${name}`] = checkedValue(name, metadata[name]);
   return headers;
 }

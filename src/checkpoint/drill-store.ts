@@ -21,6 +21,12 @@ interface Copy {
   readonly sent: Map<string, number>;
 }
 
+const WRITE_EMPTY: WriteOptions = {
+  condition: { ifNone: true },
+  metadata: {},
+  contentType: 'application/octet-stream',
+};
+
 /** Nothing but rehearsals is ever below this. */
 export function drillPrefix({ prefix, key }: Place): string {
   return keyPrefix({ prefix, key: `drill/${key}` }) + DRILL;
@@ -35,6 +41,7 @@ export function createDrillStore(place: Place, { store }: { readonly store: Blob
   const from = keyPrefix(place);
   const to = drillPrefix(place);
   const copies = new Map<string, Copy>();
+  const together = store.putTogether?.bind(store);
 
   function copyOf(name: string): Copy {
     const known = copies.get(name);
@@ -51,11 +58,6 @@ export function createDrillStore(place: Place, { store }: { readonly store: Blob
     const copy = copies.get(name);
     return copy?.etag === undefined ? name : copy.name;
   };
-  const keep = (copy: Copy, answer: Written, blocks: readonly string[]): Written => {
-    copy.etag = answer.etag;
-    copy.blocks = blocks;
-    return answer;
-  };
 
   return {
     describe: store.describe,
@@ -63,11 +65,7 @@ export function createDrillStore(place: Place, { store }: { readonly store: Blob
     read: (name, options, signal) => store.read(placeOf(name), options, signal),
     download: (name, options, signal) => store.download(placeOf(name), options, signal),
     head: (name, signal) => store.head(placeOf(name), signal),
-    async blocks(name, signal) {
-      const real = await store.blocks(name, signal);
-      const copy = copies.get(name);
-      return copy === undefined ? real : merged(real, copy);
-    },
+    blocks: async (name, signal) => merged(await store.blocks(name, signal), copies.get(name)),
     async stageBlock(name, id, body, signal) {
       const copy = copyOf(name);
       await store.stageBlock(copy.name, id, body, signal);
@@ -76,30 +74,41 @@ export function createDrillStore(place: Place, { store }: { readonly store: Blob
     async commitBlocks(name, ids, write, signal) {
       const copy = copyOf(name);
       const own = ids.filter((id) => copy.sent.has(id));
-      const answer = await store.commitBlocks(copy.name, own, conditioned(copy, write), signal);
-      return keep(copy, answer, ids);
+      return keep(copy, await store.commitBlocks(copy.name, own, conditioned(copy, write), signal), ids);
     },
     async put(name, body, write, signal) {
       const copy = copyOf(name);
       return keep(copy, await putOver(store, copy, body, conditioned(copy, write), signal), []);
     },
+    ...(together !== undefined && {
+      async putTogether(writes, common, signal) {
+        const own = writes.map((write) => {
+          const copy = copyOf(write.name);
+          return { ...conditioned(copy, write), name: copy.name };
+        });
+        const answers = await together(own, common, signal);
+        for (const [at, answer] of answers.entries())
+          if (!(answer instanceof EvictdError)) keep(copyOf(writes[at]?.name ?? ''), answer, []);
+        return answers;
+      },
+    }),
     async snapshot(name, etag, signal) {
       const copy = copyOf(name);
       // Of a blob that is as it was: its copy is made now, and empty.
-      if (copy.etag === undefined) {
-        const write = {
-          condition: { ifNone: true },
-          metadata: {},
-          contentType: 'application/octet-stream',
-        } as const;
-        keep(copy, await putOver(store, copy, new Uint8Array(0), write, signal), []);
-      }
+      if (copy.etag === undefined)
+        keep(copy, await putOver(store, copy, new Uint8Array(0), WRITE_EMPTY, signal), []);
       return store.snapshot(copy.name, copy.etag ?? etag, signal);
     },
     async remove(name) {
       throw new EvictdError('refused', `a rehearsal must not remove ${name}`);
     },
   };
+}
+
+function keep(copy: Copy, answer: Written, blocks: readonly string[]): Written {
+  copy.etag = answer.etag;
+  copy.blocks = blocks;
+  return answer;
 }
 
 /** A name that only has staged blocks makes some services refuse a whole write on a condition; see commit-file.ts. */
@@ -121,14 +130,14 @@ async function putOver(
 }
 
 /** Nobody else writes there: the real blob's version was looked at when the rehearsal began. */
-function conditioned(copy: Copy, write: WriteOptions): WriteOptions {
+function conditioned<T extends Pick<WriteOptions, 'condition'>>(copy: Copy, write: T): T {
   const condition: WriteCondition = copy.etag === undefined ? { ifNone: true } : { ifEtag: copy.etag };
   return { ...write, condition };
 }
 
-function merged(real: BlockList | undefined, copy: Copy): BlockList | undefined {
+function merged(real: BlockList | undefined, copy: Copy | undefined): BlockList | undefined {
   // Nothing of it has got there.
-  if (copy.etag === undefined && copy.sent.size === 0) return real;
+  if (copy === undefined || (copy.etag === undefined && copy.sent.size === 0)) return real;
   const known = [...(real?.committed ?? []), ...(real?.uncommitted ?? [])];
   const sizes = new Map(known.map(({ id, bytes }) => [id, bytes]));
   for (const [id, bytes] of copy.sent) sizes.set(id, bytes);
@@ -166,17 +175,12 @@ export async function cleanUpDrill(
   await forEachLimit(names, REMOVALS_IN_FLIGHT, signal, (name, inner) => store.remove(name, {}, inner));
   if (names.length === 0) return 0;
   // What has only staged blocks can't be removed before it is a blob.
-  const write = {
-    condition: { ifNone: true },
-    metadata: {},
-    contentType: 'application/octet-stream',
-  } as const;
   await forEachLimit(
     await namesBelow(store, below, signal),
     REMOVALS_IN_FLIGHT,
     signal,
     async (name, inner) => {
-      await store.commitBlocks(name, [], write, inner);
+      await store.commitBlocks(name, [], WRITE_EMPTY, inner);
       await store.remove(name, {}, inner);
     },
   );

@@ -26,6 +26,14 @@ export interface HttpSender {
    * signal's reason, as soon as the thread has let go of the memory.
    */
   send(order: HttpOrder, signal: AbortSignal): Promise<SentAnswer>;
+  /**
+   * Gives several to the same thread. `onEnd` hears of each once, by its place among them, when the thread has let go of
+   * its memory. The answer withdraws one of them, which then ends soon.
+   */
+  give(
+    orders: readonly HttpOrder[],
+    onEnd: (index: number, end: SentAnswer | Error) => void,
+  ): (index: number) => void;
   /** Ends the threads; requests under way fail. The next one would start them anew. */
   close(): void;
 }
@@ -77,22 +85,34 @@ export function createHttpSender(data: HttpThreadData, { clock }: { readonly clo
     idle?.[Symbol.dispose]();
     idle = undefined;
   };
-  const onOutcome = (number: number, ...outcomes: [HttpOutcome, HttpOutcome?]) =>
-    orders.get(number)?.settle(...outcomes);
+  const onOutcome = (number: number, outcome: HttpOutcome, next?: HttpOutcome) =>
+    orders.get(number)?.settle(outcome, next);
   const start = (): Thread => {
     const thread = startThread(data, onOutcome, onEnd);
     threads.add(thread);
     return thread;
   };
-  const add = (number: number, order: HttpOrder, settle: GivenOrder['settle']): Thread => {
+  const give: HttpSender['give'] = (given, onEnd) => {
     idle?.[Symbol.dispose]();
     idle = undefined;
     const thread = withRoom(threads, start);
-    const bytes = order.body?.byteLength ?? 0;
-    orders.set(number, { thread, bytes, settle });
-    thread.bytes += bytes;
-    thread.give(number, order);
-    return thread;
+    const first = serial;
+    serial += given.length;
+    for (const [index, order] of given.entries()) {
+      const number = first + index;
+      const bytes = order.body?.byteLength ?? 0;
+      const settle = (outcome: HttpOutcome, next?: HttpOutcome) => {
+        remove(number);
+        onEnd(
+          index,
+          outcome.kind === 'answer' ? { ...outcome, next: answerOf(next) } : outcomeError(outcome),
+        );
+      };
+      orders.set(number, { thread, bytes, settle });
+      thread.bytes += bytes;
+      thread.give(number, order);
+    }
+    return (index) => thread.give(first + index, undefined);
   };
   const remove = (number: number) => {
     const order = orders.get(number);
@@ -115,22 +135,24 @@ export function createHttpSender(data: HttpThreadData, { clock }: { readonly clo
       }
       idle = clock.timer(IDLE_MS, close);
     },
-    send: (order, signal) =>
-      new Promise((resolve, reject) => {
-        if (signal.aborted) return reject(reasonOf(signal));
-        const number = ++serial;
-        const thread = add(number, order, (outcome, next) => {
-          signal.removeEventListener('abort', onAbort);
-          remove(number);
-          if (signal.aborted) reject(reasonOf(signal));
-          else if (outcome.kind === 'answer') resolve({ ...outcome, next: answerOf(next) });
-          else reject(outcomeError(outcome));
-        });
-        const onAbort = () => thread.give(number, undefined);
-        return signal.addEventListener('abort', onAbort, { once: true });
-      }),
+    send: (order, signal) => sendOne(give, order, signal),
+    give,
     close,
   };
+}
+
+function sendOne(give: HttpSender['give'], order: HttpOrder, signal: AbortSignal): Promise<SentAnswer> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) return reject(reasonOf(signal));
+    const withdraw = give([order], (_index, end) => {
+      signal.removeEventListener('abort', onAbort);
+      if (signal.aborted) reject(reasonOf(signal));
+      else if (end instanceof Error) reject(end);
+      else resolve(end);
+    });
+    const onAbort = () => withdraw(0);
+    return signal.addEventListener('abort', onAbort, { once: true });
+  });
 }
 
 /** One that takes another request, started where the others have enough. */

@@ -1,4 +1,5 @@
 import type { Clock, MonotonicMs } from '../base/clock.ts';
+import { EvictdError } from '../base/errors.ts';
 import type { BlobStore } from './store.ts';
 
 /** What is staged and not committed yet, as far as this process knows: by blob. */
@@ -26,6 +27,7 @@ interface Staged {
 
 export function watchStagedBlocks(store: BlobStore, { clock }: { readonly clock: Clock }): StagedBlocks {
   const blobs = new Map<string, Staged>();
+  const together = store.putTogether?.bind(store);
   return {
     count: (name) => blobs.get(name)?.ids.size ?? 0,
     has: (name, id) => blobs.get(name)?.ids.has(id) ?? false,
@@ -63,6 +65,16 @@ export function watchStagedBlocks(store: BlobStore, { clock }: { readonly clock:
         blobs.delete(name);
         return written;
       },
+      ...(together !== undefined && {
+        async putTogether(writes, common, signal) {
+          const answers = await together(writes, common, signal);
+          for (const [index, answer] of answers.entries()) {
+            const name = writes[index]?.name;
+            if (name !== undefined && !(answer instanceof EvictdError)) blobs.delete(name);
+          }
+          return answers;
+        },
+      }),
       async put(name, body, write, signal) {
         const written = await store.put(name, body, write, signal);
         blobs.delete(name);

@@ -1,3 +1,4 @@
+import type { EvictdError } from '../base/errors.ts';
 import type { Reader } from './reader.ts';
 
 /**
@@ -38,6 +39,15 @@ export interface BlobStore {
   ): Promise<Written>;
   /** Put Blob: a small blob in one request. Drops the blob's staged blocks. Rejects `conflict`. */
   put(name: string, body: Uint8Array, write: WriteOptions, signal: AbortSignal): Promise<Written>;
+  /**
+   * Several small blobs at once, each as by `put`, for less work than one by one; `common` goes for all of them. Answers
+   * for each in its place what `put` would, or what it would reject with. Absent where nothing is gained by it.
+   */
+  putTogether?(
+    writes: readonly SmallWrite[],
+    common: Omit<WriteOptions, 'condition'>,
+    signal: AbortSignal,
+  ): Promise<readonly (Written | EvictdError)[]>;
   /** Snapshot Blob of exactly the version `etag`; answers the snapshot's id. Rejects `conflict`. */
   snapshot(name: string, etag: string, signal: AbortSignal): Promise<string>;
   /** ETag and metadata of the current blob; undefined when there is none. */
@@ -106,6 +116,11 @@ export interface WriteOptions {
   readonly contentEncoding?: 'zstd';
   /** What is written is to have a snapshot, where that comes at once. */
   readonly snapshot?: boolean;
+}
+
+export interface SmallWrite extends Pick<WriteOptions, 'condition' | 'metadata'> {
+  readonly name: string;
+  readonly body: Uint8Array;
 }
 
 export interface Written {

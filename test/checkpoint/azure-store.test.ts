@@ -27,6 +27,7 @@ describeBlobStore(
     return { store, close: async () => store.stop() };
   },
   'Azurite',
+  'by key',
 );
 
 describeBlobStore(
@@ -48,6 +49,7 @@ describeBlobStore(
     };
   },
   'Azurite',
+  'by key',
   'lost answers',
 );
 

@@ -49,7 +49,9 @@ async function secret(text: string): Promise<string> {
   return file;
 }
 
-describeBlobStore('in memory', async () => ({ store: createMemoryService().connect() }));
+describeBlobStore('in memory', async () => ({
+  store: createMemoryService().connect({ snapshotsAtOnce: true }),
+}));
 
 describeBlobStore('in the simulated world', async () => calmStore());
 
@@ -95,7 +97,10 @@ describeBlobStore(
 describeBlobStore(
   'of a rehearsal, in memory',
   async () => ({
-    store: createDrillStore({ prefix: '', key: 'contract' }, { store: createMemoryService().connect() }),
+    store: createDrillStore(
+      { prefix: '', key: 'contract' },
+      { store: createMemoryService().connect({ snapshotsAtOnce: true }) },
+    ),
   }),
   'rehearsal',
 );

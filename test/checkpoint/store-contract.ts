@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { blockRules } from './store-rules-blocks.ts';
 import { contentRules } from './store-rules-content.ts';
+import { togetherRules } from './store-rules-together.ts';
 import { versionRules } from './store-rules-versions.ts';
 import { type StoreUnderTest, type Topic, createSubject } from './store-subject.ts';
 
@@ -14,10 +15,12 @@ const EXCEPT = {
     snapshots:
       'under the signature of a container Azurite 3.37 refuses all of any snapshot, which Azure allows',
   },
+  'by key': { 'writes together': 'each request is signed by itself' },
   'lost answers': { 'snapshot lists': 'a snapshot whose answer was lost is made once more' },
   zstd: {
     ranges: 'a range is made of whole frames, whose lengths the manifest has',
     sizes: 'sizes are those of frames',
+    'writes together': 'nothing is gained by it: each is compressed by itself',
   },
   rehearsal: {
     conditions: 'nobody else writes there',
@@ -41,7 +44,12 @@ export function describeBlobStore(
     });
     afterAll(() => opened.close?.());
     const subject = createSubject(() => opened);
-    const rules = [...contentRules(subject), ...blockRules(subject), ...versionRules(subject)];
+    const rules = [
+      ...contentRules(subject),
+      ...blockRules(subject),
+      ...versionRules(subject),
+      ...togetherRules(subject),
+    ];
     const excepted = new Set(kinds.flatMap((kind) => Object.keys(EXCEPT[kind])));
     const kept = rules.filter(({ topics }) => !topics.some((topic) => excepted.has(topic)));
     test.for(kept.map(({ title: name, run }) => [name, run] as const))('%s', async ([, run]) => {

@@ -18,6 +18,7 @@ export type Topic =
   | 'conditions'
   | 'staging'
   | 'whole writes'
+  | 'writes together'
   | 'snapshots'
   | 'snapshot lists'
   | 'removal'

@@ -11,7 +11,13 @@ export function calmStore() {
   const world = createWorld(1, turn, () => undefined);
   const { agenda, random, service } = world;
   const process = guestProcess(world, {});
-  const weather = { trouble: () => 0, bytesPerMs: 1000, latencyMs: 5, onEffect: () => undefined };
+  const weather = {
+    trouble: () => 0,
+    bytesPerMs: 1000,
+    latencyMs: 5,
+    takesTogether: () => true,
+    onEffect: () => undefined,
+  };
   const end = new AbortController();
   const isOpen = () => !end.signal.aborted;
   const time = (async () => {

@@ -23,6 +23,7 @@ export function createDoors(world: World): Doors {
     trouble: () => (isQuiet() ? 0 : isOutage() ? 0.9 : plan.storeTrouble),
     bytesPerMs: plan.bytesPerMs,
     latencyMs: plan.latencyMs,
+    takesTogether: () => random.chance(0.7),
     onEffect({ guest }, operation, name) {
       const [, , set, id] = /^(.*\/)?([^/]+)\/checkpoints\/(\d+)\.json$/.exec(name) ?? [];
       const isVisible = operation === 'put' || operation === 'commitBlocks';

@@ -1,6 +1,7 @@
 import { EvictdError } from '../../src/base/errors.ts';
 import type { BlobItem, BlobStore, StoreErrorCode } from '../../src/checkpoint/store.ts';
 import { type MemoryService, storeError } from '../support/memory-store.ts';
+import { putEach } from '../support/put-each.ts';
 import type { Agenda } from './agenda.ts';
 import { type GuestProcess, running } from './guest.ts';
 import type { Random } from './random.ts';
@@ -10,6 +11,8 @@ export interface StoreWeather {
   readonly trouble: () => number;
   readonly bytesPerMs: number;
   readonly latencyMs: number;
+  /** Small blobs are taken together, as by the real client for a token, but not for a key. */
+  readonly takesTogether: () => boolean;
   /** After a call took effect. */
   readonly onEffect: (process: GuestProcess, operation: string, name: string) => void;
 }
@@ -93,6 +96,23 @@ export function connectStore(
     });
   }
 
+  const put: BlobStore['put'] = (name, body, write, signal) => {
+    const copy = Buffer.from(body);
+    return call('put', name, copy.length, signal, () => inner.put(name, copy, write, never));
+  };
+  const snapshot: BlobStore['snapshot'] = (name, etag, signal) =>
+    call('snapshot', name, 0, signal, () => inner.snapshot(name, etag, never));
+  /** Answers without one where that fails. */
+  const putWithSnapshot: BlobStore['put'] = async (name, body, write, signal) => {
+    const written = await put(name, body, write, signal);
+    if (write.snapshot !== true) return written;
+    try {
+      return { ...written, snapshot: await snapshot(name, written.etag, signal) };
+    } catch {
+      return written;
+    }
+  };
+
   return {
     describe: 'a container in the simulated world',
     async *list(prefix, signal, options) {
@@ -111,12 +131,9 @@ export function connectStore(
     },
     commitBlocks: (name, ids, write, signal) =>
       call('commitBlocks', name, 0, signal, () => inner.commitBlocks(name, ids, write, never)),
-    put(name, body, write, signal) {
-      const copy = Buffer.from(body);
-      return call('put', name, copy.length, signal, () => inner.put(name, copy, write, never));
-    },
-    snapshot: (name, etag, signal) =>
-      call('snapshot', name, 0, signal, () => inner.snapshot(name, etag, never)),
+    put,
+    ...(weather.takesTogether() && { putTogether: putEach(putWithSnapshot) }),
+    snapshot,
     head: (name, signal) => call('head', name, 0, signal, () => inner.head(name, never)),
     remove: (name, options, signal) =>
       call('remove', name, 0, signal, () => inner.remove(name, options, never)),

@@ -12,6 +12,7 @@ import type {
   Written,
 } from '../../src/checkpoint/store.ts';
 import { placeBlocks } from './place-blocks.ts';
+import { putEach } from './put-each.ts';
 
 /** A container held in memory, with the rules of the real service that matter here. Several clients may use it. */
 export interface MemoryService {
@@ -36,7 +37,7 @@ export interface StoreCall {
 
 /** Called with each call and its number (from 1). What they throw is what the call rejects with. */
 export interface ClientHooks {
-  /** A write that wishes for a snapshot has it at once. */
+  /** A write that wishes for a snapshot has it at once, and small ones are taken together. */
   readonly snapshotsAtOnce?: boolean;
   before?(call: StoreCall, number: number): Promise<void> | void;
   /** The service has done it; only the answer is on its way. */
@@ -211,6 +212,10 @@ function createClient(service: Service, hooks: ClientHooks): MemoryClient {
       : answer;
   const plain = <T>(operation: StoreCall['operation'], name: string, signal: AbortSignal, run: () => T) =>
     call({ operation, name, bytes: 0 }, signal, run);
+  const put: BlobStore['put'] = (name, body, write, signal) =>
+    call({ operation: 'put', name, bytes: body.length }, signal, () =>
+      written(name, write, service.put(name, body, write)),
+    );
   return {
     calls,
     describe: 'a container in memory',
@@ -233,10 +238,8 @@ function createClient(service: Service, hooks: ClientHooks): MemoryClient {
       ),
     commitBlocks: (name, ids, write, signal) =>
       plain('commitBlocks', name, signal, () => written(name, write, service.commitBlocks(name, ids, write))),
-    put: (name, body, write, signal) =>
-      call({ operation: 'put', name, bytes: body.length }, signal, () =>
-        written(name, write, service.put(name, body, write)),
-      ),
+    put,
+    ...(hooks.snapshotsAtOnce === true && { putTogether: putEach(put) }),
     snapshot: (name, etag, signal) => plain('snapshot', name, signal, () => service.snapshot(name, etag)),
     head: (name, signal) => plain('head', name, signal, () => service.head(name)),
     remove: (name, options, signal) => plain('remove', name, signal, () => service.remove(name, options)),
