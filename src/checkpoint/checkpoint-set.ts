@@ -1,7 +1,7 @@
 import type { EvictdError } from '../base/errors.ts';
 import { forEachInSlices } from '../base/slices.ts';
 import type { CheckpointReason } from '../core/ports.ts';
-import type { Writer } from './commit-file.ts';
+import type { Writer } from './own-write.ts';
 import { commitFiles } from './commit-files.ts';
 import { filesChanging, filesLost, folderEmptied } from './file-error.ts';
 import { nextCheckpointId } from './manifest.ts';

@@ -1,6 +1,6 @@
 import { WRITER } from './blob-name.ts';
-import { writeOwn } from './commit-file.ts';
-import type { CommitContext } from './commit-file.ts';
+import { writeOwn } from './own-write.ts';
+import type { CommitContext } from './own-write.ts';
 import type { StoredSet } from './stored-blobs.ts';
 
 /**

@@ -2,7 +2,7 @@ import { forEachLimit } from '../base/concurrency.ts';
 import { EvictdError } from '../base/errors.ts';
 import { forEachInSlices } from '../base/slices.ts';
 import { commitFile, committedEntry } from './commit-file.ts';
-import type { CommitContext } from './commit-file.ts';
+import type { CommitContext } from './own-write.ts';
 import { fileChanging } from './file-error.ts';
 import { sameStat } from './file-stat.ts';
 import type { Scan, ScannedFile } from './scan.ts';

@@ -5,6 +5,7 @@ import type { FileStat } from './file-stat.ts';
 import type { BlobStore } from './store.ts';
 import type { StoredBlob } from './stored-blobs.ts';
 import type { Transfer } from './transfer.ts';
+import type { WholeWrite } from './whole-write.ts';
 
 export interface SendContext {
   /** The set's folder, as it is configured. */
@@ -42,4 +43,6 @@ export interface SendMode {
   readonly changing: 'leave' | 'fail';
   /** Where given, a file of one block goes by it in one request instead of being staged. */
   readonly put?: (blob: StoredBlob, id: string, body: Uint8Array, signal: AbortSignal) => Promise<void>;
+  /** The same for several small files at once. Answers which of them are written; the others are to go by `put`. */
+  readonly putTogether?: (writes: readonly WholeWrite[], signal: AbortSignal) => Promise<readonly boolean[]>;
 }

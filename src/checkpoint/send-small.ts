@@ -17,9 +17,8 @@ export async function sendSmall(
 ): Promise<FileVersion | undefined> {
   const { path } = file;
   const blob = context.blobOf(path);
-  const blockSize = blockSizeOf(file.stat.size, context.index.last(path)?.blockSize ?? blob.blockSize);
-  if (file.stat.size === 0 || file.stat.size > SMALL_BYTES_MAX || blockSize < SMALL_BYTES_MAX)
-    return undefined;
+  const blockSize = smallBlockSize(context, path, file.stat.size);
+  if (blockSize === undefined) return undefined;
   using _place = await context.transfer.hold(file.stat.size, signal);
   const memory = context.transfer.smallMemory();
   const found = await readSmall(context, path, mode, memory, signal);
@@ -47,6 +46,13 @@ export async function sendSmall(
   context.onStored(path, size);
   context.index.set(path, { stat, readAtMs, blockSize, blocks: [id] });
   return { stat, blockSize, blocks: [id] };
+}
+
+/** Undefined: the file isn't small, or its blocks are smaller. */
+export function smallBlockSize(context: SendContext, path: string, size: number): number | undefined {
+  if (size === 0 || size > SMALL_BYTES_MAX) return undefined;
+  const blockSize = blockSizeOf(size, context.index.last(path)?.blockSize ?? context.blobOf(path).blockSize);
+  return blockSize < SMALL_BYTES_MAX ? undefined : blockSize;
 }
 
 /** What is written to many times a second is had between two writes. */

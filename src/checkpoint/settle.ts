@@ -4,13 +4,15 @@ import { EvictdError } from '../base/errors.ts';
 import { forEachInSlices } from '../base/slices.ts';
 import { SMALL_BYTES_MAX } from './block-size.ts';
 import { claimSet } from './claim.ts';
-import { putWhole, snapshotEarly } from './commit-file.ts';
-import type { CommitContext } from './commit-file.ts';
+import { snapshotEarly } from './commit-file.ts';
+import type { CommitContext } from './own-write.ts';
+import { putTogether, putWhole } from './whole-write.ts';
 import { sameStat } from './file-stat.ts';
 import { scanSet } from './scan.ts';
 import type { Scan, ScannedFile } from './scan.ts';
 import { knownVersion, lastVersion, likelyStored, sendFile } from './send-file.ts';
 import type { SendMode } from './send-file.ts';
+import { groupSmall, sendTogether, TOGETHER_MAX } from './send-together.ts';
 import { diskMissing, isNothingToSave } from './set-folder.ts';
 import { FILES_IN_FLIGHT } from './set-work.ts';
 import type { SetWork, Versions } from './set-work.ts';
@@ -20,6 +22,9 @@ import { unstampedDevices } from './unstamped-devices.ts';
 const READS_MAX = 3;
 /** How often all files are looked at again, since some changed after they were sent. */
 const ROUNDS_MAX = 4;
+
+/** As many files as go one by one. */
+const GROUPS_IN_FLIGHT = FILES_IN_FLIGHT / TOGETHER_MAX;
 
 export interface Look {
   readonly scan: Scan;
@@ -98,7 +103,15 @@ export async function settle(
     await putWhole(context, blob, { blocks: [id], withSnapshot }, body, inner);
     if (withSnapshot && blob.snapshot === undefined) await snapshotEarly(context, blob, inner);
   };
-  const mode: SendMode = { stop: () => false, readsMax: READS_MAX, changing: 'fail', put };
+  const putSmall: SendMode['putTogether'] = (writes, inner) =>
+    putTogether(context, writes, { withSnapshot: isUrgent }, inner);
+  const mode: SendMode = {
+    stop: () => false,
+    readsMax: READS_MAX,
+    changing: 'fail',
+    put,
+    ...(context.store.putTogether !== undefined && { putTogether: putSmall }),
+  };
   const versions: Versions = new Map();
   const first = await claimAndLook(begun, context, versions, signal);
   const lost = new Map<string, EvictdError>();
@@ -187,7 +200,7 @@ export async function sendFiles(
   { mode, onLost }: Sending,
   signal: AbortSignal,
 ): Promise<void> {
-  await forEachLimit(files, FILES_IN_FLIGHT, signal, async (file, inner) => {
+  const one = async (file: ScannedFile, inner: AbortSignal) => {
     if (mode.stop()) return;
     try {
       const version = await sendFile(begun.send, file, mode, inner);
@@ -197,7 +210,20 @@ export async function sendFiles(
       if (!isLost || onLost === undefined) throw error;
       onLost(file.path, error);
     }
-  });
+  };
+  const { putTogether: put } = mode;
+  const { groups, others } =
+    put === undefined ? { groups: [], others: files } : groupSmall(begun.send, files);
+  const together = async (small: readonly ScannedFile[], inner: AbortSignal) => {
+    const sent = put && !mode.stop() ? await sendTogether(begun.send, small, put, inner) : undefined;
+    for (const [path, version] of sent ?? []) versions.set(path, version);
+    const left = small.filter(({ path }) => sent?.has(path) !== true);
+    await forEachLimit(left, TOGETHER_MAX, inner, one);
+  };
+  const all = createGroup(signal);
+  all.run((inner) => forEachLimit(groups, GROUPS_IN_FLIGHT, inner, together));
+  all.run((inner) => forEachLimit(others, FILES_IN_FLIGHT, inner, one));
+  await all.settled();
 }
 
 function isCurrent(file: ScannedFile, versions: Versions): boolean {

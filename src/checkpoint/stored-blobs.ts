@@ -9,7 +9,7 @@ import { readHashKey } from './hash-key.ts';
 import { listManifests, readManifest } from './manifest.ts';
 import type { ListedManifest } from './manifest.ts';
 import type { Manifest, ManifestFile } from './schema.ts';
-import type { BlobHead, BlobItem, BlobStore } from './store.ts';
+import type { BlobHead, BlobItem, BlobStore, Written } from './store.ts';
 
 /**
  * What this process knows of one blob. It begins with what the store said at first use and goes on with our own
@@ -179,6 +179,15 @@ export async function learnBlocks(
     if (head?.etag === blob.etag && head.metadata['evictd_content'] === contentIdOf(wanted))
       blob.content = wanted;
   }
+}
+
+/** A write of ours took effect: `blocks` are the content now. */
+export function noteWritten(blob: StoredBlob, written: Written, blocks: readonly string[]): void {
+  blob.etag = written.etag;
+  blob.isNamed = true;
+  blob.content = blocks;
+  blob.zstd = written.zstd;
+  blob.snapshot = written.snapshot;
 }
 
 /** Before the blocks are staged again: the service doesn't have what we thought it had. */

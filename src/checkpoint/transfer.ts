@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import { createGate } from '../base/concurrency.ts';
 import { collectGarbage } from '../base/garbage.ts';
-import { BLOCK_BYTES_DEFAULT, SMALL_BYTES_MAX } from './block-size.ts';
+import { BLOCK_BYTES_DEFAULT } from './block-size.ts';
 import { createRateMeter } from './progress.ts';
 import type { BlockMemory } from './read-job.ts';
 
@@ -13,7 +13,7 @@ export interface Transfer {
   compare(bytes: number): Promise<void>;
   /** Memory for a block of `bytes`, perhaps larger, with anything in it. Take it only while holding as much. */
   memory(bytes: number): BlockMemory;
-  /** Memory for a small file. */
+  /** Memory of SMALL_MEMORY_BYTES for small files. Take it only while holding what is used of it. */
   smallMemory(): SharedArrayBuffer;
   /** Nobody reads or writes `memory` any more. Not for that of a failed request, which may go on for a moment. */
   reuse(memory: BlockMemory): void;
@@ -46,6 +46,8 @@ export const TRANSFER_LIMITS: TransferLimits = { requestsMax: 128, bytesMax: 24 
 const SHARED_BYTES_MIN = 2 * 1024 ** 2;
 /** All that can be in use at once, so that none is ever left to the garbage collector, which doesn't see its size. */
 const SPARE_MAX = 12;
+/** Several small files fit in. The system gives only what is used of it. */
+export const SMALL_MEMORY_BYTES = 1024 ** 2;
 /** After so long without work, memory that is kept for it is given back. */
 const IDLE_MS = 10_000;
 
@@ -78,10 +80,10 @@ export function createTransfer(
       if (bytes <= SHARED_BYTES_MIN || bytes > BLOCK_BYTES_DEFAULT) return new ArrayBuffer(bytes);
       return spare.pop() ?? new SharedArrayBuffer(BLOCK_BYTES_DEFAULT);
     },
-    smallMemory: () => smallSpare.pop() ?? new SharedArrayBuffer(SMALL_BYTES_MAX),
+    smallMemory: () => smallSpare.pop() ?? new SharedArrayBuffer(SMALL_MEMORY_BYTES),
     reuse(memory) {
       if (!(memory instanceof SharedArrayBuffer)) return;
-      if (memory.byteLength === SMALL_BYTES_MAX) {
+      if (memory.byteLength === SMALL_MEMORY_BYTES) {
         if (smallSpare.length < limits.requestsMax) smallSpare.push(memory);
       } else if (spare.length < SPARE_MAX) spare.push(memory);
     },

@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import type { EvictdError } from '../base/errors.ts';
 import { createBase } from './base.ts';
 import { blobNameOf, FILES, setPrefix } from './blob-name.ts';
-import type { Writer } from './commit-file.ts';
+import type { Writer } from './own-write.ts';
 import { leaveHashKey } from './hash-key.ts';
 import { indexFileName, openFileIndex } from './file-index.ts';
 import type { FileIndex } from './file-index.ts';

@@ -1,7 +1,7 @@
 import { forEachLimit } from '../base/concurrency.ts';
 import { blockIdOf } from './block-id.ts';
-import { conflict, isConflict, metadataOf } from './commit-file.ts';
-import type { CommitContext } from './commit-file.ts';
+import { conflict, isConflict, metadataOf } from './own-write.ts';
+import type { CommitContext } from './own-write.ts';
 import { manifestName } from './manifest.ts';
 import { encodeManifest } from './manifest-format.ts';
 import { MANIFEST_VERSION } from './schema.ts';
