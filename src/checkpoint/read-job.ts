@@ -1,7 +1,5 @@
+import type { BlockMemory } from './block-memory.ts';
 import type { FileStat } from './file-stat.ts';
-
-/** Shared between threads, or moving from one to the other. */
-export type BlockMemory = ArrayBuffer | SharedArrayBuffer;
 
 /** What a reading thread is asked for. Buffers that carry content change hands; they aren't copied. */
 export type ReadJob =

@@ -8,6 +8,7 @@ import { parentPort } from 'node:worker_threads';
 import { FILE_FLAGS, foldersBeneath } from './beneath.ts';
 import type { FoldersBeneath } from './beneath.ts';
 import { blockIdOf, createBlockHash } from './block-id.ts';
+import { capacityOf, contentIn, pieceMemory } from './block-memory.ts';
 import { createFetcher } from './fetch-thread.ts';
 import type { FetchJob, ReadAnswers, ReadJob, ReadMessage, ReadResult } from './read-job.ts';
 import { fsPath, splitPath } from './path-name.ts';
@@ -19,7 +20,7 @@ import { compressFrame } from './zstd-frame.ts';
 /** What is read stays in the processor's cache until it is hashed: twice as fast as block by block. */
 const PIECE_BYTES = 256 * 1024;
 
-const scratch = Buffer.allocUnsafeSlow(PIECE_BYTES);
+const scratch = pieceMemory(PIECE_BYTES);
 
 const fetcher = createFetcher();
 
@@ -56,7 +57,7 @@ function performIn(folders: FoldersOfRoots, job: Exclude<ReadJob, FetchJob>): Re
       case 'hash':
         return hashBlocks(job);
       case 'file':
-        return readFile({ ...job, room: Buffer.from(job.memory) }, folders);
+        return readFile({ ...job, room: contentIn(job.memory, 0, capacityOf(job.memory)) }, folders);
       case 'files':
         return readFiles(job, folders);
       case 'compress':
@@ -88,7 +89,7 @@ function memoryOf(result: ReadResult): ArrayBuffer[] {
 }
 
 function readBlock({ fd, position, length, hashKey, memory }: ReadJob & { kind: 'block' }): ReadResult {
-  const bytes = Buffer.from(memory, 0, length);
+  const bytes = contentIn(memory, 0, length);
   const hash = createBlockHash(hashKey);
   for (let at = 0; at < length; at += PIECE_BYTES) {
     const piece = bytes.subarray(at, at + PIECE_BYTES);
@@ -122,7 +123,7 @@ function readFiles(job: ReadJob & { kind: 'files' }, folders: FoldersOfRoots): R
   const { paths, sizes, memory } = job;
   let start = 0;
   const found = paths.map((path, index) => {
-    const room = Buffer.from(memory, start, sizes[index]);
+    const room = contentIn(memory, start, sizes[index] ?? 0);
     start += room.length;
     try {
       const result = readFile({ ...job, path, room }, folders);

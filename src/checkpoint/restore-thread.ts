@@ -2,13 +2,14 @@
 import { readSync, writeSync } from 'node:fs';
 
 import { blockIdOf, createBlockHash } from './block-id.ts';
+import { pieceMemory } from './block-memory.ts';
 import type { PlaceFrameJob, PlaceOrder, VerifyJob, VerifyResult } from './read-job.ts';
 import { decompressFrame } from './zstd-frame.ts';
 
 /** What is read stays in the processor's cache until it is hashed. */
 const PIECE_BYTES = 256 * 1024;
 
-const piece = Buffer.allocUnsafeSlow(PIECE_BYTES);
+const piece = pieceMemory(PIECE_BYTES);
 
 /** Takes in content as it comes, writes it to its place, and checks it block by block. */
 export interface Placer {
@@ -23,7 +24,7 @@ export interface Placer {
 }
 
 export function createPlacer({ blocks, hashKey, lengths, bytes, fd, position }: PlaceOrder): Placer {
-  const memory = Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, bytes));
+  const memory = pieceMemory(Math.min(PIECE_BYTES, bytes));
   let left = bytes;
   let wrong: number | undefined;
   let index = 0;

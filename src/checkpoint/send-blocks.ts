@@ -4,6 +4,7 @@ import { AssertionFailed } from '../base/assert.ts';
 import { forEachLimit } from '../base/concurrency.ts';
 import type { TaskGroup } from '../base/concurrency.ts';
 import { sameBlocks } from './block-id.ts';
+import { contentIn } from './block-memory.ts';
 import { blockCount, blockLength } from './block-size.ts';
 import { readError } from './file-error.ts';
 import { isUnchanged } from './open-file.ts';
@@ -149,7 +150,7 @@ async function readBlock(
       work.halt ??= 'changed';
       return context.transfer.reuse(memory);
     }
-    const body = Buffer.from(memory, 0, length);
+    const body = contentIn(memory, 0, length);
     // The same content again in this file: one block in the store stands for both.
     if ((await isStored(work, id, count, group.signal)) || work.underWay.has(id)) {
       context.transfer.reuse(memory);

@@ -1,4 +1,5 @@
 import { sleep } from '../base/abort.ts';
+import { contentIn } from './block-memory.ts';
 import { blockSizeOf, SMALL_BYTES_MAX } from './block-size.ts';
 import { LOOKS_MAX, TICK_MS } from './open-file.ts';
 import type { ScannedFile } from './scan.ts';
@@ -36,7 +37,7 @@ export async function sendSmall(
   context.onFileRead();
   context.onRead(size);
   const work = { context, blob, stat, learning: undefined };
-  const body = Buffer.from(memory, 0, size);
+  const body = contentIn(memory, 0, size);
   if (!(await isStored(work, id, 1, signal))) {
     await (mode.put === undefined
       ? stageOne(work, id, body, signal)

@@ -1,4 +1,5 @@
 import { sameBlocks } from './block-id.ts';
+import { contentIn } from './block-memory.ts';
 import { TICK_MS } from './open-file.ts';
 import type { FoundFile } from './read-job.ts';
 import type { ScannedFile } from './scan.ts';
@@ -105,7 +106,7 @@ async function readTogether(
   let start = 0;
   for (const [at, { path, stat }] of files.entries()) {
     const found = result.kind === 'files' ? result.found[at] : undefined;
-    const file = found && readFile(context, path, found, new Uint8Array(memory, start, stat.size));
+    const file = found && readFile(context, path, found, contentIn(memory, start, stat.size));
     if (file !== undefined) read.push(file);
     start += stat.size;
   }

@@ -3,7 +3,8 @@ import { createGate } from '../base/concurrency.ts';
 import { collectGarbage } from '../base/garbage.ts';
 import { BLOCK_BYTES_DEFAULT } from './block-size.ts';
 import { createRateMeter } from './progress.ts';
-import type { BlockMemory } from './read-job.ts';
+import { blockMemory, capacityOf, sharedMemory } from './block-memory.ts';
+import type { BlockMemory } from './block-memory.ts';
 
 /** What all sets of a process share: how much is under way at once, and how fast it goes. */
 export interface Transfer {
@@ -77,13 +78,13 @@ export function createTransfer(
     hold: (bytes, signal) => gate.enter(bytes, signal, rank()),
     compare: async () => undefined,
     memory(bytes) {
-      if (bytes <= SHARED_BYTES_MIN || bytes > BLOCK_BYTES_DEFAULT) return new ArrayBuffer(bytes);
-      return spare.pop() ?? new SharedArrayBuffer(BLOCK_BYTES_DEFAULT);
+      if (bytes <= SHARED_BYTES_MIN || bytes > BLOCK_BYTES_DEFAULT) return blockMemory(bytes);
+      return spare.pop() ?? sharedMemory(BLOCK_BYTES_DEFAULT);
     },
-    smallMemory: () => smallSpare.pop() ?? new SharedArrayBuffer(SMALL_MEMORY_BYTES),
+    smallMemory: () => smallSpare.pop() ?? sharedMemory(SMALL_MEMORY_BYTES),
     reuse(memory) {
       if (!(memory instanceof SharedArrayBuffer)) return;
-      if (memory.byteLength === SMALL_MEMORY_BYTES) {
+      if (capacityOf(memory) === SMALL_MEMORY_BYTES) {
         if (smallSpare.length < limits.requestsMax) smallSpare.push(memory);
       } else if (spare.length < SPARE_MAX) spare.push(memory);
     },

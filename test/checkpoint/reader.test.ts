@@ -5,6 +5,7 @@ import { expect, test, vi } from 'vitest';
 import { systemClock } from '../../src/base/clock.ts';
 import type { Clock } from '../../src/base/clock.ts';
 import { blockIdOf, newHashKey } from '../../src/checkpoint/block-id.ts';
+import { blockMemory, contentIn, sharedMemory } from '../../src/checkpoint/block-memory.ts';
 import { createReader } from '../../src/checkpoint/reader.ts';
 import type { Reader } from '../../src/checkpoint/reader.ts';
 import { pattern, testFolder } from '../support/file-tree.ts';
@@ -28,7 +29,7 @@ test('a block comes with its id, and its content in the memory that was given', 
   await writeFile(`${folder.path}/f`, content);
   await using file = await open(`${folder.path}/f`);
   const read = (position: number, length: number) =>
-    reader.run({ kind: 'block', fd: file.fd, position, length, hashKey, memory: new ArrayBuffer(2 * MIB) });
+    reader.run({ kind: 'block', fd: file.fd, position, length, hashKey, memory: blockMemory(2 * MIB) });
   const [first, last, beyond] = await Promise.all([
     read(0, 2 * MIB),
     read(2 * MIB, MIB + 5),
@@ -36,7 +37,7 @@ test('a block comes with its id, and its content in the memory that was given', 
   ]);
   if (first?.kind !== 'block' || last?.kind !== 'block') throw new Error('no block');
   expect(first.id).toBe(blockIdOf(content.subarray(0, 2 * MIB), hashKey));
-  expect(Buffer.from(first.memory).equals(content.subarray(0, 2 * MIB))).toBe(true);
+  expect(contentIn(first.memory, 0, 2 * MIB).equals(content.subarray(0, 2 * MIB))).toBe(true);
   expect(last.id).toBe(blockIdOf(content.subarray(2 * MIB), hashKey));
   expect(beyond).toMatchObject({ kind: 'short' });
 
@@ -62,7 +63,7 @@ test('a block of zeros has the id of its zeros, whole, at an end and before some
     [2 * MIB, MIB],
     [3 * MIB, 777],
   ] as const) {
-    const memory = new ArrayBuffer(MIB);
+    const memory = blockMemory(MIB);
     const block = await reader.run({ kind: 'block', fd: file.fd, position, length, hashKey, memory });
     if (block.kind !== 'block') throw new Error('no block');
     expect(block.id).toBe(blockIdOf(content.subarray(position, position + length), hashKey));
@@ -77,7 +78,7 @@ test('a small file that holds still comes as a whole; any other one is left to m
   await writeFile(`${root}/d/f`, 'content');
   await symlink('f', `${root}/d/link`);
   await symlink('d', `${root}/e`);
-  const memory = new SharedArrayBuffer(10);
+  const memory = sharedMemory(10);
   const read = (changes: object) =>
     reader.run({
       kind: 'file',
@@ -90,9 +91,9 @@ test('a small file that holds still comes as a whole; any other one is left to m
     });
   const found = await read({});
   if (found.kind !== 'file') throw new Error(found.kind);
-  expect(Buffer.from(memory, 0, 7).toString()).toBe('content');
+  expect(contentIn(memory, 0, 7).toString()).toBe('content');
   expect(found).toMatchObject({ id: blockIdOf(Buffer.from('content'), hashKey), stat: { size: 7 } });
-  expect(await read({ memory: new SharedArrayBuffer(6) })).toEqual({ kind: 'not-so', isBusy: false });
+  expect(await read({ memory: sharedMemory(6) })).toEqual({ kind: 'not-so', isBusy: false });
   expect(await read({ changedBeforeMs: 0 })).toEqual({ kind: 'not-so', isBusy: true });
   expect(await read({ path: 'd' })).toEqual({ kind: 'not-so', isBusy: false });
   expect(await read({ path: 'd/link' })).toMatchObject({ kind: 'failed', errno: 'ELOOP' });
@@ -110,7 +111,7 @@ test('of several small files those are left out that are not as they were, or no
   await mkdir(`${root}/folder`);
   const paths = ['one', 'grown', 'none', 'shrunk', 'empty', 'link', 'folder', 'two'];
   const sizes = [3, 4, 2, 9, 0, 3, 3, 3];
-  const memory = new SharedArrayBuffer(100);
+  const memory = sharedMemory(100);
   const job = { kind: 'files', root, paths, sizes, memory, hashKey } as const;
   const found = await reader.run({ ...job, changedBeforeMs: Date.now() + 60_000 });
   if (found.kind !== 'files') throw new Error(found.kind);
@@ -119,7 +120,7 @@ test('of several small files those are left out that are not as they were, or no
   const none = undefined;
   expect(ids).toEqual([one, none, none, none, none, none, none, two]);
   expect(found.found.at(-1)?.stat).toMatchObject({ size: 3 });
-  const contents = Buffer.from(memory);
+  const contents = contentIn(memory, 0, 100);
   expect([contents.toString('latin1', 0, 3), contents.toString('latin1', 24, 27)]).toEqual(['one', 'two']);
   const busy = await reader.run({ ...job, changedBeforeMs: 0 });
   expect(busy).toEqual({ kind: 'files', found: paths.map(() => none) });
@@ -137,7 +138,7 @@ test('hundreds of files asked for at once are all answered, by threads that end 
     const path = String(number);
     await writeFile(`${folder.path}/${path}`, `file ${number}`);
     const size = `file ${number}`.length;
-    const memory = new SharedArrayBuffer(size);
+    const memory = sharedMemory(size);
     const changedBeforeMs = Date.now() + 60_000;
     const found = await reader.run({
       kind: 'file',
@@ -147,7 +148,7 @@ test('hundreds of files asked for at once are all answered, by threads that end 
       memory,
       hashKey,
     });
-    return found.kind === 'file' ? Buffer.from(memory).toString() : found.kind;
+    return found.kind === 'file' ? contentIn(memory, 0, size).toString() : found.kind;
   };
   const numbers = Array.from({ length: 300 }, (_, number) => number);
   expect(await Promise.all(numbers.map(read))).toEqual(numbers.map((number) => `file ${number}`));
@@ -159,7 +160,7 @@ test('what is under way when the threads end is rejected, and the next job start
   await using folder = await testFolder();
   using reader = disposable();
   await writeFile(`${folder.path}/f`, 'x');
-  const memory = new SharedArrayBuffer(1);
+  const memory = sharedMemory(1);
   const read = () =>
     reader.run({
       kind: 'file',
