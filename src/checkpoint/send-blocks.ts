@@ -184,7 +184,7 @@ export async function isStored(
   const { context, blob, stat } = work;
   const has = () => blob.blocks.has(id) || (count === 1 && sameBlocks(blob.content, [id]));
   if (has()) return true;
-  if (stat.size < ASK_BYTES_MIN) return false;
+  if (!isWorthAsking(blob, stat.size)) return false;
   await (work.learning ??= learnBlocks(
     context.store,
     context.prefix,
@@ -193,6 +193,11 @@ export async function isStored(
     signal,
   ));
   return has();
+}
+
+/** Whether the service knows something of a blob that a file of `size` bytes should not be sent without. */
+export function isWorthAsking(blob: StoredBlob, size: number): boolean {
+  return size >= ASK_BYTES_MIN && !blob.listed;
 }
 
 export async function sendWhole(

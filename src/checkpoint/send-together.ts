@@ -3,6 +3,7 @@ import { contentIn } from './block-memory.ts';
 import { TICK_MS } from './open-file.ts';
 import type { FoundFile } from './read-job.ts';
 import type { ScannedFile } from './scan.ts';
+import { isWorthAsking } from './send-blocks.ts';
 import type { FileVersion, SendContext, SendMode } from './send-context.ts';
 import { smallBlockSize } from './send-small.ts';
 import { SMALL_MEMORY_BYTES } from './transfer.ts';
@@ -24,7 +25,8 @@ export function groupSmall(context: SendContext, files: readonly ScannedFile[]):
   let bytes = 0;
   for (const file of files) {
     const { size } = file.stat;
-    if (smallBlockSize(context, file.path, size) === undefined) {
+    const isSmall = smallBlockSize(context, file.path, size) !== undefined;
+    if (!isSmall || isWorthAsking(context.blobOf(file.path), size)) {
       others.push(file);
       continue;
     }

@@ -212,18 +212,19 @@ export async function sendFiles(
     }
   };
   const { putTogether: put } = mode;
-  const { groups, others } =
-    put === undefined ? { groups: [], others: files } : groupSmall(begun.send, files);
+  if (put === undefined) return forEachLimit(files, FILES_IN_FLIGHT, signal, one);
+  const { groups, others } = groupSmall(begun.send, files);
   const together = async (small: readonly ScannedFile[], inner: AbortSignal) => {
-    const sent = put && !mode.stop() ? await sendTogether(begun.send, small, put, inner) : undefined;
-    for (const [path, version] of sent ?? []) versions.set(path, version);
-    const left = small.filter(({ path }) => sent?.has(path) !== true);
+    if (mode.stop()) return;
+    const sent = await sendTogether(begun.send, small, put, inner);
+    for (const [path, version] of sent) versions.set(path, version);
+    const left = small.filter(({ path }) => !sent.has(path));
     await forEachLimit(left, TOGETHER_MAX, inner, one);
   };
   const all = createGroup(signal);
   all.run((inner) => forEachLimit(groups, GROUPS_IN_FLIGHT, inner, together));
   all.run((inner) => forEachLimit(others, FILES_IN_FLIGHT, inner, one));
-  await all.settled();
+  return all.settled();
 }
 
 function isCurrent(file: ScannedFile, versions: Versions): boolean {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { committed, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
+import { committed, never, restoreJob, testCheckpointer } from '../support/checkpoints.ts';
 import { changeFile, pattern, readTree, testFolder, writeTree } from '../support/file-tree.ts';
 import { type ClientHooks, countCalls, createMemoryService, storeError } from '../support/memory-store.ts';
 
@@ -20,8 +20,7 @@ async function filesIn(folder: string): Promise<void> {
 }
 
 /** Commits all of it, and answers what a restore brings back. */
-async function savedTree(from: string, hooks: ClientHooks = {}) {
-  const service = createMemoryService();
+async function savedTree(from: string, hooks: ClientHooks = {}, service = createMemoryService()) {
   const store = service.connect({ snapshotsAtOnce: true, ...hooks });
   const { id } = await committed(testCheckpointer(store, from));
   await using to = await testFolder();
@@ -86,4 +85,19 @@ test('one that fails for good fails the checkpoint, and the others of its group 
   expect(['one', 'two', 'three'].map((name) => countCalls(store, 'put', `/files/${name}`))).toEqual([
     1, 2, 1,
   ]);
+});
+
+test('what an earlier process staged of one is not sent again', async () => {
+  await using from = await testFolder();
+  await writeTree(from.path, {
+    staged: { kind: 'file', content: pattern(200 * KIB) },
+    other: { kind: 'file', content: pattern(200 * KIB, 1) },
+  });
+  const service = createMemoryService();
+  const earlier = testCheckpointer(service.connect(), from.path, { set: { exclude: ['other'] } });
+  await earlier.stage('job', never());
+  const { store } = await savedTree(from.path, {}, service);
+  expect(countCalls(store, 'put', '/files/')).toBe(1);
+  expect(countCalls(store, 'commitBlocks', '/files/staged')).toBe(1);
+  expect(store.calls.reduce((sum, { bytes }) => sum + bytes, 0)).toBeLessThan(300 * KIB);
 });
