@@ -2,16 +2,16 @@ import type { LookupFunction } from 'node:net';
 
 import { boundedSignal } from '../base/abort.ts';
 import type { Clock, MonotonicMs } from '../base/clock.ts';
-import { explainAzureError } from './azure-errors.ts';
 import type { BlobAnswer, BothAnswers } from './azure-answer.ts';
+import { explainAzureError } from './azure-errors.ts';
 import type { BlobRequest, BlobRequests } from './azure-ready.ts';
-import type { RequestsTogether } from './azure-together.ts';
 import {
   type FetchInto,
   type ReceivedBlob,
   type ReceiveLimits,
   createBlobRequester,
 } from './azure-request.ts';
+import type { RequestsTogether } from './azure-together.ts';
 import type { StoreTarget } from './azure-url.ts';
 import type { StoreCredential } from './credentials.ts';
 import type { ReadResult } from './read-job.ts';

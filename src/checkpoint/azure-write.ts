@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 
 import { EvictdError } from '../base/errors.ts';
-import type { AzureClient } from './azure-client.ts';
-import { headIfThere, transferMs, WRITE_ID } from './azure-read.ts';
-import { REQUEST_ID } from './azure-get.ts';
 import { headerOf } from './azure-answer.ts';
 import type { BothAnswers } from './azure-answer.ts';
+import type { AzureClient } from './azure-client.ts';
+import { REQUEST_ID } from './azure-get.ts';
+import { headIfThere, transferMs, WRITE_ID } from './azure-read.ts';
 import type { BlobRequest } from './azure-ready.ts';
 import type { RequestsTogether } from './azure-together.ts';
 import type { BlobStore, SmallWrite, WriteCondition, WriteOptions, Written } from './store.ts';
@@ -146,11 +146,8 @@ async function putTogether(
   signal: AbortSignal,
 ): Promise<readonly (Written | EvictdError)[]> {
   const writeIds = writes.map(() => randomUUID());
-  // What is wrong with one of them, or with the token, shows again when they go on by themselves.
-  const sent = await sendTogether(client, writes, writeIds, common, signal).catch((error: unknown) => {
-    storeErrorOf(error);
-    return undefined;
-  });
+  // What is wrong with one of them, with the token, or with the thread shows again when they go on by themselves.
+  const sent = await sendTogether(client, writes, writeIds, common, signal).catch(() => undefined);
   const outcomes: (Written | EvictdError)[] = [];
   const goOn = async ({ name, body, condition, metadata }: SmallWrite, index: number) => {
     const options = { ...common, condition, metadata: { ...common.metadata, ...metadata } };

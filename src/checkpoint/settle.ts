@@ -5,9 +5,8 @@ import { forEachInSlices } from '../base/slices.ts';
 import { SMALL_BYTES_MAX } from './block-size.ts';
 import { claimSet } from './claim.ts';
 import { snapshotEarly } from './commit-file.ts';
-import type { CommitContext } from './own-write.ts';
-import { putTogether, putWhole } from './whole-write.ts';
 import { sameStat } from './file-stat.ts';
+import type { CommitContext } from './own-write.ts';
 import { scanSet } from './scan.ts';
 import type { Scan, ScannedFile } from './scan.ts';
 import { knownVersion, lastVersion, likelyStored, sendFile } from './send-file.ts';
@@ -17,12 +16,12 @@ import { diskMissing, isNothingToSave } from './set-folder.ts';
 import { FILES_IN_FLIGHT } from './set-work.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { unstampedDevices } from './unstamped-devices.ts';
+import { putTogether, putWhole } from './whole-write.ts';
 
 /** How often a file that changes while it is read is read before that is an error. */
 const READS_MAX = 3;
 /** How often all files are looked at again, since some changed after they were sent. */
 const ROUNDS_MAX = 4;
-
 /** As many files as go one by one. */
 const GROUPS_IN_FLIGHT = FILES_IN_FLIGHT / TOGETHER_MAX;
 

@@ -1,10 +1,10 @@
 import type { Clock } from '../base/clock.ts';
 import { createGate } from '../base/concurrency.ts';
 import { collectGarbage } from '../base/garbage.ts';
-import { BLOCK_BYTES_DEFAULT } from './block-size.ts';
-import { createRateMeter } from './progress.ts';
 import { blockMemory, capacityOf, sharedMemory } from './block-memory.ts';
 import type { BlockMemory } from './block-memory.ts';
+import { BLOCK_BYTES_DEFAULT } from './block-size.ts';
+import { createRateMeter } from './progress.ts';
 
 /** What all sets of a process share: how much is under way at once, and how fast it goes. */
 export interface Transfer {
