@@ -38,14 +38,7 @@ export function createWriter(client: AzureClient, isConflict: (error: unknown) =
         body: blockList(ids),
       }),
     put: (name, body, options, signal) =>
-      writeOnce(client, isConflict, signal, {
-        name,
-        options,
-        what: `write ${name}`,
-        query: '',
-        headers: WHOLE_BLOB,
-        body,
-      }),
+      writeOnce(client, isConflict, signal, wholeWrite(name, body, options)),
     ...(client.sendTogether !== undefined && {
       putTogether: (writes, common, signal) => putTogether(client, isConflict, writes, common, signal),
     }),
@@ -137,6 +130,10 @@ function writtenBy({ headers, next }: BothAnswers): Written {
 
 const WHOLE_BLOB = { 'x-ms-blob-type': 'BlockBlob' };
 
+function wholeWrite(name: string, body: Uint8Array, options: WriteOptions): Write {
+  return { name, options, what: `write ${name}`, query: '', headers: WHOLE_BLOB, body };
+}
+
 /** The first try of all at once; what that doesn't settle goes on by itself. */
 async function putTogether(
   client: AzureClient,
@@ -151,11 +148,11 @@ async function putTogether(
   const outcomes: (Written | EvictdError)[] = [];
   const goOn = async ({ name, body, condition, metadata }: SmallWrite, index: number) => {
     const options = { ...common, condition, metadata: { ...common.metadata, ...metadata } };
-    const write = { name, options, what: `write ${name}`, query: '', headers: WHOLE_BLOB, body };
     const begun = sent && {
       writeId: writeIds[index] ?? '',
       answers: (own: AbortSignal) => sent.answers(index, own),
     };
+    const write = wholeWrite(name, body, options);
     outcomes[index] = await writeOnce(client, isConflict, signal, write, begun).catch(storeErrorOf);
   };
   const open: Promise<void>[] = [];
