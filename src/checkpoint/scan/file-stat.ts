@@ -1,0 +1,39 @@
+import type { BigIntStats } from 'node:fs';
+
+/** What tells a file's versions apart without reading it. */
+export interface FileStat {
+  readonly size: number;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  readonly ino: bigint;
+  readonly dev: bigint;
+}
+
+export function statOf(stats: Pick<BigIntStats, 'size' | 'mtimeNs' | 'ctimeNs' | 'ino' | 'dev'>): FileStat {
+  return {
+    size: Number(stats.size),
+    mtimeNs: stats.mtimeNs,
+    ctimeNs: stats.ctimeNs,
+    ino: stats.ino,
+    dev: stats.dev,
+  };
+}
+
+/**
+ * Nothing was written to an open file since `stat`, as far as its times tell. Losing its last name, as when another
+ * file is renamed over it, changes its ctime and nothing in it.
+ */
+export function isUnwritten(now: BigIntStats, stat: FileStat): boolean {
+  const found = statOf(now);
+  return sameStat(now.nlink === 0n ? { ...found, ctimeNs: stat.ctimeNs } : found, stat);
+}
+
+export function sameStat(one: FileStat, other: FileStat): boolean {
+  return (
+    one.size === other.size &&
+    one.mtimeNs === other.mtimeNs &&
+    one.ctimeNs === other.ctimeNs &&
+    one.ino === other.ino &&
+    one.dev === other.dev
+  );
+}
