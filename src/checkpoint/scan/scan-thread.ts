@@ -1,0 +1,146 @@
+/** What a thread does for a scan. scan-small.ts does the same without one. */
+import { lstatSync, readdirSync, readlinkSync } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
+
+import { isErrno } from '../../base/errors.ts';
+import { decodePath, fsPath, splitPath } from '../format/path-name.ts';
+import { foldersBeneath } from './beneath.ts';
+import { failureOf } from './file-error.ts';
+import type { EntryFailure, ListJob, ListResult, LookJob, LookResult } from './scan-job.ts';
+
+const TIME_MAX = 2n ** 63n - 1n;
+const TIME_MIN = -(2n ** 63n);
+const FIELDS = 9;
+const ASCII = /^[\0-\x7f]*$/;
+
+export interface PackedStat {
+  /** With the type. */
+  readonly mode: number;
+  readonly nlink: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  readonly ino: bigint;
+  readonly dev: bigint;
+}
+
+/** Names in each of the folders. */
+export function listFolders({ root, folders }: ListJob): ListResult {
+  using beneath = foldersBeneath(root);
+  const names = folders.map((path) => {
+    try {
+      return namesTogether(readdirSync(beneath.at(path), 'latin1'));
+    } catch (error) {
+      return entryFailure(error);
+    }
+  });
+  return { kind: 'listed', names };
+}
+
+/**
+ * Of names that were read as 'latin1': one character per byte, so that nothing of an odd one is lost. A folder is read
+ * piece by piece, and a name that is put anew meanwhile may be in two of them.
+ */
+export function namesTogether(bytes: readonly string[]): string {
+  return bytes
+    .toSorted()
+    .filter((name, index, sorted) => name !== sorted[index - 1])
+    .map((name) => (ASCII.test(name) ? name : decodePath(Buffer.from(name, 'latin1'))))
+    .join('/');
+}
+
+/** Looks at each path without following links. */
+export function lookAt({ root, paths }: LookJob): LookResult {
+  const looked = createLooked(paths.length);
+  using beneath = foldersBeneath(root);
+  for (const [index, path] of paths.entries()) {
+    const { folder, name } = splitPath(path);
+    try {
+      const location = fsPath(beneath.at(folder), name);
+      const found = lstatSync(location, { bigint: true });
+      noteFound(looked, index, found, found.isSymbolicLink() ? targetOf(location) : undefined);
+    } catch (error) {
+      looked.failures.set(index, entryFailure(error));
+    }
+  }
+  return looked;
+}
+
+function targetOf(link: string | Buffer): string {
+  try {
+    return decodePath(readlinkSync(link, { encoding: 'buffer' }));
+  } catch (error) {
+    throw notLink(error);
+  }
+}
+
+/** Of readlink, EINVAL says that there is something else by now. */
+export function notLink(error: unknown): unknown {
+  return isErrno(error, 'EINVAL') ? Object.assign(new Error('no link any more'), { code: 'ENOENT' }) : error;
+}
+
+export interface Looked extends LookResult {
+  readonly targets: Map<number, string>;
+  readonly failures: Map<number, EntryFailure>;
+}
+
+/** What was seen at so many paths: nothing so far. */
+export function createLooked(paths: number): Looked {
+  return {
+    kind: 'looked',
+    stats: new BigInt64Array(paths * FIELDS),
+    targets: new Map(),
+    failures: new Map(),
+  };
+}
+
+/** `target` is where a symbolic link leads. A time that doesn't fit is told as a failure, beside the rest. */
+export function noteFound(
+  { stats, targets, failures }: Looked,
+  index: number,
+  found: BigIntStats,
+  target: string | undefined,
+): void {
+  const { mode, nlink, uid, gid, size, mtimeNs, ctimeNs, ino, dev } = found;
+  const fields = [mode, nlink, uid, gid, size, fitting(mtimeNs), fitting(ctimeNs), ino, dev];
+  stats.set(fields, index * FIELDS);
+  if (target !== undefined) targets.set(index, target);
+  for (const time of [mtimeNs, ctimeNs]) {
+    if (fitting(time) !== time)
+      failures.set(index, { errno: 'EOVERFLOW', message: `its time is ${time} ns` });
+  }
+}
+
+function fitting(time: bigint): bigint {
+  return time > TIME_MAX ? TIME_MAX : time < TIME_MIN ? TIME_MIN : time;
+}
+
+/** Undefined: nothing was seen there. */
+export function unpack(stats: BigInt64Array, index: number): PackedStat | undefined {
+  const field = (number: number) => stats[index * FIELDS + number] ?? 0n;
+  const mode = Number(field(0));
+  // No file has a mode without a type.
+  if (mode === 0) return undefined;
+  const mtimeNs = field(5);
+  const ctimeNs = field(6);
+  return {
+    mode,
+    nlink: Number(field(1)),
+    uid: Number(field(2)),
+    gid: Number(field(3)),
+    size: Number(field(4)),
+    mtimeNs,
+    // Most often the same: one is enough then, which counts where there are a million.
+    ctimeNs: ctimeNs === mtimeNs ? mtimeNs : ctimeNs,
+    ino: field(7),
+    dev: field(8),
+  };
+}
+
+/** ENOENT and, where a folder was, ENOTDIR: removed, or something else by now. */
+export function entryFailure(error: unknown): EntryFailure {
+  const failure = failureOf(error);
+  return isErrno(error, 'ENOENT', 'ENOTDIR') ? { ...failure, errno: 'gone' } : failure;
+}
