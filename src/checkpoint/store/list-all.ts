@@ -1,0 +1,60 @@
+import { EvictdError } from '../../base/errors.ts';
+import type { BlobItem, BlobPage, BlobStore } from './store.ts';
+
+/** 100 million blobs in pages of 5,000, or a listing that never ends. */
+const PAGES_MAX = 20_000;
+
+/** All blobs below `prefix`, in the order of their names. Rejects as `listPages` does. */
+export async function* listAll(
+  store: Pick<BlobStore, 'list'>,
+  prefix: string,
+  signal: AbortSignal,
+): AsyncGenerator<BlobItem> {
+  for await (const { items } of listPages(store, prefix, signal)) yield* items;
+}
+
+/**
+ * The same page by page, with the server's time of each. Names strictly rise over all pages, all of them are below
+ * `prefix`, and no page is asked for twice: what deletes by a listing must not act on one that went astray.
+ * Rejects with what `list` rejects with, or `bad-answer`.
+ */
+export async function* listPages(
+  store: Pick<BlobStore, 'list'>,
+  prefix: string,
+  signal: AbortSignal,
+): AsyncGenerator<BlobPage> {
+  const asked = new Set<string>();
+  let from: string | undefined;
+  let last = '';
+  for (let pages = 1; ; pages++) {
+    const page = await store.list(prefix, from === undefined ? {} : { from }, signal);
+    for (const { name } of page.items) {
+      if (!name.startsWith(prefix)) throw astray(prefix, `holds ${JSON.stringify(name)}`);
+      if (last !== '' && !isAfter(name, last))
+        throw astray(prefix, `has ${JSON.stringify(name)} after ${JSON.stringify(last)}`);
+      last = name;
+    }
+    yield page;
+    from = page.next;
+    if (from === undefined) return;
+    if (asked.has(from)) throw astray(prefix, 'comes back to where it was');
+    if (pages >= PAGES_MAX) throw astray(prefix, `goes on after ${PAGES_MAX} pages`);
+    asked.add(from);
+  }
+}
+
+/**
+ * By bytes, by UTF-16 units, or by bytes with the slash lowest: flat accounts, emulators and hierarchical accounts differ
+ * in this. Below one folder, with the names that we give, it is all the same.
+ */
+function isAfter(name: string, last: string): boolean {
+  if (name === last) return false;
+  if (name > last || Buffer.compare(Buffer.from(name), Buffer.from(last)) > 0) return true;
+  return name.replaceAll('/', '\0') > last.replaceAll('/', '\0');
+}
+
+function astray(prefix: string, how: string): EvictdError {
+  return new EvictdError('bad-answer', `the listing of blobs below ${prefix} ${how}`, {
+    remedy: 'check whether something stands between this machine and the storage account',
+  });
+}
