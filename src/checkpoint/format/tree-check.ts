@@ -1,5 +1,6 @@
 import type { Entry } from './entry.ts';
 import { entryProblem } from './entry-problem.ts';
+import { createPathMarks } from './path-marks.ts';
 import { quotePath, splitPath } from './path-name.ts';
 import { comparePaths } from './path-order.ts';
 
@@ -11,23 +12,29 @@ export function createTreeCheck(isWhole: boolean): (entry: Entry) => string | un
   let before: string | undefined;
   /** Those that the last entry is in (or is), outermost first. */
   const folders: string[] = [];
-  const files = new Set<string>();
+  const files = createPathMarks();
   return (entry) => {
     const { path } = entry;
     const problem = entryProblem(entry);
     if (problem !== undefined) return problem;
-    if (before !== undefined && comparePaths(before, path) >= 0)
+    if (before !== undefined && comparePaths(before, path) >= 0) {
       return `it does not come after ${quotePath(before)}`;
-    const { folder } = splitPath(path);
-    while (folders.length > 0 && folders.at(-1) !== folder && !isBelow(path, folders.at(-1))) folders.pop();
+    }
+    let folder = folders.at(-1);
+    while (folder !== undefined && !isBelow(path, folder)) {
+      folders.pop();
+      folder = folders.at(-1);
+    }
     // A file or a link as somebody's parent would lead what is below it to another place.
-    if (folder !== (folders.at(-1) ?? '') && (isWhole || isBelow(path, before))) {
-      return `${quotePath(folder)}, which holds it, is no folder before it`;
+    const isInFolder = path.lastIndexOf('/') === (folder ?? '').length - (folder === undefined ? 1 : 0);
+    if (!isInFolder && (isWhole || isBelow(path, before))) {
+      return `${quotePath(splitPath(path).folder)}, which holds it, is no folder before it`;
     }
     before = path;
     if (entry.type === 'directory') folders.push(path);
+    else if (!isWhole) return undefined;
     else if (entry.type === 'file') files.add(path);
-    else if (entry.type === 'hardlink' && isWhole && !files.has(entry.target)) {
+    else if (entry.type === 'hardlink' && !files.has(entry.target)) {
       return `it is a hard link to ${quotePath(entry.target)}, which is no file before it`;
     }
     return undefined;
