@@ -1,0 +1,133 @@
+import type { EvictdError } from '../../base/errors.ts';
+import type { CheckpointReason } from '../../core/ports.ts';
+import { entriesChanging, entriesLost, entriesMoving, folderEmptied } from './commit-error.ts';
+import { entriesFor } from './entries.ts';
+import { look } from './look.ts';
+import { readFiles } from './read-files.ts';
+import type { SetWork, Versions } from './set-work.ts';
+import { settle } from './settle.ts';
+import { type IdleOptions, stageIdle } from './stage-idle.ts';
+import type { Upload } from './upload.ts';
+import { type SetWorkplace, createWorkplace } from './workplace.ts';
+import type { WorkplaceDependencies, WorkplaceOptions } from './workplace.ts';
+import { writeCheckpoint } from './write-checkpoint.ts';
+
+export interface Committed {
+  readonly id: string;
+  readonly files: number;
+  readonly bytes: number;
+  readonly bytesSent: number;
+  /** Nothing had changed since that checkpoint. */
+  readonly isFormer: boolean;
+  /** What the set holds now is not wholly in it; says why. */
+  readonly lost?: EvictdError;
+}
+
+/** One set's line of checkpoints. The caller sees to it that only one call is under way at a time. */
+export interface CheckpointSet extends Pick<
+  SetWorkplace,
+  'tracker' | 'activity' | 'newest' | 'save' | 'close'
+> {
+  /** Scans and sends what the store lacks, except files that change meanwhile; `stop` is asked at each part and ends it early. */
+  stage(stop: () => boolean, signal: AbortSignal): Promise<void>;
+  /** Rejects `conflict`, `set-path-missing`, or what the store rejects with. */
+  commit(reason: CheckpointReason, signal: AbortSignal): Promise<Committed>;
+  /** Asks the store what it has and looks at the files, so that a notice finds that done. */
+  prepare(signal: AbortSignal): Promise<void>;
+  /** See stage-idle.ts. */
+  stageIdle(
+    options: IdleOptions,
+    giveWay: AbortSignal,
+    signal: AbortSignal,
+  ): Promise<EvictdError | undefined>;
+}
+
+export function createCheckpointSet(
+  options: WorkplaceOptions,
+  dependencies: WorkplaceDependencies,
+): CheckpointSet {
+  const workplace = createWorkplace(options, dependencies);
+  const { activity, tracker, wallOffsetMs, newest, save, close } = workplace;
+  let bytesSentAtCommit = 0;
+  return {
+    tracker,
+    activity,
+    newest,
+    save,
+    close,
+    async stage(stop, signal) {
+      dependencies.workers.start();
+      await using work = await workplace.begin({ isUrgent: true, writes: true }, signal);
+      const versions: Versions = new Map();
+      const { due } = await look(work, versions, signal);
+      if (stop()) return;
+      await using upload = workplace.openUpload(work, { stop, pace: undefined });
+      await readFiles(work, upload, due, versions, { readsMax: 1, onLost: undefined, wallOffsetMs }, signal);
+      // What is sent now needn't be sent once the hooks have ended.
+      await upload.flush(signal);
+    },
+    async commit(reason, signal) {
+      if (reason !== 'schedule') dependencies.workers.start();
+      await using work = await workplace.begin({ isUrgent: reason === 'notice', writes: true }, signal);
+      await using upload = workplace.openUpload(work, { stop: () => false, pace: undefined });
+      const bytesBefore = bytesSentAtCommit;
+      const committed = await commitSet(work, upload, { workplace, reason, bytesBefore }, signal);
+      if (!committed.isFormer) bytesSentAtCommit = activity.bytesSent;
+      return committed;
+    },
+    async prepare(signal) {
+      await using work = await workplace.begin({ isUrgent: false, writes: false }, signal);
+      await look(work, new Map(), signal);
+    },
+    async stageIdle(idle, giveWay, signal) {
+      await using work = await workplace.begin({ isUrgent: false, writes: false }, giveWay);
+      const pace = async (bytes: number, inner: AbortSignal) => {
+        // Once it has to give way nobody waits for the pace any more, so that what is under way can end.
+        if (!giveWay.aborted) await idle.pace.take(bytes, giveWay).catch(() => inner.throwIfAborted());
+      };
+      const openUpload = async () => {
+        await work.ownership.takeOver(signal);
+        return workplace.openUpload(work, { stop: () => giveWay.aborted, pace });
+      };
+      return await stageIdle(work, idle, { openUpload, wallOffsetMs }, giveWay, signal);
+    },
+  };
+}
+
+interface Making {
+  readonly workplace: SetWorkplace;
+  readonly reason: CheckpointReason;
+  /** What this process had sent at the checkpoint before. */
+  readonly bytesBefore: number;
+}
+
+async function commitSet(
+  work: SetWork,
+  upload: Upload,
+  { workplace, reason, bytesBefore }: Making,
+  signal: AbortSignal,
+): Promise<Committed> {
+  const { set, onNote, activity } = work;
+  const before = work.ownership.checkpoint;
+  const settled = await settle(work, upload, workplace.wallOffsetMs, signal);
+  const { scan, versions, changing, moving } = settled;
+  const lost = new Map(settled.lost);
+  const entries = await entriesFor(work, scan, versions, lost, signal);
+  const content = {
+    entries,
+    root: scan.root,
+    reason,
+    bytesSent: () => activity.bytesSent - bytesBefore,
+    changing,
+    lost: [...lost.keys(), ...moving],
+    seq: workplace.highestSeq,
+  };
+  const { id, totals, isFormer } = await writeCheckpoint(work, upload, content, signal);
+  if (changing.length > 0) onNote(entriesChanging(set.path, changing));
+  if (totals.files === 0 && before !== undefined && before.totals.files > 0)
+    onNote(folderEmptied(set.path, { id: before.id, files: before.totals.files }));
+  const [first] = moving;
+  if (first !== undefined) lost.set(first, entriesMoving(set.path, moving));
+  const { files, bytes, bytesSent } = totals;
+  return { id, files, bytes, bytesSent, isFormer, ...(lost.size > 0 && { lost: entriesLost(id, lost) }) };
+}

@@ -1,0 +1,105 @@
+import type { EvictdError } from '../../base/errors.ts';
+import { forEachInSlices } from '../../base/slices.ts';
+import { isStored } from '../format/chunk.ts';
+import type { Entry } from '../format/entry.ts';
+import { entryProblem } from '../format/entry-problem.ts';
+import { comparePaths } from '../format/path-order.ts';
+import { splitPath } from '../format/path-name.ts';
+import { entryUnfit } from '../scan/file-error.ts';
+import type { Scan } from '../scan/scan.ts';
+import { entriesOf } from './adopt.ts';
+import type { SetWork, Versions } from './set-work.ts';
+
+/** What a checkpoint has, in the order of paths; entries that can't be stored are added to `lost`. */
+export async function entriesFor(
+  work: SetWork,
+  scan: Scan,
+  versions: Versions,
+  lost: Map<string, EvictdError>,
+  signal: AbortSignal,
+): Promise<readonly Entry[]> {
+  const entries: Entry[] = [];
+  const left = new Set<string>();
+  const add = (entry: Entry) => {
+    const problem = left.has(parentOf(entry.path)) ? 'its folder can not be' : entryProblem(entry);
+    if (problem === undefined) return void entries.push(entry);
+    lost.set(entry.path, entryUnfit(entry.path, problem));
+    if (entry.type === 'directory' || entry.type === 'file') left.add(entry.path);
+    return undefined;
+  };
+  await forEachInSlices(merged(scan, versions), add, signal);
+  const former = lost.size === 0 ? [] : await formerEntries(work, entries, lost, signal);
+  if (former.length === 0 && left.size === 0) return entries;
+  return [...entries, ...former]
+    .filter((entry) => entry.type !== 'hardlink' || !left.has(entry.target))
+    .toSorted((one, other) => comparePaths(one.path, other.path));
+}
+
+function* merged(scan: Scan, versions: Versions): Iterable<Entry> {
+  const lists: readonly Iterator<Entry>[] = [
+    mapped(scan.directories, ({ path, mode, uid, gid, mtimeNs }) => ({ type: 'directory', path, mode, uid, gid, mtimeNs })),
+    mapped(scan.files, ({ path, mode, uid, gid }) => {
+      const version = versions.get(path);
+      if (version === undefined) return undefined;
+      const { size, mtimeNs } = version.stat;
+      return { type: 'file', path, mode, uid, gid, size, mtimeNs, chunks: version.chunks };
+    }),
+    mapped(scan.symlinks, ({ path, target, mode, uid, gid, mtimeNs }) => ({ type: 'symlink', path, target, mode, uid, gid, mtimeNs })),
+    mapped(scan.hardLinks, ({ path, target }) => ({ type: 'hardlink', path, target })),
+  ];
+  const heads = lists.map((list) => list.next());
+  for (;;) {
+    let first = -1;
+    let entry: Entry | undefined;
+    for (const [index, head] of heads.entries()) {
+      if (head.done === true || (entry !== undefined && comparePaths(head.value.path, entry.path) > 0)) continue;
+      entry = head.value;
+      first = index;
+    }
+    const list = lists[first];
+    if (entry === undefined || list === undefined) return;
+    yield entry;
+    heads[first] = list.next();
+  }
+}
+
+function* mapped<T>(items: readonly T[], map: (item: T) => Entry | undefined): Generator<Entry> {
+  for (const item of items) {
+    const entry = map(item);
+    if (entry !== undefined) yield entry;
+  }
+}
+
+/**
+ * Of what can't be had now, what the checkpoint before had: the entry itself, and where a folder can't be listed all that
+ * was in it. Left out is what another kind of entry has the place of, and whose content is not in the store any more.
+ */
+async function formerEntries(
+  { ownership, store, prefix, packs }: SetWork,
+  entries: readonly Entry[],
+  lost: ReadonlyMap<string, EvictdError>,
+  signal: AbortSignal,
+): Promise<readonly Entry[]> {
+  const { checkpoint } = ownership;
+  if (checkpoint === undefined) return [];
+  const there = new Map(entries.map((entry) => [entry.path, entry.type]));
+  const found: Entry[] = [];
+  const isWanted = (path: string): boolean =>
+    path !== '' && (lost.has(path) || isWanted(parentOf(path)));
+  const hasFolder = (path: string) => {
+    const parent = parentOf(path);
+    return parent === '' || there.get(parent) === 'directory';
+  };
+  for await (const entry of entriesOf(checkpoint, { store, prefix }, signal)) {
+    if (there.has(entry.path) || !hasFolder(entry.path) || !isWanted(entry.path)) continue;
+    if (entry.type === 'file' && entry.chunks.some((chunk) => isStored(chunk) && packs.bytesOf(chunk.pack) === undefined)) continue;
+    if (entry.type === 'hardlink' && there.get(entry.target) !== 'file') continue;
+    there.set(entry.path, entry.type);
+    found.push(entry);
+  }
+  return found;
+}
+
+function parentOf(path: string): string {
+  return splitPath(path).folder;
+}

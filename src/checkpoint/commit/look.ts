@@ -1,0 +1,97 @@
+import { EvictdError } from '../../base/errors.ts';
+import { forEachInSlices } from '../../base/slices.ts';
+import { quotePath } from '../format/path-name.ts';
+import { isWhole } from '../index/record.ts';
+import { sameStat } from '../scan/file-stat.ts';
+import { type Scan, type ScannedFile, scanSet } from '../scan/scan.ts';
+import { diskMissing, isNothingToSave } from '../scan/set-folder.ts';
+import { unstampedDevices } from '../scan/unstamped-devices.ts';
+import type { SetWork, Versions } from './set-work.ts';
+import { isTrusted } from './trust.ts';
+
+export interface Look {
+  readonly scan: Scan;
+  /** Files of it without a version. */
+  readonly due: readonly ScannedFile[];
+  /** Devices (`st_dev`) whose times don't show every write. */
+  readonly unstamped: ReadonlySet<bigint>;
+}
+
+/** Scans, adds the versions of files that needn't be read, and counts as stored what most likely is. */
+export async function look(work: SetWork, versions: Versions, signal: AbortSignal): Promise<Look> {
+  const { set, folder, index, tracker, activity, clock, seen } = work;
+  const tally = tracker.count();
+  const at = clock.monotonicMs();
+  const scan = await scanMounted(work, signal).catch((error: unknown) => {
+    if (isNothingToSave(error)) {
+      tally.done();
+      activity.scans++;
+    }
+    throw error;
+  });
+  const unstamped = await unstampedDevices(folder.location, scan.files);
+  const due: ScannedFile[] = [];
+  const count = (file: ScannedFile) => {
+    const { path, stat } = file;
+    const record = index.files.get(path);
+    const isKnown = record !== undefined && sameStat(record.stat, stat);
+    if (isKnown) seen.delete(path);
+    else if (!sameStat(seen.get(path)?.stat ?? NO_STAT, stat)) seen.set(path, { stat, at });
+    if (isCurrent(file, versions)) return tally.add(path, stat.size, true);
+    if (isTrusted(record, stat, !unstamped.has(stat.dev))) {
+      versions.set(path, record);
+      return tally.add(path, stat.size, true);
+    }
+    due.push(file);
+    return tally.add(path, stat.size, isKnown && isWhole(record));
+  };
+  await forEachInSlices(scan.files, count, signal);
+  tally.done();
+  activity.scans++;
+  activity.specials = scan.specials;
+  if (seen.size > 2 * scan.files.length + 1000) {
+    const paths = new Set(scan.files.map(({ path }) => path));
+    for (const path of seen.keys()) if (!paths.has(path)) seen.delete(path);
+  }
+  if (scan.files.length === 0 && scan.lost.size > 0 && index.files.size === 0) {
+    const [first] = scan.lost.values();
+    throw first ?? new EvictdError('file-failed', `nothing in ${set.path} can be read`);
+  }
+  return { scan, due, unstamped };
+}
+
+const NO_STAT = { size: -1, mtimeNs: 0n, ctimeNs: 0n, ino: 0n, dev: 0n };
+
+/**
+ * Where a disk isn't mounted there is only its mount point: an empty folder. What was on it is not gone, so it counts as
+ * lost, or where it was all of the set, nothing of that can be saved.
+ */
+async function scanMounted({ set, folder, index, workers }: SetWork, signal: AbortSignal): Promise<Scan> {
+  const scan = await scanSet(set, folder, workers, signal);
+  const missing = new Map<string, EvictdError>();
+  let isAnyThere = index.files.size === 0;
+  await forEachInSlices(
+    index.files,
+    ([path, { stat }]) => {
+      if (stat.dev === 0n || scan.devices.has(stat.dev)) isAnyThere = true;
+      else missing.set(path, notMounted(path));
+    },
+    signal,
+  );
+  if (missing.size === 0) return scan;
+  if (scan.files.length === 0 && !isAnyThere) throw diskMissing(set);
+  const there = new Set(scan.files.map(({ path }) => path));
+  for (const path of missing.keys()) if (there.has(path)) missing.delete(path);
+  return missing.size === 0 ? scan : { ...scan, lost: new Map([...scan.lost, ...missing]) };
+}
+
+function notMounted(path: string): EvictdError {
+  return new EvictdError('disk-missing', `the disk that ${quotePath(path)} was on is not mounted`, {
+    remedy: 'mount it; if it is gone for good, stop evictd, remove the index of the set from state.dir, and start it',
+  });
+}
+
+export function isCurrent(file: ScannedFile, versions: Versions): boolean {
+  const version = versions.get(file.path);
+  return version !== undefined && sameStat(version.stat, file.stat);
+}

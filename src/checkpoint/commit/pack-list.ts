@@ -1,0 +1,44 @@
+import type { Clock, MonotonicMs } from '../../base/clock.ts';
+import type { PackName } from '../format/chunk.ts';
+import { listAll } from '../store/list-all.ts';
+import type { BlobStore } from '../store/store.ts';
+
+/** The packs of a set that are in the store, as they were last listed, with those that were stored since. */
+export interface PackList {
+  /** Bytes of a pack that is there and can be read. */
+  bytesOf(name: PackName): number | undefined;
+  /** It has just been stored by this process. */
+  add(name: PackName, bytes: number): void;
+  /** Since it was listed; infinite: it never was. */
+  readonly ageMs: number;
+  /** Lists anew. Rejects with what the store rejects with. */
+  refresh(signal: AbortSignal): Promise<void>;
+}
+
+/** `packPrefix`: `PREFIX/KEY/sets/SET/packs/`. */
+export function createPackList(
+  packPrefix: string,
+  { store, clock }: { readonly store: BlobStore; readonly clock: Clock },
+): PackList {
+  let listed = new Map<PackName, number>();
+  let added = new Map<PackName, { readonly bytes: number; readonly at: MonotonicMs }>();
+  let listedAt = -Infinity;
+  return {
+    bytesOf: (name) => added.get(name)?.bytes ?? listed.get(name),
+    add: (name, bytes) => void added.set(name, { bytes, at: clock.monotonicMs() }),
+    get ageMs() {
+      return clock.monotonicMs() - listedAt;
+    },
+    async refresh(signal) {
+      const beganAt = clock.monotonicMs();
+      const found = new Map<PackName, number>();
+      for await (const { name, bytes, isArchived } of listAll(store, packPrefix, signal)) {
+        if (!isArchived) found.set(name.slice(packPrefix.length), bytes);
+      }
+      listed = found;
+      listedAt = beganAt;
+      // What was stored before the listing began has to be in it.
+      added = new Map([...added].filter(([, { at }]) => at >= beganAt));
+    },
+  };
+}

@@ -1,0 +1,180 @@
+import { sleep } from '../../base/abort.ts';
+import type { MonotonicMs } from '../../base/clock.ts';
+import type { EvictdError } from '../../base/errors.ts';
+import type { FileChunk } from '../format/chunk.ts';
+import { isStored } from '../format/chunk.ts';
+import { isWhole } from '../index/record.ts';
+import { type FileStat, sameStat } from '../scan/file-stat.ts';
+import { entryError } from '../scan/file-error.ts';
+import type { ScannedFile } from '../scan/scan.ts';
+import { matcher } from '../scan/set-patterns.ts';
+import { fileChanging } from './commit-error.ts';
+import type { FileVersion, SetWork, Versions } from './set-work.ts';
+import { quietMs, quietMsFor } from './trust.ts';
+import { type FileRequest, type Reading, type Upload, bytesOf, mergeHoles } from './upload.ts';
+
+export interface ReadOptions {
+  /** How often a file that changes while it is read is read. */
+  readonly readsMax: number;
+  /** What then, and of what can't be read: left for later, or told. */
+  readonly onLost: ((path: string, error: EvictdError) => void) | undefined;
+  /** Between the guest's two clocks when this process began. */
+  readonly wallOffsetMs: number;
+}
+
+/** What the next reading of a file has to agree with. */
+interface Pending {
+  readonly file: ScannedFile;
+  readonly reads: number;
+  /** The last reading. The next one goes no further, so that of a file that only grows the two can agree. */
+  readonly earlier: FileVersion | undefined;
+  /** Monotonic: not to be read before. */
+  readonly notBefore: MonotonicMs;
+}
+
+/**
+ * Reads files until each is had in one version: nothing was written to it while it was read, as far as its times tell, and
+ * nobody can have been inside of a write then. Of one that only grows, what it was at first is a version, once it was
+ * read twice alike. Adds them to `versions`; files that are gone have none.
+ * Rejects with what the upload rejects with.
+ */
+export async function readFiles(
+  work: SetWork,
+  upload: Upload,
+  files: readonly ScannedFile[],
+  versions: Versions,
+  options: ReadOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  let open: Pending[] = ordered(work, files).map((file) => ({ file, reads: 0, earlier: undefined, notBefore: -Infinity }));
+  while (open.length > 0) {
+    const waitMs = Math.min(...open.map(({ notBefore }) => notBefore)) - work.clock.monotonicMs();
+    if (waitMs > 0) await sleep(work.clock, waitMs, signal);
+    const now = work.clock.monotonicMs();
+    const due = open.filter(({ notBefore }) => notBefore <= now);
+    const later = open.filter(({ notBefore }) => notBefore > now);
+    const readings = await upload.read(
+      due.map((one) => requestOf(work, one)),
+      signal,
+    );
+    for (const one of due) {
+      const reading = readings.get(one.file.path);
+      const next = reading && judge(work, one, reading, versions, options);
+      if (next !== undefined) later.push(next);
+    }
+    open = later;
+  }
+}
+
+/** Small files before large ones, and what the config wants first before all others. */
+function ordered({ set }: SetWork, files: readonly ScannedFile[]): readonly ScannedFile[] {
+  const isFirst = matcher(set.first ?? []);
+  const rank = ({ path, stat }: ScannedFile) => (isFirst(path) ? 0 : stat.size < LARGE_BYTES ? 1 : 2);
+  const ranks: ScannedFile[][] = [[], [], []];
+  for (const file of files) ranks[rank(file)]?.push(file);
+  return ranks.flat();
+}
+
+const LARGE_BYTES = 4 * 1024 ** 2;
+
+function requestOf({ index, set }: SetWork, { file, earlier }: Pending): FileRequest {
+  const { path, stat } = file;
+  const record = index.files.get(path);
+  const known = earlier?.chunks ?? record?.chunks ?? [];
+  const to = earlier?.stat.size ?? stat.size;
+  const isLog = earlier === undefined && record !== undefined && matcher(set.appendOnly ?? [])(path);
+  const isGrown = isLog && record.stat.ino === stat.ino && record.stat.dev === stat.dev && stat.size > record.stat.size;
+  return { path, from: isGrown ? lastChunkOf(record.chunks, index.cut.chunkBytes) : 0, to, known };
+}
+
+/** Where the last chunk begins: what is before it isn't read again, it itself is compared. */
+function lastChunkOf(chunks: readonly FileChunk[], chunkBytes: number): number {
+  const end = bytesOf(chunks);
+  return end === 0 ? 0 : Math.floor((end - 1) / chunkBytes) * chunkBytes;
+}
+
+/** Undefined: it has a version, or is given up. */
+function judge(
+  work: SetWork,
+  one: Pending,
+  reading: Reading,
+  versions: Versions,
+  options: ReadOptions,
+): Pending | undefined {
+  const { path } = one.file;
+  const { clock } = work;
+  if (reading.kind === 'gone') return undefined;
+  if (reading.kind === 'failed') {
+    options.onLost?.(path, entryError(reading, path));
+    return undefined;
+  }
+  const { before, after, isUnlinked, beganAt } = reading;
+  const { earlier } = one;
+  const chunks = withPrefix(work, one, reading);
+  if (earlier !== undefined && before.size > earlier.stat.size && sameChunks(earlier.chunks, chunks)) {
+    // It was so at every moment between the two readings.
+    versions.set(path, { stat: earlier.stat, chunks });
+    return undefined;
+  }
+  const version = { stat: before, chunks };
+  const isUntouched = sameStat(isUnlinked ? { ...after, ctimeNs: before.ctimeNs } : after, before);
+  if (!isUntouched || bytesOf(chunks) !== before.size) return again(work, one, version, -Infinity, options);
+  const seenAt = firstSeen(work, path, before, beganAt);
+  const missingMs = quietMsFor(before.size) - quietMs(before, seenAt, beganAt, { clock, offsetMs: options.wallOffsetMs });
+  if (missingMs > 0) return again(work, one, version, beganAt + missingMs, options);
+  versions.set(path, version);
+  return undefined;
+}
+
+/** When the stat of a file was seen first; what was seen only now is kept for later readings. */
+export function firstSeen({ seen, index }: SetWork, path: string, stat: FileStat, now: MonotonicMs): MonotonicMs {
+  const record = index.files.get(path);
+  if (record !== undefined && sameStat(record.stat, stat)) return record.seenAt;
+  const known = seen.get(path);
+  if (known !== undefined && sameStat(known.stat, stat)) return known.at;
+  seen.set(path, { stat, at: now });
+  return now;
+}
+
+function again(
+  work: SetWork,
+  { file, reads }: Pending,
+  earlier: FileVersion,
+  notBefore: MonotonicMs,
+  { readsMax, onLost }: ReadOptions,
+): Pending | undefined {
+  if (reads + 1 < readsMax) return { file, reads: reads + 1, earlier, notBefore };
+  onLost?.(file.path, fileChanging(work.set.path, file.path));
+  return undefined;
+}
+
+/** Of a log that grew only the end was read. */
+function withPrefix(work: SetWork, one: Pending, { chunks }: Reading & { kind: 'read' }): readonly FileChunk[] {
+  const { from } = requestOf(work, one);
+  if (from === 0) return chunks;
+  const before: FileChunk[] = [];
+  let position = 0;
+  for (const chunk of work.index.files.get(one.file.path)?.chunks ?? []) {
+    if (position >= from) break;
+    before.push(position + chunk.plain > from ? { plain: from - position } : chunk);
+    position += chunk.plain;
+  }
+  return mergeHoles([...before, ...chunks]);
+}
+
+function sameChunks(one: readonly FileChunk[], other: readonly FileChunk[]): boolean {
+  return (
+    one.length === other.length &&
+    one.every((chunk, index) => {
+      const twin = other[index];
+      if (twin?.plain !== chunk.plain) return false;
+      return isStored(chunk) ? isStored(twin) && twin.id === chunk.id : !isStored(twin);
+    })
+  );
+}
+
+/** The last version that could be read, where the store has all of it. */
+export function lastVersion({ index }: SetWork, path: string): FileVersion | undefined {
+  const record = index.files.get(path);
+  return record !== undefined && isWhole(record) ? record : undefined;
+}

@@ -1,0 +1,308 @@
+import { AssertionFailed } from '../../base/assert.ts';
+import { createGroup } from '../../base/concurrency.ts';
+import { type Cut, type FileChunk, type PackName, type StoredChunk, isStored } from '../format/chunk.ts';
+import {
+  type ItemResult,
+  type PackEvent,
+  type SendItem,
+  type Sender,
+  type SenderOptions,
+  seqsFor,
+} from '../pack/sender.ts';
+import { type FileStat, sameStat } from '../scan/file-stat.ts';
+import type { Workers } from '../worker/workers.ts';
+
+/** A file that is to be read, and of which the store is to have what it holds. */
+export interface FileRequest {
+  readonly path: string;
+  /** Read from here, a multiple of the chunk size; 0 for all of it. */
+  readonly from: number;
+  /** Read no further; as long as it was when it was looked at. */
+  readonly to: number;
+  /** What it held before, from byte 0 on. */
+  readonly known: readonly FileChunk[];
+}
+
+export type Reading =
+  | {
+      readonly kind: 'read';
+      /** Of the open file, before the first byte was read and after the last one. */
+      readonly before: FileStat;
+      readonly after: FileStat;
+      /** It lost its last name meanwhile, which changes its times too. */
+      readonly isUnlinked: boolean;
+      readonly beganAt: number;
+      /** From `from` on. */
+      readonly chunks: readonly FileChunk[];
+    }
+  | Exclude<ItemResult, { kind: 'read' }>;
+
+export interface UploadWatcher {
+  /** So many bytes were read; of `path`, so many of those were in the store already. */
+  onRead(path: string, bytes: number, bytesStored: number): void;
+  onPack(event: PackEvent): void;
+  /** The store has all that was read of the file. */
+  onStored(path: string, reading: Reading & { readonly kind: 'read' }): void;
+}
+
+export interface UploadOptions extends SenderOptions {
+  /** Numbers of packs that nobody had before. */
+  readonly takeSeqs: (count: number) => readonly number[];
+  /** Asked before each part: true ends the reading early. */
+  readonly stop: () => boolean;
+  /** Waits until so many bytes may be read. */
+  readonly pace: ((bytes: number, signal: AbortSignal) => Promise<void>) | undefined;
+}
+
+/**
+ * Reads files by all threads at once and sends what the store lacks. It has a memory of its own in each thread: close it.
+ *
+ * INVARIANTS
+ * - `onStored` is called for a file once every pack with a chunk of that reading is known to be stored, and never otherwise.
+ */
+export interface Upload {
+  /** The readings by path; without those that were stopped. Rejects with what a pack failed with, or the signal's reason. */
+  read(
+    files: readonly FileRequest[],
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<string, Reading>>;
+  /** Where each piece of metadata is, in order. */
+  putPieces(pieces: readonly Uint8Array[], signal: AbortSignal): Promise<readonly StoredChunk[]>;
+  /** Begins to send packs that aren't full, and waits until all of it is stored. */
+  flush(signal: AbortSignal): Promise<void>;
+  /** Resolves once every pack that files were put into is full or being sent; asked after `flush`. */
+  sealed(): Promise<void>;
+  /** Bytes of new content that no pack which is full or being sent has. */
+  leftBytes(): number;
+  /** Of a pack that is full or being sent. */
+  bytesOf(name: PackName): number | undefined;
+  /** Forgets what only packs hold that aren't full. */
+  drop(signal: AbortSignal): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** One after the other these keep a thread busy: one is read while the answer to the other is on its way. */
+const PARTS_IN_FLIGHT = 2;
+/** What is read as one part: a pack's worth of small files, or a stretch of a large one. */
+const PART_FILES_MAX = 1000;
+const PART_BYTES = 8 * 1024 ** 2;
+const STRETCH_BYTES_MIN = 32 * 1024 ** 2;
+/** So many stretches at most make up a file, however long its holes are. */
+const STRETCHES_MAX = 1024;
+
+export function createUpload(options: UploadOptions, workers: Workers, watcher: UploadWatcher): Upload {
+  const senders: (Promise<Sender> | undefined)[] = [];
+  const packs = createPackWatch(watcher);
+  let bytesNew = 0;
+  const senderOf = (thread: number): Promise<Sender> =>
+    (senders[thread] ??= workers.openSender(thread, options, packs.onPack));
+  const all = async (work: (sender: Sender) => Promise<unknown>) => {
+    const results = await Promise.allSettled(senders.map(async (one) => one && work(await one)));
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+  };
+
+  return {
+    async read(files, signal) {
+      const parts = partsOf(files, options.cut)[Symbol.iterator]();
+      const stretches = new Map<FileRequest, Stretch[]>();
+      const group = createGroup(signal);
+      const work = async (thread: number, inner: AbortSignal) => {
+        for (let next = parts.next(); next.done !== true && !inner.aborted && !options.stop(); next = parts.next()) {
+          const part = next.value;
+          const bytes = part.reduce((sum, { item }) => sum + item.to - item.from, 0);
+          await options.pace?.(bytes, inner);
+          const sender = await senderOf(thread);
+          const items = part.map(({ item }) => item);
+          const results = await sender.feed(items, options.takeSeqs(seqsFor(bytes, options.cut)), inner);
+          for (const [index, { request, item }] of part.entries()) {
+            const result = results[index];
+            if (result === undefined) throw new AssertionFailed(`${item.path} was not answered`);
+            if (result.kind === 'read') {
+              const read = bytesOf(result.chunks);
+              bytesNew += result.bytesNew;
+              watcher.onRead(item.path, read, read - result.bytesNew);
+            }
+            const known = stretches.get(request) ?? [];
+            known.push({ from: item.from, result });
+            stretches.set(request, known);
+          }
+        }
+      };
+      for (let thread = 0; thread < workers.count; thread++)
+        for (let lane = 0; lane < PARTS_IN_FLIGHT; lane++) group.run((inner) => work(thread, inner));
+      await group.settled();
+      const readings = new Map<string, Reading>();
+      for (const [request, found] of stretches) {
+        if (bytesCovered(found, request, options.cut) < stretchCount(request, options.cut)) continue;
+        const reading = combined(found);
+        readings.set(request.path, reading);
+        if (reading.kind === 'read') packs.follow(request.path, reading, packsOf(found));
+      }
+      return readings;
+    },
+    async putPieces(pieces, signal) {
+      const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+      const sender = await senderOf(0);
+      return sender.putPieces(pieces, options.takeSeqs(seqsFor(bytes, options.cut)), signal);
+    },
+    flush: (signal) => all((sender) => sender.flush(signal)),
+    sealed: packs.sealed,
+    bytesOf: packs.bytesOf,
+    leftBytes: () => Math.max(0, bytesNew - packs.sealedBytes()),
+    drop: (signal) => all((sender) => sender.drop(signal)),
+    close: async () => {
+      await Promise.allSettled(senders.map(async (one) => (await one)?.close()));
+    },
+  };
+}
+
+interface Stretch {
+  readonly from: number;
+  readonly result: ItemResult;
+}
+
+interface Part {
+  readonly request: FileRequest;
+  readonly item: SendItem;
+}
+
+/** Small files together, large ones in stretches. */
+function* partsOf(files: readonly FileRequest[], cut: Cut): Iterable<readonly Part[]> {
+  let part: Part[] = [];
+  let bytes = 0;
+  for (const request of files) {
+    const { path, from, to } = request;
+    const stretch = stretchBytes(request, cut);
+    const isSmall = to - from <= PART_BYTES / 2;
+    if (isSmall && (part.length === PART_FILES_MAX || bytes + to - from > PART_BYTES)) {
+      yield part;
+      part = [];
+      bytes = 0;
+    }
+    for (let start = from; start === from || start < to; start += stretch) {
+      const end = Math.min(start + stretch, to);
+      const item = { path, from: start, to: end, size: to, known: knownIn(request.known, start, end, cut) };
+      if (!isSmall) yield [{ request, item }];
+      else part.push({ request, item });
+    }
+    if (isSmall) bytes += to - from;
+  }
+  if (part.length > 0) yield part;
+}
+
+function stretchBytes({ from, to }: FileRequest, { chunkBytes }: Cut): number {
+  const least = Math.max(STRETCH_BYTES_MIN, chunkBytes, (to - from) / STRETCHES_MAX);
+  return Math.ceil(least / chunkBytes) * chunkBytes;
+}
+
+function stretchCount(request: FileRequest, cut: Cut): number {
+  return Math.max(1, Math.ceil((request.to - request.from) / stretchBytes(request, cut)));
+}
+
+function bytesCovered(found: readonly Stretch[], request: FileRequest, cut: Cut): number {
+  // What can't be had at one place can't be had at all: the rest of it needn't be waited for.
+  return found.some(({ result }) => result.kind !== 'read') ? stretchCount(request, cut) : found.length;
+}
+
+/** Chunks of the byte range, a hole cut as content would be. */
+function knownIn(chunks: readonly FileChunk[], from: number, to: number, { chunkBytes }: Cut): readonly FileChunk[] {
+  const found: FileChunk[] = [];
+  let position = 0;
+  for (const chunk of chunks) {
+    const end = position + chunk.plain;
+    if (position >= to) break;
+    if (end > from) {
+      if (isStored(chunk)) found.push(chunk);
+      else
+        for (let at = Math.max(position, from); at < Math.min(end, to); at += chunkBytes)
+          found.push({ plain: Math.min(chunkBytes, end - at) });
+    }
+    position = end;
+  }
+  return found;
+}
+
+/** Of stretches of one file, read by several threads, the whole. */
+function combined(found: readonly Stretch[]): Reading {
+  const results: (ItemResult & { kind: 'read' })[] = [];
+  for (const { result } of found.toSorted((one, other) => one.from - other.from)) {
+    if (result.kind !== 'read') return result;
+    results.push(result);
+  }
+  const [first] = results;
+  if (first === undefined) throw new AssertionFailed('a file was read in no stretch');
+  const { before } = first;
+  // Whatever differs anywhere was written to in between.
+  const after = results.flatMap((one) => [one.before, one.after]).find((stat) => !sameStat(stat, before)) ?? before;
+  return {
+    kind: 'read',
+    before,
+    after,
+    isUnlinked: results.some(({ isUnlinked }) => isUnlinked),
+    beganAt: Math.min(...results.map(({ beganAt }) => beganAt)),
+    chunks: mergeHoles(results.flatMap(({ chunks }) => chunks)),
+  };
+}
+
+function packsOf(found: readonly Stretch[]): ReadonlySet<PackName> {
+  return new Set(found.flatMap(({ result }) => (result.kind === 'read' ? result.packs : [])));
+}
+
+export function mergeHoles(chunks: readonly FileChunk[]): readonly FileChunk[] {
+  if (chunks.every(isStored)) return chunks;
+  const merged: FileChunk[] = [];
+  for (const chunk of chunks) {
+    const last = merged.at(-1);
+    if (last !== undefined && !isStored(last) && !isStored(chunk))
+      merged[merged.length - 1] = { plain: last.plain + chunk.plain };
+    else merged.push(chunk);
+  }
+  return merged;
+}
+
+export function bytesOf(chunks: readonly FileChunk[]): number {
+  return chunks.reduce((sum, { plain }) => sum + plain, 0);
+}
+
+/** Knows which packs are stored, and which files wait for which. */
+function createPackWatch(watcher: UploadWatcher) {
+  const stored = new Set<PackName>();
+  const sealed = new Map<PackName, number>();
+  /** Packs that files were put into, and that aren't sealed yet. */
+  const open = new Set<PackName>();
+  const waiting = new Map<PackName, Set<() => void>>();
+  let onSealed: (() => void) | undefined;
+  return {
+    onPack(this: void, event: PackEvent) {
+      watcher.onPack(event);
+      const { name } = event;
+      if (event.kind === 'began') {
+        sealed.set(name, event.bytes);
+        open.delete(name);
+        if (open.size === 0) onSealed?.();
+      }
+      if (event.kind !== 'stored') return;
+      stored.add(name);
+      const told = waiting.get(name) ?? [];
+      waiting.delete(name);
+      for (const tell of told) tell();
+    },
+    bytesOf: (name: PackName) => sealed.get(name),
+    sealedBytes: () => [...sealed.values()].reduce((sum, bytes) => sum + bytes, 0),
+    sealed: () => (open.size === 0 ? Promise.resolve() : new Promise<void>((resolve) => (onSealed = resolve))),
+    follow(path: string, reading: Reading & { kind: 'read' }, packs: ReadonlySet<PackName>) {
+      for (const name of packs) if (!sealed.has(name)) open.add(name);
+      const left = new Set([...packs].filter((name) => !stored.has(name)));
+      if (left.size === 0) return watcher.onStored(path, reading);
+      for (const name of left) {
+        const tell = () => {
+          left.delete(name);
+          if (left.size === 0) watcher.onStored(path, reading);
+        };
+        waiting.set(name, (waiting.get(name) ?? new Set()).add(tell));
+      }
+      return undefined;
+    },
+  };
+}

@@ -1,0 +1,231 @@
+import { boundedSignal, abandonOn } from '../../base/abort.ts';
+import { AssertionFailed } from '../../base/assert.ts';
+import { EvictdError } from '../../base/errors.ts';
+import type { CheckpointReason } from '../../core/ports.ts';
+import type { PackName, StoredChunk } from '../format/chunk.ts';
+import type { Entry } from '../format/entry.ts';
+import type { Manifest, PackUse } from '../format/manifest.ts';
+import { METADATA_PACKS_MAX, encodeSetEntry, namedPaths, sha256Of } from '../format/manifest-json.ts';
+import { entryName } from '../format/names.ts';
+import { readEntry } from '../index/entries.ts';
+import { createOnce } from '../store/create-once.ts';
+import type { Scan } from '../scan/scan.ts';
+import { conflict } from './commit-error.ts';
+import type { SetWork } from './set-work.ts';
+import type { Upload } from './upload.ts';
+import { type WrittenTree, writeTree } from './write-tree.ts';
+
+export interface CheckpointContent {
+  readonly entries: readonly Entry[];
+  readonly root: Scan['root'];
+  readonly reason: CheckpointReason;
+  /** Asked once all of it is sent. */
+  readonly bytesSent: () => number;
+  readonly changing: readonly string[];
+  readonly lost: readonly string[];
+  readonly seq: () => number;
+  readonly partial?: Manifest['partial'];
+}
+
+export interface WrittenCheckpoint {
+  readonly id: string;
+  readonly totals: Manifest['totals'];
+  /** Nothing had changed: it is the checkpoint before. */
+  readonly isFormer: boolean;
+}
+
+/** The journal is waited for so long: without it a lost answer looks like somebody else's write. */
+const JOURNAL_MS = 2000;
+/** With so many packs of metadata a commit that nobody waits for writes all pieces anew, into few. */
+const METADATA_MERGED_AT = 48;
+
+/**
+ * Writes tree and manifest, once all that was sent is stored: from then on the checkpoint exists. Moves index and
+ * ownership on to it. Where it would equal the newest one, that is answered instead, after the same checks.
+ * Rejects `conflict`, `pack-gone`, or what the store rejects with.
+ */
+export async function writeCheckpoint(
+  work: SetWork,
+  upload: Upload,
+  content: CheckpointContent,
+  signal: AbortSignal,
+): Promise<WrittenCheckpoint> {
+  const { ownership, index, packs } = work;
+  // Both are on their way while the last packs are.
+  const checked = ownership.check(signal);
+  checked.catch(() => undefined);
+  const flushed = upload.flush(signal);
+  flushed.catch(() => undefined);
+  const tree = await writeTree(
+    content.entries,
+    {
+      hash: index.hash,
+      former: isMergeDue(work, content) ? new Map() : index.pieces,
+      isThere: (name) => packs.bytesOf(name) !== undefined,
+      bytesOf: (name) => packs.bytesOf(name) ?? upload.bytesOf(name) ?? missing(name),
+      sealed: () => Promise.race([upload.sealed(), flushed]),
+      putPieces: (pieces) => upload.putPieces(pieces, signal),
+    },
+    signal,
+  );
+  const { checkpoint } = ownership;
+  const isFormer = checkpoint !== undefined && isSame(checkpoint, content, tree);
+  await flushed;
+  await upload.flush(signal);
+  await checked;
+  const totals = totalsOf(content);
+  if (isFormer) return { id: checkpoint.id, totals, isFormer };
+  checkPacks(work, tree);
+  const id = await writeManifest(work, { ...content, tree, totals }, signal);
+  return { id, totals, isFormer };
+}
+
+/** Every pack that a manifest names was confirmed to this process or seen in a listing, whole. */
+function checkPacks({ packs }: SetWork, { used, pieces }: WrittenTree): void {
+  const names = new Set([...used.keys(), ...[...pieces.values()].map(({ pack }) => pack)]);
+  for (const name of names) {
+    if (packs.bytesOf(name) !== undefined) continue;
+    throw new EvictdError('pack-gone', `the pack ${name} is not in the store any more`, {
+      remedy: 'nothing is lost: the next attempt sends anew what was in it',
+    });
+  }
+}
+
+interface ManifestContent extends CheckpointContent {
+  readonly tree: WrittenTree;
+  readonly totals: Manifest['totals'];
+}
+
+async function writeManifest(work: SetWork, content: ManifestContent, signal: AbortSignal): Promise<string> {
+  const { ownership, index, place, store, prefix } = work;
+  for (;;) {
+    const manifest = manifestOf(work, content);
+    const { id } = manifest;
+    const body = encodeSetEntry(manifest);
+    const point = { id, sha256: sha256Of(body) };
+    await journalled(work, point, signal);
+    const { outcome } = await createOnce(store, prefix + entryName(id), body, { contentType: 'application/json' }, signal);
+    if (outcome === 'other') {
+      const { entry, sha256 } = await readEntry(store, place, id, signal);
+      // An earlier try of ours that arrived after all: it is a checkpoint, and this one comes after it.
+      if (entry.kind !== 'checkpoint' || !index.tries(id).has(sha256)) throw conflict(place.set, entry);
+      ownership.moved({ id, sha256 }, entry);
+      continue;
+    }
+    ownership.moved(point, manifest);
+    await afterwards(work, id, signal);
+    const files = new Set(content.entries.flatMap((entry) => (entry.type === 'file' ? [entry.path] : [])));
+    await index.rebase(point, content.tree.pieces, (path) => files.has(path));
+    return id;
+  }
+}
+
+/** Whoever wrote meanwhile has an entry above ours. Then ours goes again: nobody may take it for the newest. */
+async function afterwards({ ownership, store, prefix }: SetWork, id: string, signal: AbortSignal): Promise<void> {
+  try {
+    await ownership.check(signal);
+  } catch (error) {
+    if (error instanceof EvictdError && error.code === 'conflict') {
+      await store.remove(prefix + entryName(id), signal).catch(() => undefined);
+    }
+    throw error;
+  }
+}
+
+async function journalled({ index, clock, onNote }: SetWork, point: { id: string; sha256: string }, signal: AbortSignal) {
+  using bound = boundedSignal(clock, JOURNAL_MS, signal);
+  try {
+    await abandonOn(bound.signal, index.noteTry(point));
+  } catch (error) {
+    if (signal.aborted) throw error;
+    // A disk that is full or hangs must not cost the checkpoint.
+    onNote(error instanceof EvictdError && error.code === 'index-unwritten' ? error : journalLate());
+  }
+}
+
+function journalLate(): EvictdError {
+  return new EvictdError('index-unwritten', `the local index could not be written within ${JOURNAL_MS} ms`, {
+    remedy: 'see what keeps the disk of state.dir busy',
+  });
+}
+
+function manifestOf(work: SetWork, content: ManifestContent): Manifest {
+  const { ownership, index, place, writer, process, clock, packs } = work;
+  const { tree, totals, reason, changing, lost, root, partial } = content;
+  return {
+    kind: 'checkpoint',
+    id: ownership.nextId(),
+    key: place.key,
+    set: place.set,
+    parent: ownership.newest,
+    epoch: index.epoch,
+    process,
+    writer,
+    createdAt: new Date(clock.wallMs()).toISOString(),
+    hash: index.hash,
+    cut: index.cut,
+    reason,
+    seq: content.seq(),
+    totals,
+    changing: namedPaths(changing),
+    lost: namedPaths(lost),
+    ...(partial !== undefined && { partial }),
+    root,
+    tree: tree.root,
+    packs: tree.packs,
+    metadata: metadataOf(tree, (name) => packs.bytesOf(name) ?? missing(name)),
+    listAgeMs: Math.round(packs.ageMs),
+  };
+}
+
+function missing(name: PackName): number {
+  throw new AssertionFailed(`the pack ${name} was checked and is unknown`);
+}
+
+function metadataOf({ pieces }: WrittenTree, bytesOf: (name: PackName) => number): readonly PackUse[] {
+  const used = new Map<PackName, number>();
+  for (const { pack, stored } of pieces.values()) used.set(pack, (used.get(pack) ?? 0) + stored);
+  return [...used]
+    .map(([name, bytes]) => ({ name, bytes: bytesOf(name), used: bytes }))
+    .sort((one, other) => (one.name < other.name ? -1 : 1));
+}
+
+/** An urgent commit doesn't tidy up, unless it has to. */
+function isMergeDue({ index }: SetWork, { reason }: CheckpointContent): boolean {
+  const count = new Set([...index.pieces.values()].map(({ pack }) => pack)).size;
+  const isUrgent = reason === 'notice' || reason === 'shutdown';
+  return count > (isUrgent ? METADATA_PACKS_MAX - 16 : METADATA_MERGED_AT);
+}
+
+function totalsOf({ entries, bytesSent }: CheckpointContent): Manifest['totals'] {
+  const totals = { files: 0, directories: 0, links: 0, bytes: 0, bytesSent: bytesSent() };
+  for (const entry of entries) {
+    if (entry.type === 'file') {
+      totals.files++;
+      totals.bytes += entry.size;
+    } else if (entry.type === 'directory') totals.directories++;
+    else totals.links++;
+  }
+  return totals;
+}
+
+/** Whether a restore of either brings the same, and says the same of it. */
+function isSame(before: Manifest, content: CheckpointContent, tree: WrittenTree): boolean {
+  const { mode, uid, gid } = content.root;
+  return (
+    samePiece(before.tree, tree.root) &&
+    samePiece(before.packs, tree.packs) &&
+    before.partial === undefined &&
+    content.partial === undefined &&
+    before.root.mode === mode &&
+    before.root.uid === uid &&
+    before.root.gid === gid &&
+    before.lost.count === content.lost.length &&
+    before.lost.paths.every((path, index) => path === content.lost[index]) &&
+    (before.changing.count > 0) === (content.changing.length > 0)
+  );
+}
+
+function samePiece(one: StoredChunk | null, other: StoredChunk | null): boolean {
+  return one?.id === other?.id;
+}

@@ -1,0 +1,119 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+
+import { replaceFile } from '../../base/durable-file.ts';
+
+/**
+ * A file of JSON lines that only grows, until it is replaced as a whole. What a process has appended is there for the
+ * next one of the same boot, however the process ended; nothing is synced, since another boot doesn't use it.
+ *
+ * INVARIANTS
+ * - Appends and replacements are done one after the other, in the order of asking.
+ * - After a failure nothing is appended before the file has been replaced: it may end in half a line.
+ */
+export interface LogFile {
+  /** Resolves when the lines are written. Rejects with the system's error. */
+  append(lines: readonly string[]): Promise<void>;
+  /** In place of all that is there; mode 0600. Rejects with the system's error. */
+  replace(lines: Iterable<string>): Promise<void>;
+  /** Something could not be written, or nothing ever was: it has to be replaced. */
+  readonly isBroken: boolean;
+  close(): Promise<void>;
+}
+
+/** `wholeBytes`: it is good up to there, as `readLines` has found; absent: it is to be replaced first. */
+export function createLogFile(file: string, wholeBytes?: number): LogFile {
+  let handle: FileHandle | undefined;
+  let goodBytes = wholeBytes;
+  let isBroken = wholeBytes === undefined;
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+    const done = last.then(work);
+    last = done.catch(() => undefined);
+    return done;
+  };
+  const close = async () => {
+    const open = handle;
+    handle = undefined;
+    await open?.close();
+  };
+  const appendNow = async (lines: readonly string[]) => {
+    if (isBroken) throw new Error('an earlier line could not be written');
+    try {
+      handle ??= await openToAppend(file, goodBytes);
+      await handle.appendFile(lines.map((line) => `${line}\n`).join(''));
+    } catch (error) {
+      isBroken = true;
+      throw error;
+    }
+  };
+  return {
+    append: (lines) => inTurn(() => appendNow(lines)),
+    replace: (lines) =>
+      inTurn(async () => {
+        isBroken = true;
+        await close();
+        await replaceFile(file, inPieces(lines));
+        goodBytes = undefined;
+        isBroken = false;
+      }),
+    get isBroken() {
+      return isBroken;
+    },
+    close: () => inTurn(close),
+  };
+}
+
+async function openToAppend(file: string, wholeBytes: number | undefined): Promise<FileHandle> {
+  const handle = await open(file, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW);
+  // What follows was being written by a process that died.
+  if (wholeBytes !== undefined) await handle.truncate(wholeBytes);
+  return handle;
+}
+
+/** No line is larger. */
+const LINE_BYTES_MAX = 64 * 1024 ** 2;
+const READ_BYTES = 1024 ** 2;
+
+/** The whole lines of a file, each with the byte behind its end. What follows the last one is left out. */
+export async function* readLines(file: string): AsyncGenerator<readonly [line: string, end: number]> {
+  await using handle = await open(file, constants.O_RDONLY | constants.O_NOFOLLOW);
+  const buffer = Buffer.allocUnsafe(READ_BYTES);
+  let rest: Buffer[] = [];
+  let restBytes = 0;
+  for (let position = 0; ;) {
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+    if (bytesRead === 0) return;
+    let start = 0;
+    for (let end = lineEnd(buffer, start, bytesRead); end !== -1; end = lineEnd(buffer, start, bytesRead)) {
+      const line = Buffer.concat([...rest, buffer.subarray(start, end)]).toString('utf8');
+      yield [line, position + end + 1];
+      rest = [];
+      restBytes = 0;
+      start = end + 1;
+    }
+    restBytes += bytesRead - start;
+    if (restBytes > LINE_BYTES_MAX) throw new Error('a line is too long');
+    rest.push(Buffer.from(buffer.subarray(start, bytesRead)));
+    position += bytesRead;
+  }
+}
+
+function lineEnd(buffer: Buffer, start: number, end: number): number {
+  const found = buffer.indexOf(0x0a, start);
+  return found < end ? found : -1;
+}
+
+const PIECE_CHARACTERS = 1024 ** 2;
+
+function* inPieces(lines: Iterable<string>): Iterable<string> {
+  let text = '';
+  for (const line of lines) {
+    text += `${line}\n`;
+    if (text.length < PIECE_CHARACTERS) continue;
+    yield text;
+    text = '';
+  }
+  yield text;
+}

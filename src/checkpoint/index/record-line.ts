@@ -1,0 +1,101 @@
+import * as z from 'zod';
+
+import type { FileChunk, PackName, StoredChunk } from '../format/chunk.ts';
+import type { FileRecord } from './record.ts';
+
+/*
+ * The lines of the local index. Written by this program on this machine in this boot; read with as little trust as
+ * anything: one that doesn't fit makes the index unusable, which costs time and nothing else.
+ */
+
+const Nanoseconds = z.string().regex(/^-?\d{1,20}$/);
+const Natural = z.int().min(0);
+/** `[pack by its place in the line's list, offset, stored, plain, id]`, or `[plain]` of a hole. */
+const Chunk = z.union([z.tuple([Natural, Natural, Natural, Natural, z.string().max(64)]), z.tuple([Natural])]);
+const Time = z.number().nullable();
+const Pack = z.string().max(64);
+const Point = z.object({ id: z.string().max(16), sha256: z.string().max(64) });
+
+export const Header = z.object({
+  version: z.literal(1),
+  epoch: z.string().regex(/^[0-9a-f]{16}$/),
+  /** All that the index is bound to, as one text. */
+  bound: z.string(),
+  hash: z.object({ name: z.enum(['gmac-128', 'sha256-128']), key: z.string().max(64) }),
+  cut: z.object({ chunkBytes: z.int().min(1), packBytes: z.int().min(1) }),
+  /** The newest entry of the set that the places are good for. */
+  base: Point.nullable(),
+});
+export type Header = z.infer<typeof Header>;
+
+const FileLine = z.object({
+  file: z.string().min(1),
+  stat: z.tuple([Natural, Nanoseconds, Nanoseconds, Nanoseconds, Nanoseconds]),
+  at: z.tuple([Time, Time]),
+  packs: z.array(Pack),
+  chunks: z.array(Chunk),
+});
+const GoneLine = z.object({ gone: z.string() });
+const PackLine = z.object({ pack: Pack, bytes: Natural });
+const PieceLine = z.object({ piece: z.string(), packs: z.array(Pack).max(1), chunks: z.array(Chunk).max(1) });
+const TryLine = z.object({ try: Point });
+const BaseLine = z.object({ base: Point });
+export const Line = z.union([FileLine, GoneLine, PackLine, PieceLine, TryLine, BaseLine]);
+export type Line = z.infer<typeof Line>;
+
+export function fileLine(path: string, { stat, seenAt, readAt, chunks }: FileRecord): string {
+  const { size, mtimeNs, ctimeNs, ino, dev } = stat;
+  return JSON.stringify({
+    file: path,
+    stat: [size, String(mtimeNs), String(ctimeNs), String(ino), String(dev)],
+    // JSON has no infinity: null.
+    at: [seenAt, readAt],
+    ...packed(chunks),
+  });
+}
+
+export function recordOfLine({ stat, at, packs, chunks }: z.infer<typeof FileLine>): FileRecord {
+  const [size, mtimeNs, ctimeNs, ino, dev] = stat;
+  return {
+    stat: {
+      size,
+      mtimeNs: BigInt(mtimeNs),
+      ctimeNs: BigInt(ctimeNs),
+      ino: BigInt(ino),
+      dev: BigInt(dev),
+    },
+    seenAt: at[0] ?? Infinity,
+    readAt: at[1] ?? -Infinity,
+    chunks: unpacked(packs, chunks),
+  };
+}
+
+export function pieceLine(name: string, ref: StoredChunk): string {
+  return JSON.stringify({ piece: name, ...packed([ref]) });
+}
+
+export function pieceOfLine({ packs, chunks }: z.infer<typeof PieceLine>): StoredChunk | undefined {
+  const [chunk] = unpacked(packs, chunks);
+  return chunk !== undefined && 'pack' in chunk ? chunk : undefined;
+}
+
+function packed(chunks: readonly FileChunk[]) {
+  const packs = new Map<PackName, number>();
+  const rows = chunks.map((chunk) => {
+    if (!('pack' in chunk)) return [chunk.plain];
+    const pack = packs.get(chunk.pack) ?? packs.size;
+    packs.set(chunk.pack, pack);
+    return [pack, chunk.offset, chunk.stored, chunk.plain, chunk.id];
+  });
+  return { packs: [...packs.keys()], chunks: rows };
+}
+
+function unpacked(packs: readonly PackName[], rows: readonly z.infer<typeof Chunk>[]): readonly FileChunk[] {
+  return rows.map((row) => {
+    if (row.length === 1) return { plain: row[0] };
+    const [index, offset, stored, plain, id] = row;
+    const pack = packs[index];
+    if (pack === undefined) throw new Error('a chunk names a pack that its line lacks');
+    return { id, plain, pack, offset, stored };
+  });
+}
