@@ -1,8 +1,8 @@
 import { boundedSignal } from '../base/abort.ts';
 import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { errnoOf, EvictdError, messageOf } from '../base/errors.ts';
-import { createHttpClient } from '../base/http-client.ts';
-import type { HttpClient } from '../base/http-client.ts';
+import { createHttpClient } from '../base/http.ts';
+import type { HttpClient } from '../base/http.ts';
 import { imdsError } from './error.ts';
 
 /** An answer of any status, read to its end. */
@@ -48,7 +48,13 @@ export function createTransport(
   const { clock } = dependencies;
   const { origin } = endpointUrl(options.endpoint);
   const client = createHttpClient(
-    { origin, connectionsMax: CONNECTIONS_MAX, connectMs: CONNECT_MS, idleMs: KEEP_ALIVE_MS },
+    {
+      origin,
+      connectionsMax: CONNECTIONS_MAX,
+      connectMs: CONNECT_MS,
+      idleMs: KEEP_ALIVE_MS,
+      bodyBytesMax: options.responseBytesMax,
+    },
     dependencies,
   );
   return {
@@ -67,7 +73,7 @@ export function createTransport(
         throw imdsError('imds-unreachable', `${what}: ${errnoOf(error) ?? messageOf(error)}`, error);
       }
     },
-    close: async () => client.close(),
+    close: () => client.close(),
   };
 }
 
@@ -82,7 +88,7 @@ async function exchange(
     accept: 'application/json',
     ...(body !== undefined && { 'content-type': 'application/json' }),
   };
-  const reply = await client.ask({ method, path, headers, body, bodyBytesMax }, signal);
+  const reply = await client.ask({ method, path, headers, body }, signal);
   const { status, headersAt } = reply;
   if (reply.body === undefined) {
     throw imdsError(
@@ -90,7 +96,9 @@ async function exchange(
       `${method} ${path}: the answer (status ${status}) is larger than ${bodyBytesMax} bytes`,
     );
   }
-  return { status, date: reply.headers.get('date'), headersAt, body: reply.body };
+  // Of a header that comes twice the last one.
+  const date = [reply.headers['date']].flat().at(-1);
+  return { status, date, headersAt, body: reply.body };
 }
 
 function endpointUrl(endpoint: string): URL {
