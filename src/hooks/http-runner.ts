@@ -1,7 +1,7 @@
 import { boundedSignal } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
-import { sendUntilTaken } from '../base/http-send.ts';
+import { sendUntilTaken } from '../base/send-until-taken.ts';
 import { CLOUD_EVENT_TYPE, cloudEvent } from '../core/cloud-event.ts';
 import { eventDocument } from '../core/event-document.ts';
 import type { HookRequest, HookRunner } from '../core/ports.ts';

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
-import { sendUntilTaken } from '../base/http-send.ts';
+import { sendUntilTaken } from '../base/send-until-taken.ts';
 import { readSecretFile } from '../base/secret-file.ts';
 import { CLOUD_EVENT_TYPE } from '../core/cloud-event.ts';
 import { type DrainNews, details, headline, newsAsCloudEvent } from './drain-news.ts';

@@ -8,8 +8,12 @@ export interface ReceivedRequest {
   readonly body: string;
 }
 
-/** Answers with a status; `hang` never does, `reset` closes the connection. */
-export type ReceiverAnswer = number | 'hang' | 'reset';
+/** Answers with a status, or that and headers; `hang` never does, `reset` closes the connection. */
+export type ReceiverAnswer =
+  | number
+  | { readonly status: number; readonly headers: Readonly<Record<string, string>> }
+  | 'hang'
+  | 'reset';
 
 /** Somebody to whom things are sent over HTTP. */
 export interface HttpReceiver extends AsyncDisposable {
@@ -34,8 +38,9 @@ export async function startHttpReceiver(): Promise<HttpReceiver> {
       });
       const answer = answers.shift() ?? 204;
       if (answer === 'hang') return;
-      if (answer === 'reset') request.socket.destroy();
-      else response.writeHead(answer, answer === 302 ? { location: '/elsewhere' } : {}).end();
+      if (answer === 'reset') return request.socket.destroy();
+      const { status, headers } = typeof answer === 'number' ? { status: answer, headers: {} } : answer;
+      return response.writeHead(status, headers).end();
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

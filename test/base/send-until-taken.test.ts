@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
-import { sendUntilTaken } from '../../src/base/http-send.ts';
+import { sendUntilTaken } from '../../src/base/send-until-taken.ts';
 import { startHttpReceiver } from '../support/http-receiver.ts';
 
 const HASTE = { clock: systemClock, random: () => 0 };
@@ -30,9 +30,28 @@ describe.concurrent('sending over HTTP', () => {
     expect(receiver.requests).toHaveLength(1);
   });
 
+  it('waits for as long as the receiver asks, but for no minute', async () => {
+    await using receiver = await startHttpReceiver();
+    const later = (after: string) => ({ status: 429, headers: { 'retry-after': after } });
+    receiver.answerWith(later('3'), later('3600'), later('soon'), later('0'));
+    const pauses: number[] = [];
+    const clock = {
+      ...systemClock,
+      timer(delayMs: number, fire: () => void) {
+        // That of a try.
+        if (delayMs === 5000) return systemClock.timer(delayMs, fire);
+        pauses.push(delayMs);
+        return systemClock.timer(0, fire);
+      },
+    };
+    const message = { url: receiver.url, method: 'POST', headers: {}, body: 'x', where: 'it' } as const;
+    await sendUntilTaken(message, { clock, random: () => 1 }, AbortSignal.timeout(10_000));
+    expect(pauses).toEqual([3000, 10_000, 1000, 2000]);
+  });
+
   it('follows no redirect', async () => {
     await using receiver = await startHttpReceiver();
-    receiver.answerWith(302);
+    receiver.answerWith({ status: 302, headers: { location: '/elsewhere' } });
     await expect(send(receiver.url)).rejects.toMatchObject({ code: 'http-refused' });
     expect(receiver.requests.map(({ path }) => path)).toEqual(['/']);
   });
