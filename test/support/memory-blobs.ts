@@ -1,4 +1,5 @@
 import { EvictdError } from '../../src/base/errors.ts';
+import { blobNameProblem } from '../../src/checkpoint/store/azure-name.ts';
 import type {
   BlobItem,
   BlobPage,
@@ -153,6 +154,18 @@ function createClient(service: Service, hooks: BlobHooks): MemoryClient {
     throwIfAborted(signal);
     return result;
   };
+  const named = async <T>(
+    operation: BlobCall['operation'],
+    name: string,
+    bytes: number,
+    signal: AbortSignal,
+    run: () => T,
+  ) => {
+    const problem = blobNameProblem(name);
+    if (problem !== undefined)
+      throw storeError('refused', `the blob name ${JSON.stringify(name)} ${problem}`);
+    return call({ operation, name, bytes }, signal, run);
+  };
   const plain = <T>(operation: BlobCall['operation'], name: string, signal: AbortSignal, run: () => T) =>
     call({ operation, name, bytes: 0 }, signal, run);
   return {
@@ -162,14 +175,14 @@ function createClient(service: Service, hooks: BlobHooks): MemoryClient {
     folders: (prefix, options, signal) =>
       plain('folders', prefix, signal, () => service.folders(prefix, options)),
     read: (name, options, signal) =>
-      call({ operation: 'read', name, bytes: options.range?.count ?? options.bytesMax }, signal, () =>
+      named('read', name, options.range?.count ?? options.bytesMax, signal, () =>
         service.read(name, options),
       ),
     create: (name, body, _options, signal) =>
-      call({ operation: 'create', name, bytes: body.length }, signal, () => service.create(name, body)),
+      named('create', name, body.length, signal, () => service.create(name, body)),
     replace: (name, body, _options, signal) =>
-      call({ operation: 'replace', name, bytes: body.length }, signal, () => service.replace(name, body)),
-    remove: (name, signal) => plain('remove', name, signal, () => service.remove(name)),
+      named('replace', name, body.length, signal, () => service.replace(name, body)),
+    remove: (name, signal) => named('remove', name, 0, signal, () => service.remove(name)),
     ensureContainer: (signal) => plain('ensureContainer', '', signal, () => undefined),
   };
 }

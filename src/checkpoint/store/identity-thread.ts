@@ -1,0 +1,49 @@
+/**
+ * The entry of a thread that asks for one token, by @azure/identity, and ends: in a process that only polls the SDK would
+ * take 5 MiB from one token to the next, half a day later. Built into a text of its own.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+
+import { ManagedIdentityCredential } from '@azure/identity';
+
+import type { IdentityAnswer, IdentityOrder } from './azure-identity.ts';
+
+// learn.microsoft.com: Authorize access to blobs using Microsoft Entra ID. The same audience in every cloud.
+const SCOPE = 'https://storage.azure.com/.default';
+
+void ask().then((answer) => parentPort?.postMessage(answer, []));
+
+/** The SDK's own retries (up to a minute after a 410) are off: whoever waits for the token knows better. */
+async function ask(): Promise<IdentityAnswer> {
+  // Given by startThread in azure-identity.ts.
+  const { clientId } = workerData as IdentityOrder;
+  const once = { retryOptions: { maxRetries: 0 }, redirectOptions: { maxRetries: 0 } };
+  try {
+    const credential =
+      clientId === undefined
+        ? new ManagedIdentityCredential(once)
+        : new ManagedIdentityCredential({ clientId, ...once });
+    const { token, expiresOnTimestamp } = await credential.getToken(SCOPE);
+    return { kind: 'token', token, expiresOnMs: expiresOnTimestamp };
+  } catch (error) {
+    return { kind: 'failed', code: sdkErrorCode(error) };
+  }
+}
+
+/** The SDK's messages can quote the endpoint's whole answer, a token included: only its error code is taken over. */
+function sdkErrorCode(error: unknown): string | undefined {
+  for (
+    let current = error, depth = 0;
+    current instanceof Error && depth < 4;
+    current = current.cause, depth++
+  ) {
+    if (
+      'errorCode' in current &&
+      typeof current.errorCode === 'string' &&
+      /^\w{1,60}$/.test(current.errorCode)
+    ) {
+      return current.errorCode;
+    }
+  }
+  return undefined;
+}
