@@ -7,7 +7,7 @@ import { gzipSync } from 'node:zlib';
 import { build, type Metafile } from 'esbuild';
 import * as z from 'zod';
 
-import { leanBuiltins } from './lean-builtins.ts';
+import { leanBuiltins, withoutHttp2 } from './lean-builtins.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OUTPUT = 'dist/evictd.js';
@@ -18,8 +18,12 @@ const OPTIONAL_IMPORTS: ReadonlySet<string> = new Set([
   'kerberos',
 ]);
 
-/** The Azure SDK asks of each request whether its body is a form, and Node would load its own undici for that. */
-const DEFINES = { FormData: 'undefined' };
+const DEFINES = {
+  // The Azure SDK asks of each request whether its body is a form, and Node would load its own undici for that.
+  FormData: 'undefined',
+  // undici is built like the one in Node, without its second, experimental parser.
+  esbuildDetection: 'true',
+};
 
 export interface Bundle {
   readonly file: string;
@@ -60,7 +64,7 @@ export async function buildBundle(): Promise<Bundle> {
     metafile: true,
     write: false,
     logLevel: 'warning',
-    plugins: [leanBuiltins()],
+    plugins: [withoutHttp2(), leanBuiltins()],
     define: {
       ...DEFINES,
       EVICTD_VERSION: JSON.stringify(version),
@@ -128,6 +132,7 @@ async function buildThread(entry: string): Promise<{ readonly text: string; read
     format: 'cjs',
     target: 'node24',
     minify: true,
+    plugins: [withoutHttp2()],
     define: DEFINES,
     metafile: true,
     write: false,
