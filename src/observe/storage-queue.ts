@@ -1,4 +1,10 @@
-import { QueueClient, StorageSharedKeyCredential, newPipeline } from '@azure/storage-queue';
+import {
+  AnonymousCredential,
+  QueueClient,
+  StorageSharedKeyCredential,
+  newPipeline,
+} from '@azure/storage-queue';
+import type { IHttpClient } from '@azure/storage-queue';
 import type { TokenCredential } from '@azure/identity';
 
 import { EvictdError } from '../base/errors.ts';
@@ -15,11 +21,11 @@ const RETRY = { maxTries: 100, tryTimeoutInMs: 5000, retryDelayInMs: 250, maxRet
 
 /**
  * Puts the news as a CloudEvent into a queue, as plain JSON text: whoever requeues jobs takes it from there. The
- * queue has to exist. Rejects `queue-failed`.
+ * queue has to exist. Rejects `queue-failed`. `httpClient` sends the SDK's requests.
  * Source: learn.microsoft.com, "Put Message"
  */
-export function createQueueTeller(url: string, credential: QueueCredential): Teller {
-  const client = openQueue(url, credential);
+export function createQueueTeller(url: string, credential: QueueCredential, httpClient: IHttpClient): Teller {
+  const client = openQueue(url, credential, httpClient);
   return async (news, signal) => {
     try {
       await client.sendMessage(JSON.stringify(newsAsCloudEvent(news)), { abortSignal: signal });
@@ -29,15 +35,18 @@ export function createQueueTeller(url: string, credential: QueueCredential): Tel
   };
 }
 
-function openQueue(url: string, credential: QueueCredential): QueueClient {
-  if (credential.kind === 'signature') {
-    return new QueueClient(`${url}?${credential.query}`, undefined, { retryOptions: RETRY });
+function openQueue(url: string, credential: QueueCredential, httpClient: IHttpClient): QueueClient {
+  const options = { retryOptions: RETRY, httpClient };
+  switch (credential.kind) {
+    case 'signature':
+      return new QueueClient(`${url}?${credential.query}`, newPipeline(new AnonymousCredential(), options));
+    case 'token':
+      return new QueueClient(url, newPipeline(credential.credential, options));
+    case 'account-key': {
+      const signer = new StorageSharedKeyCredential(credential.account, credential.key);
+      return new QueueClient(url, newPipeline(signer, options));
+    }
   }
-  const signer =
-    credential.kind === 'token'
-      ? credential.credential
-      : new StorageSharedKeyCredential(credential.account, credential.key);
-  return new QueueClient(url, newPipeline(signer, { retryOptions: RETRY }));
 }
 
 /** The SDK's messages can quote the request, signature included. */
