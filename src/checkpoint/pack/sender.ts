@@ -1,5 +1,5 @@
 import type { EvictdError } from '../../base/errors.ts';
-import type { ChunkId, Cut, FileChunk, HashSpec, PackName, StoredChunk } from '../format/chunk.ts';
+import type { Cut, FileChunk, HashSpec, PackName, StoredChunk } from '../format/chunk.ts';
 import type { FileStat } from '../scan/file-stat.ts';
 
 /*
@@ -30,7 +30,11 @@ export interface Sender {
    * out meanwhile, and when too many are under way it waits for them. `seqs` are numbers for packs that may be begun:
    * `seqsFor` of the bytes says how many. Rejects with the signal's reason, or once a pack has failed with what it failed with.
    */
-  feed(items: readonly SendItem[], seqs: readonly number[], signal: AbortSignal): Promise<readonly ItemResult[]>;
+  feed(
+    items: readonly SendItem[],
+    seqs: readonly number[],
+    signal: AbortSignal,
+  ): Promise<readonly ItemResult[]>;
   /**
    * Puts pieces of metadata (trees and tables) into packs of their own, each compressed where that saves enough.
    * Answers where each is, in order. Rejects as `feed` does.
