@@ -54,10 +54,12 @@ function bodyLines(key: string, node: JsonSchema, place: Place): readonly string
     return place.isActive ? [`${key}: []`, ...template.map((line) => comment(line))] : template;
   }
   const map = variants(node).find((variant) => variant.properties !== undefined);
-  if (map === undefined) return [`${key}: ${flow(node.default ?? exampleOf(node))}`];
+  const isMap = node.default === undefined || typeof node.default === 'object';
   const others = variants(node)
-    .filter((variant) => variant !== map)
+    .filter((variant) => (isMap ? variant !== map : variant === map))
     .map((variant) => comment(`or ${key}: ${flow(exampleOf(variant))}`));
+  if (map === undefined || !isMap)
+    return [`${key}: ${flow(node.default ?? exampleOf(node))}`, ...(map === undefined ? [] : others)];
   return [`${key}:`, ...childLines(map, place).map(indented), ...others];
 }
 

@@ -1,3 +1,5 @@
+import { normalize } from 'node:path';
+
 import * as z from 'zod';
 
 import { encryptionFault, storeUrlFault } from './store-url.ts';
@@ -78,11 +80,7 @@ const globs = (description: string) =>
 
 export const CheckpointSet = z
   .strictObject({
-    name: name('Name in the store, the log and on the command line.', 'job').refine(
-      // Reports of drains are stored at KEY/reports, beside the sets.
-      (value) => value !== 'reports',
-      'reserved for the reports of drains',
-    ),
+    name: name('Name in the store, the log and on the command line.', 'job'),
     path: absolutePath('Folder whose files make up the checkpoint.', '/var/lib/job/state').refine(
       (value) => /[^/.]/.test(value),
       'the whole file system',
@@ -92,8 +90,16 @@ export const CheckpointSet = z
     priority: integer({ description: 'Lower is committed first.', min: 0, max: 10_000 }).default(50),
     compress: choice(
       ['none', 'zstd'],
-      'How new content is stored; zstd: each block as a frame, the blob with Content-Encoding zstd. Pays for text and JSON at 1 Gbit/s and less; floats, images and archives hardly get smaller.',
+      'How new content is stored; zstd: as frames, where that saves an eighth. Pays for text and JSON at 1 Gbit/s and less; floats, images and archives hardly get smaller.',
     ).default('none'),
+    first: globs('Files that are sent before all others.').default([]),
+    appendOnly: globs(
+      'Files that only ever grow, such as logs: of one that grew only the end is read.',
+    ).default([]),
+    hash: choice(
+      ['gmac-128', 'sha256-128'],
+      'How chunks are told apart, for a set that is new in the store: gmac-128 at the speed of memory, sha256-128 where a rule asks for a cryptographic hash.',
+    ).default('gmac-128'),
   })
   .meta({ description: 'One folder that is saved; each set commits by itself.' });
 export type CheckpointSet = z.output<typeof CheckpointSet>;
@@ -120,6 +126,23 @@ const Background = z.union([
   }),
 ]);
 
+const count = (description: string, min: number) => integer({ description, min, max: 10_000 });
+
+const Keep = z
+  .union([
+    count('Newest checkpoints of each set that pruning leaves.', 1),
+    z.strictObject({
+      last: count('The newest ones.', 1).default(1),
+      hourly: count('Of the newest hours that have one, the newest of each.', 0).default(0),
+      daily: count('Of the newest days that have one, the newest of each.', 0).default(0),
+    }),
+  ])
+  .meta({
+    description:
+      'Checkpoints of each set that pruning leaves: the newest ones, or also one of each hour or day (UTC). The newest that is not empty stays in any case, and so does the newest that is whole.',
+    'x-allowed': 'a whole number from 1 to 10000, or a map with last, hourly and daily',
+  });
+
 export const Checkpoint = z
   .strictObject({
     store: Store,
@@ -127,7 +150,7 @@ export const Checkpoint = z
       description:
         'Who shares a line of checkpoints; a replacement VM restores by it. Placeholders: {vmName}, {vmId}, {scaleSet}, {tag:NAME}.',
       allowed:
-        'letters, digits and "._-/" with the placeholders {vmName} {vmId} {scaleSet} {tag:NAME}; no empty, "." or ".." part',
+        'letters, digits and "._-/" with the placeholders {vmName} {vmId} {scaleSet} {tag:NAME}; no part that is empty, ".", "..", sets, reports, drill or holds',
       test: isKeyTemplate,
       wrong: 'not a usable key',
     }).default('{vmName}'),
@@ -150,12 +173,17 @@ export const Checkpoint = z
     onShutdown: flag(
       'Take a last checkpoint when the machine is shut down without a notice (under systemd; 90 s at most).',
     ).default(true),
-    keep: integer({
-      description:
-        'Newest checkpoints of each set that pruning leaves; the newest that is not empty stays in any case.',
-      min: 1,
-      max: 10_000,
-    }).default(5),
+    keep: Keep.default(5),
+  })
+  .superRefine(({ sets }, context) => {
+    for (const { inner, outer, at } of nestedSets(sets)) {
+      context.addIssue({
+        code: 'custom',
+        path: ['sets', at, 'path'],
+        message: `inside the folder of the set "${outer}" (${inner}), so that each would restore over the other`,
+        params: { allowed: 'folders of which none is in another; exclude part of one set, or make both one' },
+      });
+    }
   })
   .meta({ description: 'Checkpoints. Without this section evictd only runs hooks and acknowledges.' });
 export type Checkpoint = z.output<typeof Checkpoint>;
@@ -165,6 +193,26 @@ function isKeyTemplate(template: string): boolean {
   const filled = template.replaceAll(PLACEHOLDERS, 'x');
   return (
     template.length <= 256 &&
-    filled.split('/').every((part) => /^[A-Za-z0-9._-]+$/.test(part) && !/^\.+$/.test(part))
+    filled
+      .split('/')
+      .every((part) => /^[A-Za-z0-9._-]+$/.test(part) && !/^\.+$/.test(part) && !RESERVED.has(part))
+  );
+}
+
+/** What evictd has right below a key; no key may lead into another one's. */
+const RESERVED: ReadonlySet<string> = new Set(['sets', 'reports', 'drill', 'holds']);
+
+/** A set inside of another one's folder; two sets with the same folder are named once. */
+function nestedSets(sets: readonly { readonly name: string; readonly path: string }[]) {
+  const folders = sets.map(({ name, path }, at) => ({
+    name,
+    at,
+    folder: `${normalize(path).replace(/\/+$/, '')}/`,
+  }));
+  return folders.flatMap((inner) =>
+    folders
+      .filter((outer) => outer !== inner && inner.folder.startsWith(outer.folder))
+      .filter((outer) => outer.folder !== inner.folder || outer.at < inner.at)
+      .map((outer) => ({ inner: inner.name, outer: outer.name, at: inner.at })),
   );
 }

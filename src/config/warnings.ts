@@ -1,28 +1,9 @@
-import { normalize } from 'node:path';
-
 import type { Config } from './schema.ts';
 import { KNOWN_EVENT_TYPES } from './schema-events.ts';
 
 /** What is allowed but hardly meant, one sentence each. */
 export function warningsOf(config: Config): readonly string[] {
-  return [...nestedSets(config), ...missingSets(config), ...unknownTypes(config), ...idleHooks(config)];
-}
-
-function nestedSets({ checkpoint }: Config): readonly string[] {
-  const sets = (checkpoint?.sets ?? []).map(({ name, path }) => ({
-    name,
-    folder: `${normalize(path).replace(/\/+$/, '')}/`,
-  }));
-  return sets.flatMap((inner) =>
-    sets
-      .filter((outer) => outer !== inner && inner.folder.startsWith(outer.folder))
-      // Two sets with the same folder are named once, not once from each side.
-      .filter((outer) => outer.folder !== inner.folder || outer.name < inner.name)
-      .map(
-        (outer) =>
-          `checkpoint.sets: the folder of "${inner.name}" lies in that of "${outer.name}": its files are uploaded twice`,
-      ),
-  );
+  return [...missingSets(config), ...unknownTypes(config), ...idleHooks(config)];
 }
 
 function missingSets({ checkpoint }: Config): readonly string[] {

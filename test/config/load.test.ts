@@ -87,7 +87,7 @@ describe('all problems are named at once', () => {
         '--imds: imds.endpoint: "nonsense" is not a base address; allowed: http://HOST[:PORT] without a path',
         'config.yaml:2:3: imds.pollIntervall: is not a known key; did you mean "pollInterval"?; allowed: endpoint, pollInterval, requestTimeout, apiVersion',
         'environment EVICTD_CHECKPOINT_KEEP: checkpoint.store: is missing; allowed: a map with url, auth',
-        'environment EVICTD_CHECKPOINT_KEEP: checkpoint.keep: "many" is not a number; allowed: a whole number from 1 to 10000',
+        'environment EVICTD_CHECKPOINT_KEEP: checkpoint.keep: "many" is not one of the values; allowed: a whole number from 1 to 10000, or a map with last, hourly and daily',
         'config.yaml:3:15: log.level: "loud" is not one of the values; allowed: trace | debug | info | warn | error',
       ].toSorted(),
     );

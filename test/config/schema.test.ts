@@ -65,6 +65,9 @@ describe('defaults', () => {
           exclude: [],
           priority: 50,
           compress: 'none',
+          first: [],
+          appendOnly: [],
+          hash: 'gmac-128',
         },
       ],
       background: { interval: 30_000, idle: 5000, maxRate: 50 * 1024 ** 2 },
@@ -203,7 +206,13 @@ describe('refused with key, value and what is allowed', () => {
     ['sets: [{ name: a, path: / }]', /checkpoint\.sets\[0\]\.path: "\/" is the whole file system/],
     ['sets: [{ name: a, path: b }]', /checkpoint\.sets\[0\]\.path: "b" is not an absolute path/],
     ['sets: [{ name: a, path: /a/../b }]', /checkpoint\.sets\[0\]\.path: /],
-    ['sets: [{ name: reports, path: /a }]', /"reports" is reserved for the reports of drains/],
+    ['key: fleet/reports', /"fleet\/reports" is not a usable key.*sets, reports, drill or holds/],
+    [
+      'sets: [{ name: a, path: /v/w }, { name: b, path: /v }]',
+      /sets\[0\].path.*inside the folder of the set "b"/,
+    ],
+    ['sets: [{ name: a, path: /v }, { name: b, path: /v/ }]', /inside the folder of the set "a"/],
+    ['keep: { hourly: -1 }', /keep/],
     ['sets: [{ name: a, path: /a, include: ["../b"] }]', /include\[0\]: "\.\.\/b" is not a usable pattern/],
   ])('checkpoint: %s', async (line, problem) => {
     const problems = await problemsOfText(`${STORE}  ${line}\n`);

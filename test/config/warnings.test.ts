@@ -35,13 +35,6 @@ describe('warnings', () => {
     ]);
   });
 
-  test('name folders inside of one another once', async () => {
-    const { warnings } = await loadText(
-      `${STORE}  sets: [{ name: a, path: /v }, { name: b, path: /v/w }, { name: c, path: /vw }]\n`,
-    );
-    expect(warnings).toEqual([expect.stringContaining('"b" lies in that of "a"')]);
-  });
-
   test('name a store without sets and hooks that never run', async () => {
     const { warnings } = await loadText(`${STORE}hooks: [{ name: h, run: [/b], on: [Freeze] }]\n`);
     expect(warnings).toEqual([
