@@ -1,5 +1,6 @@
+import type { TokenCredential } from '@azure/identity';
 import { ContainerClient, newPipeline, StorageSharedKeyCredential } from '@azure/storage-blob';
-import type { IHttpClient } from '@azure/storage-blob';
+import type { IHttpClient, RequestPolicyFactory } from '@azure/storage-blob';
 
 import { assert } from '../../base/assert.ts';
 import { EvictdError } from '../../base/errors.ts';
@@ -27,25 +28,39 @@ export function openContainer(
     httpClient,
     retryOptions: { maxTries: 1 },
     userAgentOptions: { userAgentPrefix: `evictd/${buildInfo().version}` },
-    // These two are handed on to where they are known, though the type doesn't list them.
+    // Handed on to where it is known, though the type doesn't list it.
     redirectOptions: { maxRetries: 0 },
-    version: SERVICE_VERSION,
+  };
+  const open = (url: string, signer?: StorageSharedKeyCredential | TokenCredential) => {
+    const pipeline = newPipeline(signer, options);
+    pipeline.factories.push(inVersion(SERVICE_VERSION));
+    return new ContainerClient(url, pipeline);
   };
   switch (credential.kind) {
     case 'signature':
-      return new ContainerClient(`${containerUrl}?${credential.query}`, newPipeline(undefined, options));
-    case 'account-key': {
-      const key = new StorageSharedKeyCredential(credential.account, credential.key);
-      return new ContainerClient(containerUrl, newPipeline(key, options));
-    }
+      return open(`${containerUrl}?${credential.query}`);
+    case 'account-key':
+      return open(containerUrl, new StorageSharedKeyCredential(credential.account, credential.key));
     case 'identity':
       assert(tokens !== undefined, 'an identity needs tokens');
-      return new ContainerClient(containerUrl, newPipeline(credentialOf(tokens), options));
+      return open(containerUrl, credentialOf(tokens));
   }
 }
 
+/** The SDK writes its own, the newest one, into each request. This comes after that and before it signs. */
+function inVersion(version: string): RequestPolicyFactory {
+  return {
+    create: (next) => ({
+      sendRequest(request) {
+        request.headers.set('x-ms-version', version);
+        return next.sendRequest(request);
+      },
+    }),
+  };
+}
+
 /** Each call has seen to it that there is a token. One that has expired is what the SDK doesn't keep. */
-function credentialOf(tokens: StoreTokens) {
+function credentialOf(tokens: StoreTokens): TokenCredential {
   return {
     async getToken() {
       const token = tokens.current();
