@@ -50,7 +50,7 @@ function outcomeNews(drain: Drain, vmName: string | undefined, at: number): Drai
     at,
     windowMs: deadlineAt - startedAt,
     outcome,
-    failures: failuresOf(drain),
+    failures: asManyAsFit(failuresOf(drain)),
     sets: drain.sets.map(({ name, run }) => ({
       name,
       checkpointId: run.kind === 'committed' ? run.id : undefined,
@@ -69,6 +69,19 @@ function failuresOf({ hooks, sets }: Drain): string[] {
     }),
     ...sets.flatMap(({ name, run }) => (run.kind === 'failed' ? [`set ${name}: ${run.detail}`] : [])),
   ];
+}
+
+/** Teams takes 28 KiB in all, a queue 64 KiB; so enough is left for the sets, and for what is round each line. */
+const FAILURES_BYTES_MAX = 12 * 1024;
+const ROUND_A_LINE_BYTES = 80;
+
+function asManyAsFit(lines: readonly string[]): readonly string[] {
+  let left = FAILURES_BYTES_MAX;
+  const tooMany = lines.findIndex((line) => {
+    left -= Buffer.byteLength(JSON.stringify(line)) + ROUND_A_LINE_BYTES;
+    return left < 0;
+  });
+  return tooMany === -1 ? lines : [...lines.slice(0, tooMany), `and ${lines.length - tooMany} more`];
 }
 
 /** One line for people. */
