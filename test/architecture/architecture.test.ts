@@ -11,11 +11,15 @@ import {
   checkLeftovers,
   checkTests,
 } from './habits.ts';
-import { checkCycles, checkImportTable, checkStart, MAY_IMPORT } from './import-table.ts';
+import { checkCycles, checkImportTable, checkRooms, checkStart, MAY_IMPORT } from './import-table.ts';
+import { checkNetwork } from './network.ts';
 import { readSources } from './source.ts';
 
 const src = await readSources('src/**/*.ts');
 const all = [...src, ...(await readSources('test/**/*.ts', 'packaging/**/*.ts'))];
+
+/** Without what is replaced by the rooms of src/checkpoint. */
+const current = src.filter(({ path }) => !/^src\/(?:checkpoint\/[^/]+|base\/http-[^/]+)\.ts$/.test(path));
 
 describe('the source', () => {
   test('is found', () => {
@@ -25,6 +29,14 @@ describe('the source', () => {
 
   test('imports only what the import table allows', () => {
     expect(checkImportTable(src)).toEqual([]);
+  });
+
+  test('keeps to what the rooms of src/checkpoint may import', () => {
+    expect(checkRooms(src)).toEqual([]);
+  });
+
+  test('asks by undici and the Azure SDK, and speaks no protocol of theirs itself', () => {
+    expect(checkNetwork(current)).toEqual([]);
   });
 
   test('has a place in the import table for each folder', async () => {

@@ -14,6 +14,27 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   main: [...BELOW_DAEMON, 'daemon', 'cli'],
 };
 
+/**
+ * The same inside of src/checkpoint, for its rooms. `types` are had for their types only: who holds the real thing is
+ * passed in. A file that is in no room may import all of them, and no room imports such a file.
+ */
+export const ROOMS_MAY_IMPORT: Readonly<Record<string, Room>> = {
+  format: { values: [] },
+  store: { values: [] },
+  scan: { values: ['format'] },
+  pack: { values: ['format', 'store', 'scan'] },
+  worker: { values: ['format', 'store', 'scan', 'pack'] },
+  index: { values: ['format', 'scan'] },
+  commit: { values: ['format', 'store', 'scan', 'index'], types: ['pack', 'worker'] },
+  retention: { values: ['format', 'store', 'index'] },
+  restore: { values: ['format', 'store', 'scan', 'index'], types: ['pack', 'worker'] },
+};
+
+interface Room {
+  readonly values: readonly string[];
+  readonly types?: readonly string[];
+}
+
 /** The core decides and nothing else: no I/O, no packages, nothing of Node. */
 const PURE = new Set(['core']);
 
@@ -40,6 +61,28 @@ export function checkImportTable(sources: readonly Source[]): readonly string[] 
       const rule = allowed.length === 0 ? 'nothing' : allowed.map((name) => `src/${name}`).join(', ');
       return [
         `${place}: src/${folder} imports ${target}; it may import ${rule}: pass what it needs as a dependency from src/daemon`,
+      ];
+    });
+  });
+}
+
+/** Imports between the rooms of src/checkpoint that their table doesn't allow. */
+export function checkRooms(sources: readonly Source[]): readonly string[] {
+  return sources.flatMap((source) => {
+    const room = roomOf(source.path);
+    if (room === undefined) return [];
+    const allowed = ROOMS_MAY_IMPORT[room];
+    if (allowed === undefined) return [`${source.path}: the room ${room} is not in the table of rooms`];
+    const { values, types = [] } = allowed;
+    return importsOf(source).flatMap(({ target, line, isTypeOnly }) => {
+      if (target?.startsWith('src/checkpoint/') !== true) return [];
+      const other = roomOf(target);
+      if (other === undefined)
+        return [`${source.path}:${line}: the room ${room} imports ${target}, which is in no room`];
+      if (other === room || values.includes(other) || (isTypeOnly && types.includes(other))) return [];
+      const what = types.includes(other) ? 'values of ' : '';
+      return [
+        `${source.path}:${line}: the room ${room} imports ${what}${target}; it may import ${['itself', ...values].join(', ')}`,
       ];
     });
   });
@@ -104,4 +147,9 @@ export function checkStart(
 function folderOf(path: string): string {
   const [, first = ''] = path.split('/');
   return first.replace(/\.ts$/, '');
+}
+
+/** `src/checkpoint/pack/sender.ts` → `pack`; undefined for what is in no room of src/checkpoint. */
+function roomOf(path: string): string | undefined {
+  return /^src\/checkpoint\/([^/]+)\//.exec(path)?.[1];
 }

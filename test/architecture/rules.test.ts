@@ -8,7 +8,8 @@ import {
   checkLeftovers,
   checkTests,
 } from './habits.ts';
-import { checkCycles, checkImportTable, checkStart } from './import-table.ts';
+import { checkCycles, checkImportTable, checkRooms, checkStart } from './import-table.ts';
+import { checkNetwork } from './network.ts';
 import { blankOut, importsOf, sourceOf } from './source.ts';
 
 function targets(text: string, path = 'src/imds/client.ts') {
@@ -120,6 +121,67 @@ describe('the import table', () => {
       sourceOf('src/core/c.ts', ''),
     ]);
     expect(problems).toEqual([]);
+  });
+});
+
+describe('the table of rooms', () => {
+  test.each([
+    ['src/checkpoint/format/a.ts', "import { b } from '../store/b.ts';", 'it may import itself'],
+    ['src/checkpoint/commit/a.ts', "import { b } from '../pack/b.ts';", 'imports values of'],
+    ['src/checkpoint/commit/a.ts', "import { type B } from '../worker/b.ts';", 'imports values of'],
+    ['src/checkpoint/pack/a.ts', "import type { B } from '../worker/b.ts';", 'it may import itself, format'],
+    ['src/checkpoint/scan/a.ts', "import { b } from '../b.ts';", 'is in no room'],
+    ['src/checkpoint/scan/a.ts', "const b = await import('../b.ts');", 'is in no room'],
+    ['src/checkpoint/cellar/a.ts', "import { b } from '../../base/b.ts';", 'not in the table of rooms'],
+  ])('refuses in %s: %s', (path, text, why) => {
+    const problems = checkRooms([sourceOf(path, text)]);
+    expect(problems).toEqual([expect.stringContaining(why)]);
+  });
+
+  test.each([
+    ['src/checkpoint/pack/a.ts', "import { b } from '../format/b.ts';"],
+    ['src/checkpoint/pack/a.ts', "import { b } from './b.ts';"],
+    ['src/checkpoint/commit/a.ts', "import type { B } from '../worker/b.ts';"],
+    ['src/checkpoint/format/a.ts', "import { b } from '../../base/b.ts';\nimport 'zod';"],
+    ['src/checkpoint/a.ts', "import { b } from './restore/b.ts';"],
+    ['src/daemon/a.ts', "import { b } from '../checkpoint/restore/b.ts';"],
+  ])('allows in %s: %s', (path, text) => {
+    expect(checkRooms([sourceOf(path, text)])).toEqual([]);
+  });
+});
+
+describe('the network', () => {
+  test.each([
+    ['src/imds/a.ts', "import { connect } from 'node:net';", 'node:net'],
+    ['src/imds/a.ts', "import { isIP, connect } from 'node:net';", 'node:net'],
+    ['src/imds/a.ts', "import * as http from 'node:http';", 'node:http'],
+    ['src/imds/a.ts', "import http from 'http';", 'http'],
+    ['src/mock/client.ts', "const { request } = await import('node:https');", 'node:https'],
+    ['src/checkpoint/a.ts', "const tls = process.getBuiltinModule('node:tls');", 'node:tls'],
+    ['src/observe/a.ts', "import { request } from 'undici';", 'undici'],
+    ['src/observe/a.ts', "import Pool from 'undici/lib/dispatcher/pool.js';", 'undici'],
+    ['src/checkpoint/store/a.ts', "import { XMLParser } from 'fast-xml-parser';", 'fast-xml-parser'],
+    ['src/checkpoint/store/a.ts', "import { createHmac } from 'node:crypto';", 'node:crypto'],
+    ['src/observe/a.ts', 'const a = await fetch(url);', 'fetch'],
+    ['src/observe/a.ts', 'const a = () => fetch(url);', 'fetch'],
+    ['src/observe/a.ts', 'const { fetch: a } = globalThis;\nconst b = globalThis.fetch;', 'fetch'],
+  ])('is not for %s: %s', (path, text, what) => {
+    const problems = checkNetwork([sourceOf(path, text)]);
+    expect(problems).toEqual([expect.stringContaining(what)]);
+  });
+
+  test.each([
+    ['src/imds/a.ts', "import type { Socket } from 'node:net';"],
+    ['src/imds/a.ts', "import { isIP, type Socket } from 'node:net';"],
+    ['src/control/a.ts', "import { connect } from 'node:net';"],
+    ['src/base/http.ts', "import Pool from 'undici/lib/dispatcher/pool.js';"],
+    ['src/checkpoint/store/a.ts', "import { randomUUID } from 'node:crypto';"],
+    ['src/checkpoint/format/chunk-id.ts', "import { createHmac } from 'node:crypto';"],
+    ['src/checkpoint/a.ts', 'interface A {\n  fetch(a: B): Promise<C>;\n}\nawait a.fetch(b);'],
+    ['src/checkpoint/a.ts', 'async function fetch(a: B) {}\nawait fetch(b);'],
+    ['src/daemon/a.ts', '// fetch(url) or node:net would be wrong here.'],
+  ])('is not touched by %s: %s', (path, text) => {
+    expect(checkNetwork([sourceOf(path, text)])).toEqual([]);
   });
 });
 

@@ -21,6 +21,8 @@ export interface Import {
   /** Erased at run time, or only run when it is asked for. */
   readonly isTypeOnly: boolean;
   readonly isDynamic: boolean;
+  /** What of it is imported as a value, by its own name; undefined: all of it. */
+  readonly names: readonly string[] | undefined;
 }
 
 export async function readSources(...patterns: readonly string[]): Promise<readonly Source[]> {
@@ -52,9 +54,19 @@ export function importsOf({ path, text, code }: Source): readonly Import[] {
         line: lineAt(code, match.index),
         isTypeOnly: type !== undefined,
         isDynamic: dynamic !== undefined,
+        names: namesIn(whole),
       },
     ];
   });
+}
+
+/** `import { a, type B, c as d } from '` → `a`, `c`. */
+function namesIn(statement: string): readonly string[] | undefined {
+  const list = /^\w+\s*\{([^}]*)\}\s*from\s*['"]$/.exec(statement)?.[1];
+  return list
+    ?.split(',')
+    .map((name) => name.trim().replace(/\s+as\s.*$/s, ''))
+    .filter((name) => name !== '' && !name.startsWith('type '));
 }
 
 export function lineAt(text: string, index: number): number {
