@@ -1,0 +1,91 @@
+import { EvictdError } from '../../base/errors.ts';
+import type { Entry } from '../format/entry.ts';
+import { walkOf } from './choose-checkpoint.ts';
+import { parentOf } from './find-checkpoint.ts';
+import { hasContent } from './keep-files.ts';
+import type { Local } from './keep-files.ts';
+import { readRestoreState } from './markers.ts';
+import type { RestoreMarker } from './markers.ts';
+import { findNewerWork } from './newer-work.ts';
+import { restoreOpened, withOpened } from './restore-set.ts';
+import type { Opened, RestoreDependencies, RestoreOptions, RestoreResult } from './restore-set.ts';
+
+export interface InPlaceOptions extends Omit<RestoreOptions, 'mark' | 'durable'> {
+  /** Also over work that the checkpoint doesn't have. */
+  readonly force: boolean;
+  /** This machine; see markers.ts. Without, the folder's mark is never trusted. */
+  readonly machine: string | undefined;
+}
+
+export type InPlaceOutcome =
+  | { readonly kind: 'restored'; readonly result: RestoreResult }
+  /** Nothing was done: `path` was changed or taken away after the checkpoint `id` was made, and that would be undone. */
+  | { readonly kind: 'newer-on-disk'; readonly id: string; readonly path: string };
+
+/**
+ * Restores a set into its own folder, before the workload starts. The folder is marked while it is not complete, and once
+ * it is. What a workload did since the checkpoint is not undone (see newer-work.ts): then nothing is touched at all.
+ * (Such a disk survived the machine, or the machine was only restarted.) Of sets that lie in each other, the outer one
+ * comes first. Rejects as `restoreSet` does.
+ */
+export async function restoreInPlace(
+  options: InPlaceOptions,
+  dependencies: RestoreDependencies,
+  signal: AbortSignal,
+): Promise<InPlaceOutcome> {
+  const { force, machine = '', ...rest } = options;
+  const wanted = { ...rest, mark: { machine }, durable: true };
+  return withOpened(wanted, dependencies, signal, async (opened) => {
+    const { chosen, context } = opened;
+    if (!force && !context.target.isNew && readRestoreState(context.target.location).kind !== 'unfinished') {
+      const path = await newerWork(opened, options, dependencies, signal);
+      if (path !== undefined) return { kind: 'newer-on-disk', id: chosen.manifest.id, path };
+    }
+    return { kind: 'restored', result: await restoreOpened(opened, wanted, dependencies, signal) };
+  });
+}
+
+/**
+ * The mark of the restore that made a folder what it is, on this very machine, when that is all that is `wanted`.
+ * Needs no store and no key, so that a restarted machine waits for nothing. Throws the error of the file.
+ */
+export function restoredBefore(
+  folder: string,
+  wanted: { readonly set: string; readonly key?: string; readonly id?: string },
+  machine: string | undefined,
+): RestoreMarker | undefined {
+  const state = readRestoreState(folder);
+  if (state.kind !== 'complete' || machine === undefined) return undefined;
+  const { marker } = state;
+  const fits =
+    marker.machine === machine &&
+    marker.set === wanted.set &&
+    (wanted.key ?? marker.key) === marker.key &&
+    (wanted.id ?? marker.id) === marker.id;
+  return fits ? marker : undefined;
+}
+
+/** Of the checkpoint before: without its list, nothing is known of it. */
+const UNKNOWN = new Set(['bad-manifest', 'manifest-version', 'bad-tree', 'checkpoint-gone', 'archived']);
+
+function newerWork(
+  { chosen: { manifest, selection }, context }: Opened,
+  { place }: InPlaceOptions,
+  { store }: RestoreDependencies,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  async function* parentEntries(): AsyncGenerator<Entry> {
+    try {
+      const parent = await parentOf(manifest, place, store, signal);
+      if (parent !== undefined) yield* walkOf(parent, place, store, signal);
+    } catch (error) {
+      if (!(error instanceof EvictdError) || !UNKNOWN.has(error.code)) throw error;
+    }
+  }
+  const isSame = (local: Local) => hasContent(context, local, signal);
+  return findNewerWork(
+    { manifest, entries: () => selection.entries(), parentEntries },
+    { target: context.target, dresser: context.dresser, isSame },
+    signal,
+  );
+}

@@ -1,0 +1,73 @@
+import { systemClock } from '../../../src/base/clock.ts';
+import { restoreInPlace } from '../../../src/checkpoint/restore/restore-in-place.ts';
+import type { InPlaceOptions } from '../../../src/checkpoint/restore/restore-in-place.ts';
+import { restoreSet } from '../../../src/checkpoint/restore/restore-set.ts';
+import type { RestoreDependencies, RestoreOptions } from '../../../src/checkpoint/restore/restore-set.ts';
+import type { BlobStore } from '../../../src/checkpoint/store/store.ts';
+import { createLocalWorkers } from '../../../src/checkpoint/worker/local-workers.ts';
+import { testFolder } from '../../support/file-tree.ts';
+import type { TestFolder } from '../../support/file-tree.ts';
+import { writeTree } from '../../support/file-tree.ts';
+import { makeCheckpoint, PLACE } from '../../support/make-checkpoint.ts';
+import type { Made, MakeOptions } from '../../support/make-checkpoint.ts';
+import { createMemoryBlobs } from '../../support/memory-blobs.ts';
+import type { MemoryBlobs } from '../../support/memory-blobs.ts';
+
+export const MIB = 1024 ** 2;
+
+export function never(): AbortSignal {
+  return new AbortController().signal;
+}
+
+type Some<T> = Partial<Omit<T, 'place' | 'target'>>;
+
+export function restoreJob(
+  store: BlobStore,
+  target: string,
+  options: Some<RestoreOptions> = {},
+  dependencies: Partial<RestoreDependencies> = {},
+  signal = never(),
+) {
+  const workers = createLocalWorkers({ store, clock: systemClock });
+  return restoreSet(
+    // Nothing here cuts the power: waiting for the disk would only take time.
+    { place: PLACE, target, durable: false, ...options },
+    { store, workers, clock: systemClock, ...dependencies },
+    signal,
+  );
+}
+
+export function inPlace(
+  store: BlobStore,
+  target: string,
+  options: Some<InPlaceOptions> = {},
+  dependencies: Partial<RestoreDependencies> = {},
+) {
+  const workers = createLocalWorkers({ store, clock: systemClock });
+  return restoreInPlace(
+    { place: PLACE, target, force: false, machine: 'this machine', ...options },
+    { store, workers, clock: systemClock, ...dependencies },
+    never(),
+  );
+}
+
+/** A folder with a checkpoint of it. */
+export interface Saved extends AsyncDisposable {
+  readonly from: TestFolder;
+  readonly blobs: MemoryBlobs;
+  readonly made: Made;
+}
+
+export async function saved(tree: Parameters<typeof writeTree>[1], options: MakeOptions = {}): Promise<Saved> {
+  const from = await testFolder();
+  await writeTree(from.path, tree);
+  const blobs = createMemoryBlobs();
+  const made = await makeCheckpoint(blobs, from.path, options);
+  return { from, blobs, made, [Symbol.asyncDispose]: () => from[Symbol.asyncDispose]() };
+}
+
+/** The codes of what was told while it went on. */
+export function notes() {
+  const codes: string[] = [];
+  return { codes, onNote: ({ code }: { readonly code: string }) => void codes.push(code) };
+}
