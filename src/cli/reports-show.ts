@@ -28,9 +28,9 @@ export const reportsShowCommand: Command = {
   ],
   async run(invocation) {
     const { options, positionals, out, signal } = invocation;
-    const { readReport } = await import('../checkpoint/reports.ts');
+    const { readReport } = await import('../checkpoint/retention/reports.ts');
     const { parseReport } = await import('../observe/drain-report.ts');
-    using place = await openStoredPlace(invocation, systemClock);
+    await using place = await openStoredPlace(invocation, systemClock);
     const wanted = positionals[0]?.toLowerCase() ?? '';
     const found = await findReports(place, options['all-keys'] === true, signal);
     const one = found.find(({ eventId }) => eventId.toLowerCase().startsWith(wanted));

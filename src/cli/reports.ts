@@ -2,7 +2,7 @@ import { systemClock } from '../base/clock.ts';
 import { forEachLimit } from '../base/concurrency.ts';
 import type { EvictdError } from '../base/errors.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
-import type { StoredReport } from '../checkpoint/reports.ts';
+import type { StoredReport } from '../checkpoint/retention/reports.ts';
 import type { DrainReport } from '../observe/drain-report.ts';
 import { lostSets } from '../observe/report-loss.ts';
 import { type Command, EXIT, type OptionSpec } from './command.ts';
@@ -41,7 +41,7 @@ export const reportsCommand: Command = {
   options: [...WHOSE_OPTIONS, CONFIG_OPTION, IMDS_OPTION, JSON_OPTION],
   async run(invocation) {
     const { options, out, signal } = invocation;
-    using place = await openStoredPlace(invocation, systemClock);
+    await using place = await openStoredPlace(invocation, systemClock);
     const found = await findReports(place, options['all-keys'] === true, signal);
     const listed = await readAll(place, found.slice(0, LISTED_MAX), signal);
     if (options['json'] === true) out.write(`${JSON.stringify({ reports: listed })}\n`);
@@ -65,7 +65,7 @@ export async function findReports(
   isAllKeys: boolean,
   signal: AbortSignal,
 ): Promise<StoredReport[]> {
-  const { findReportKeys, listReports } = await import('../checkpoint/reports.ts');
+  const { findReportKeys, listReports } = await import('../checkpoint/retention/reports.ts');
   const keys = isAllKeys ? await findReportKeys(store, prefix, signal) : [key];
   const found: StoredReport[] = [];
   await forEachLimit(keys, READS_IN_FLIGHT, signal, async (one, inner) => {
@@ -79,7 +79,7 @@ async function readAll(
   found: readonly StoredReport[],
   signal: AbortSignal,
 ): Promise<readonly Listed[]> {
-  const { readReport } = await import('../checkpoint/reports.ts');
+  const { readReport } = await import('../checkpoint/retention/reports.ts');
   const { parseReport } = await import('../observe/drain-report.ts');
   const listed = new Map<StoredReport, Listed>();
   await forEachLimit(found, READS_IN_FLIGHT, signal, async (one, inner) => {

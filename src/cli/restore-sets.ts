@@ -1,8 +1,8 @@
 import { sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
-import type { InPlaceOutcome } from '../checkpoint/restore-in-place.ts';
-import type { RestoreProgress, RestoreResult } from '../checkpoint/restore.ts';
+import type { InPlaceOutcome } from '../checkpoint/restore/restore-in-place.ts';
+import type { RestoreProgress, RestoreResult } from '../checkpoint/restore/restore-set.ts';
 import { backoffMs } from '../core/backoff.ts';
 import type { Invocation } from './command.ts';
 import { canShowBar, createProgressBar } from './progress-bar.ts';
@@ -30,6 +30,10 @@ export interface Wanted {
   readonly sets: readonly WantedSet[];
   readonly key: string | undefined;
   readonly at: string | undefined;
+  /** The newest checkpoint that lacks nothing, in place of the newest one. */
+  readonly whole: boolean;
+  /** Only what these patterns name; undefined: all. */
+  readonly path: readonly string[] | undefined;
   /** How long to go on trying when the store can't be used. */
   readonly waitMs: number;
 }
@@ -45,8 +49,8 @@ export async function restoreSets(
   clock: Clock,
   onFailure: (error: EvictdError) => void,
 ): Promise<readonly SetOutcome[]> {
-  const { readMachine } = await import('../checkpoint/restore-marker.ts');
-  const { restoredBefore } = await import('../checkpoint/restore-in-place.ts');
+  const { readMachine } = await import('../checkpoint/restore/markers.ts');
+  const { restoredBefore } = await import('../checkpoint/restore/restore-in-place.ts');
   const machine = await readMachine();
   const outcomes: SetOutcome[] = [];
   const left: WantedSet[] = [];
@@ -57,7 +61,8 @@ export async function restoreSets(
       ...(wanted.key !== undefined && { key: wanted.key }),
       ...(wanted.at !== undefined && { id: wanted.at }),
     };
-    const marker = one.inPlace && !one.force ? await restoredBefore(target, filter, machine) : undefined;
+    const isAll = wanted.path === undefined;
+    const marker = one.inPlace && !one.force && isAll ? restoredBefore(target, filter, machine) : undefined;
     if (marker === undefined) left.push(one);
     else {
       const { id, restoredAt } = marker;
@@ -66,7 +71,7 @@ export async function restoreSets(
   }
   if (left.length === 0) return outcomes;
   const open = () => openStoredPlace(invocation, clock);
-  using place = await patiently(open, wanted.waitMs, invocation, clock);
+  await using place = await patiently(open, wanted.waitMs, invocation, clock);
   for (const one of left) {
     const { set, target } = one;
     try {
@@ -95,23 +100,30 @@ async function restoreOne(
   { set, target, inPlace, force }: WantedSet,
   { wanted, place, machine, invocation, clock }: Surroundings,
 ): Promise<InPlaceOutcome> {
-  const { restore } = await import('../checkpoint/restore.ts');
-  const { restoreInPlace } = await import('../checkpoint/restore-in-place.ts');
-  const { indexFileName } = await import('../checkpoint/file-index.ts');
-  const { readBootId } = await import('../journal/journal.ts');
+  const { restoreSet } = await import('../checkpoint/restore/restore-set.ts');
+  const { restoreInPlace } = await import('../checkpoint/restore/restore-in-place.ts');
   const { signal, err } = invocation;
-  const { store, prefix, key, config } = place;
+  const { store, workers, prefix, key } = place;
   using bar = canShowBar(invocation) ? createProgressBar(set, err, clock) : undefined;
   const onProgress = (progress: RestoreProgress) => bar?.show(progress);
-  const options = { prefix, key, set, target, ...(wanted.at !== undefined && { at: wanted.at }) };
-  const onNote = (error: EvictdError) => err.write(`evictd: ${error.message}\n`);
-  const dependencies = { store, clock, onProgress, onNote };
-  if (inPlace) {
-    const index = { file: indexFileName(config.state.dir, set), bootId: await readBootId() };
-    return await restoreInPlace({ ...options, force, machine, index }, dependencies, signal);
-  }
-  // Not waiting for the disk, as with cp: nothing is told from now on that such a folder is complete.
-  return { kind: 'restored', result: await restore({ ...options, durable: false }, dependencies, signal) };
+  const { at, whole, path } = wanted;
+  const options = {
+    place: { prefix, key, set },
+    target,
+    whole,
+    ...(at !== undefined && { at }),
+    ...(path !== undefined && { path }),
+  };
+  const onNote = ({ message, remedy }: EvictdError) =>
+    err.write(`evictd: ${message}${remedy === undefined ? '' : `; ${remedy}`}\n`);
+  const dependencies = { store, workers, clock, onProgress, onNote };
+  // A part of a set is no complete folder, and a folder elsewhere is nobody's: neither is marked, nor waits for the disk.
+  if (inPlace && path === undefined)
+    return restoreInPlace({ ...options, force, machine }, dependencies, signal);
+  return {
+    kind: 'restored',
+    result: await restoreSet({ ...options, durable: inPlace }, dependencies, signal),
+  };
 }
 
 function ofSet({ set, target }: WantedSet, outcome: InPlaceOutcome): SetOutcome {

@@ -16,8 +16,8 @@ export const restoreCommand: Command = {
   name: 'restore',
   summary: 'bring checkpoints back, into the folders they came from or another one',
   description:
-    'Takes the newest complete checkpoint of each set (or the one of --at), verifies every block and puts each ' +
-    'file in place as a whole. Files that are there and identical are kept, of others only the blocks that differ ' +
+    'Takes the newest complete checkpoint of each set (or the one of --at), verifies every chunk and puts each ' +
+    'file in place as a whole. Files that are there and identical are kept, of others only the chunks that differ ' +
     'are fetched; files that the checkpoint lacks are left alone.\n\n' +
     'Without --to, each set goes into its own folder (path in the configuration), which is marked by the file ' +
     '.evictd-restored once it is complete and on disk. A folder so marked on this machine is not touched again, nor ' +
@@ -27,7 +27,8 @@ export const restoreCommand: Command = {
     'Examples:\n' +
     '  evictd restore                                  # all sets, each into its own folder\n' +
     '  evictd restore --key fleet_3 --wait 5m          # what the VM fleet_3 has left\n' +
-    '  evictd restore --set job --to /tmp/look         # beside what is there',
+    '  evictd restore --set job --to /tmp/look         # beside what is there\n' +
+    "  evictd restore --to /tmp/look --path '*.log'    # a part of it",
   options: [
     {
       name: 'to',
@@ -44,6 +45,15 @@ export const restoreCommand: Command = {
       name: 'at',
       value: 'ID',
       description: 'a certain checkpoint; `evictd checkpoints` lists them (default: the newest)',
+    },
+    {
+      name: 'whole',
+      description: 'the newest checkpoint that is not partial and lacks no file, in place of the newest one',
+    },
+    {
+      name: 'path',
+      value: 'GLOB',
+      description: 'only what this pattern names, as .gitignore reads it, and the folders above it',
     },
     { name: 'force', description: 'restore also over files that are newer than the checkpoint' },
     {
@@ -64,6 +74,8 @@ export const restoreCommand: Command = {
         sets,
         key: textOption(options, 'key'),
         at: textOption(options, 'at'),
+        whole: options['whole'] === true,
+        path: optionalList(textOption(options, 'path')),
         waitMs: durationOption(options, 'wait') ?? 0,
       },
       invocation,
@@ -76,6 +88,10 @@ export const restoreCommand: Command = {
     return outcomes.every(({ outcome }) => outcome === 'nothing-found') ? EXIT.nothing : EXIT.done;
   },
 };
+
+function optionalList(pattern: string | undefined): readonly string[] | undefined {
+  return pattern === undefined ? undefined : [pattern];
+}
 
 /** Rejects `config-invalid`, `no-store` and `usage`. */
 async function wantedSets({ options, env }: Invocation): Promise<readonly WantedSet[]> {

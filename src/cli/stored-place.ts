@@ -1,7 +1,8 @@
 import { boundedSignal } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
-import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
+import type { BlobStore } from '../checkpoint/store/store.ts';
+import type { Workers } from '../checkpoint/worker/workers.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
 import type { KeyFacts } from '../daemon/key.ts';
 import type { Invocation, OptionSpec } from './command.ts';
@@ -15,10 +16,11 @@ export const KEY_OPTION: OptionSpec = {
 };
 
 /** The store of the configuration, and the place in it that a command works on. */
-export interface StoredPlace extends Disposable {
+export interface StoredPlace extends AsyncDisposable {
   readonly config: Config;
   readonly checkpoint: Checkpoint;
-  readonly store: AzureBlobStore;
+  readonly store: BlobStore;
+  readonly workers: Workers;
   /** Below the container; may be empty. */
   readonly prefix: string;
   /** Empty with --all-keys, which needs no metadata service: it may be asked from anywhere. */
@@ -47,21 +49,23 @@ export async function openStoredPlace(invocation: Invocation, clock: Clock): Pro
   const notify = (text: string) => err.write(`evictd: ${text}\n`);
   const isAllKeys = options['all-keys'] === true;
   const key = wanted ?? (isAllKeys ? '' : await ownKey(config, checkpoint.key, { clock, notify }, signal));
-  const store = await openStore(config, checkpoint, { clock });
+  const opened = await openStore(config, checkpoint, { clock });
+  const { store, workers, target } = opened;
   try {
     // The emulator begins without containers; elsewhere a missing one is an error of the command itself.
     if (checkpoint.store.auth.kind === 'azurite') await store.ensureContainer(signal);
   } catch (error) {
-    store.stop();
+    await opened.close();
     throw error;
   }
   return {
     config,
     checkpoint,
     store,
-    prefix: store.target.prefix,
+    workers,
+    prefix: target.prefix,
     key,
-    [Symbol.dispose]: () => store.stop(),
+    [Symbol.asyncDispose]: () => opened.close(),
   };
 }
 

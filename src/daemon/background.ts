@@ -1,8 +1,8 @@
 import { boundedSignal, sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
-import type { Checkpointer } from '../checkpoint/checkpointer.ts';
-import { createPace } from '../checkpoint/pace.ts';
+import type { Checkpointer } from '../checkpoint/commit/checkpointer.ts';
+import { createPace } from '../checkpoint/commit/pace.ts';
 import type { CommitResult } from '../core/ports.ts';
 import { createProblems, isOrdinaryCode } from './background-problems.ts';
 import { createPruner } from './background-prune.ts';

@@ -1,7 +1,7 @@
 import { abandonOn, boundedSignal, sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
-import type { ReportFile } from '../checkpoint/reports.ts';
+import type { ReportFile } from '../checkpoint/retention/reports.ts';
 import type { CheckpointPort, SetProgress } from '../core/ports.ts';
 
 /** What becomes of the config's checkpoint section once the VM is known and the store is open. */

@@ -3,11 +3,12 @@ import { hostname } from 'node:os';
 import { boundedSignal } from '../base/abort.ts';
 import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
-import { pruneSet } from '../checkpoint/prune.ts';
-import type { Config } from '../config/schema.ts';
+import { pruneSet } from '../checkpoint/retention/prune.ts';
+import type { Checkpoint, Config } from '../config/schema.ts';
 import type { CheckpointPort } from '../core/ports.ts';
 import type { Instance } from '../imds/instance.ts';
 import { readBootId } from '../journal/journal.ts';
+import { lockState } from '../journal/state-lock.ts';
 import { type Identity, instanceNamed, startIdentity } from './identity.ts';
 import { needsInstance } from './key.ts';
 import { configuredVmName } from './policy.ts';
@@ -31,6 +32,8 @@ export async function checkpointWithoutDaemon(
   const { checkpoint } = config;
   if (checkpoint === undefined) return checkpointNow(config, undefined, set, signal);
   const bootId = await readBootId();
+  // One process at a time has the local indexes, and with them an epoch.
+  await using _lock = await lockState(config.state.dir, signal);
   using identity = instanceWithoutDaemon(config, bootId);
   const opened = await openCheckpoints(
     { config, checkpoint, bootId, instance: identity.instance },
@@ -78,12 +81,12 @@ export function instanceWithoutDaemon(
 async function prune(
   { place, store }: OpenEngine,
   set: string,
-  keep: number,
+  keep: Checkpoint['keep'],
   signal: AbortSignal,
 ): Promise<void> {
   using bound = boundedSignal(systemClock, PRUNE_MS, signal);
   try {
-    await pruneSet({ ...place, set, keep, dryRun: false }, { store }, bound.signal);
+    await pruneSet({ place: { ...place, set }, keep, dryRun: false }, { store }, bound.signal);
   } catch (error) {
     if (!(error instanceof EvictdError)) throw error;
   }

@@ -1,13 +1,11 @@
-import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { boundedSignal } from '../base/abort.ts';
-import { EvictdError, messageOf } from '../base/errors.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
-import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
-import { keyPrefix } from '../checkpoint/blob-name.ts';
+import { rehearsalPrefix } from '../checkpoint/commit/rehearsal-store.ts';
+import { probeStore } from '../checkpoint/store/probe.ts';
 import type { UploadEstimate } from '../core/ports.ts';
 import { expectedUploadMs } from '../core/budget.ts';
 import { readBootId } from '../journal/journal.ts';
@@ -19,81 +17,48 @@ import type { Instance } from '../imds/instance.ts';
 import { expandKey, needsInstance } from './key.ts';
 import { configuredVmName } from './policy.ts';
 import { openCheckpoints } from './wire-checkpoints.ts';
-import { openStore } from './wire-store.ts';
+import { type OpenStore, openStore } from './wire-store.ts';
 
 const TRY_MS = 20_000;
 
-/** Name, TLS, token, role, container, and whether all that a checkpoint needs may be done: with a probe of one byte. */
+/** Name, TLS, token, role, container, and whether all that a checkpoint needs may be done: with a probe of some bytes. */
 export async function checkStore(patient: Patient, signal: AbortSignal): Promise<Found[]> {
   const { loaded, clock } = patient;
   const { checkpoint } = loaded.config;
   if (checkpoint === undefined) return [ok('no checkpoint section: evictd only runs hooks and acknowledges')];
-  const store = await openStore(loaded.config, checkpoint, { clock });
+  const opened = await openStore(loaded.config, checkpoint, { clock });
   try {
     using bound = boundedSignal(clock, TRY_MS, signal);
-    await reach(store, bound.signal);
-    const { prefix } = store.target;
+    await reach(opened, bound.signal);
+    const { prefix } = opened.target;
     const isNamed = !needsInstance(checkpoint.key, undefined) || nameOf(patient) !== undefined;
     const key = isNamed ? expandKey(checkpoint.key, instanceOf(patient)) : undefined;
-    const below = key === undefined ? folder(prefix) : keyPrefix({ prefix, key });
-    const probe = `${below}evictd-doctor/${randomUUID()}`;
+    const below = key === undefined ? folder(prefix) : rehearsalPrefix({ prefix, key });
     return [
-      ok(`${store.describe} is reachable, key ${key ?? 'unknown'}`),
-      ...(await tryOut(store, probe, bound.signal)),
+      ok(`${opened.store.describe} is reachable, key ${key ?? 'unknown'}`),
+      await tryOut(opened, `${below}doctor/`, bound.signal),
     ];
   } finally {
-    store.stop();
+    await opened.close();
   }
 }
 
-async function reach(store: AzureBlobStore, signal: AbortSignal): Promise<void> {
+async function reach({ store, tokenError }: OpenStore, signal: AbortSignal): Promise<void> {
   try {
     await store.ensureContainer(signal);
   } catch (error) {
     // A try that is over before it has failed says nothing; why there is no token does.
-    throw store.tokenError() ?? error;
+    throw tokenError() ?? error;
   }
 }
 
-/** Each thing that a commit, its restore and retention do, on a blob that is removed whatever happens. */
-async function tryOut(store: AzureBlobStore, probe: string, signal: AbortSignal): Promise<Found[]> {
-  const write = { condition: { ifNone: true }, metadata: {}, contentType: 'text/plain' } as const;
-  const id = Buffer.alloc(32).toString('base64');
-  let doing = 'write';
+async function tryOut({ store }: OpenStore, below: string, signal: AbortSignal): Promise<Found> {
   try {
-    await store.stageBlock(probe, id, Buffer.from('.'), signal);
-    const { etag } = await store.commitBlocks(probe, [id], write, signal);
-    doing = 'take snapshots of';
-    await store.snapshot(probe, etag, signal);
-    doing = 'list';
-    for await (const _item of store.list(probe, signal, { snapshots: true })) break;
-    doing = 'read';
-    await store.read(probe, { bytesMax: 1 }, signal);
-    doing = 'remove';
-    await store.remove(probe, {}, signal);
-    return [ok('writing, snapshots, reading and removing work')];
+    await probeStore(store, below, signal);
+    return ok('writing, listing, reading and removing work');
   } catch (error) {
     const { text, remedy } = failBy(error);
-    const left = doing === 'write' ? undefined : await removed(store, probe, signal);
-    const account = 'use an account that has them: no rule of immutability, and blob snapshots';
-    const isFeature = error instanceof EvictdError && error.code === 'refused';
-    return [
-      fail(`evictd may not ${doing} blobs: ${text}`, isFeature ? account : remedy),
-      ...(left === undefined ? [] : [left]),
-    ];
-  }
-}
-
-async function removed(
-  store: AzureBlobStore,
-  probe: string,
-  signal: AbortSignal,
-): Promise<Found | undefined> {
-  try {
-    await store.remove(probe, {}, signal);
-    return undefined;
-  } catch (error) {
-    return warn(`the probe ${probe} is left behind: ${messageOf(error)}`, 'remove it when that is possible');
+    return fail(text, remedy);
   }
 }
 

@@ -3,8 +3,9 @@ import { join } from 'node:path';
 
 import { boundedSignal } from '../base/abort.ts';
 import { isErrno, messageOf } from '../base/errors.ts';
-import { cleanUpDrill, createDrillStore } from '../checkpoint/drill-store.ts';
-import type { BlobStore } from '../checkpoint/store.ts';
+import { createRehearsalStore, rehearsalPrefix } from '../checkpoint/commit/rehearsal-store.ts';
+import { cleanUpDrill } from '../checkpoint/retention/drill.ts';
+import type { BlobStore } from '../checkpoint/store/store.ts';
 import type { DrillDependencies } from './drill-dependencies.ts';
 import { type CheckpointSources, type OpenEngine, openCheckpoints } from './wire-checkpoints.ts';
 
@@ -33,12 +34,14 @@ export async function openDrillEngine(
 ): Promise<DrillEngine> {
   await copyIndexes(sources.config.state.dir, sources.indexDirectory);
   let drillStore: BlobStore | undefined;
-  const over = (store: BlobStore, place: OpenEngine['place']) =>
-    (drillStore = createDrillStore(place, { store }));
+  const over = (store: BlobStore, place: OpenEngine['place']) => ({
+    store: (drillStore = createRehearsalStore(place, { store })),
+    packPrefix: (set: string) => `${rehearsalPrefix(place)}sets/${set}/packs/`,
+  });
   const opened = await openCheckpoints({ ...sources, over }, { clock, onNote: () => undefined }, signal);
   const engine: DrillEngine = {
     ...opened,
-    drillStore: drillStore ?? createDrillStore(opened.place, opened),
+    drillStore: drillStore ?? createRehearsalStore(opened.place, opened),
     async cleanUp(isHurried) {
       using bound = boundedSignal(clock, isHurried ? CLEAN_UP_HURRIED_MS : CLEAN_UP_MS);
       try {
@@ -57,7 +60,6 @@ export async function openDrillEngine(
     onProgress('looking at the files, which a daemon has done long before a notice');
     using bound = boundedSignal(clock, PREPARE_MS, signal);
     for (const { name } of sources.checkpoint.sets) await opened.port.prepare(name, bound.signal);
-    await opened.store.keepWarm(signal);
     return engine;
   } catch (error) {
     await opened.close();

@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
-import { writeReport } from '../checkpoint/reports.ts';
+import { writeReport } from '../checkpoint/retention/reports.ts';
 import type { Config } from '../config/schema.ts';
 import type { EventDocument } from '../core/event.ts';
 import type { Policy } from '../core/policy.ts';

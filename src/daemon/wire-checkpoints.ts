@@ -1,10 +1,11 @@
 import type { Clock } from '../base/clock.ts';
 import type { EvictdError } from '../base/errors.ts';
-import { type Checkpointer, createCheckpointer } from '../checkpoint/checkpointer.ts';
-import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
-import type { BlobStore } from '../checkpoint/store.ts';
-import { pruneSet } from '../checkpoint/prune.ts';
-import { writeReport } from '../checkpoint/reports.ts';
+import { type Checkpointer, createCheckpointer } from '../checkpoint/commit/checkpointer.ts';
+import { pruneSet } from '../checkpoint/retention/prune.ts';
+import { writeReport } from '../checkpoint/retention/reports.ts';
+import { probeStore } from '../checkpoint/store/probe.ts';
+import type { BlobStore } from '../checkpoint/store/store.ts';
+import { keyPrefix } from '../checkpoint/format/names.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
 import type { CommitRequest, CommitResult } from '../core/ports.ts';
 import type { Instance } from '../imds/instance.ts';
@@ -14,8 +15,8 @@ import { type CheckpointHost, type OpenCheckpoints, startCheckpointHost } from '
 import { createDryCheckpoints } from './dry-run.ts';
 import type { Identity } from './identity.ts';
 import { expandKey } from './key.ts';
-import { startWarmth } from './warmth.ts';
-import { openStore } from './wire-store.ts';
+import { startStoreWatch } from './store-watch.ts';
+import { type OpenStore, openStore } from './wire-store.ts';
 
 /** Where this VM's checkpoints are: `PREFIX/KEY`. */
 export interface Place {
@@ -24,9 +25,8 @@ export interface Place {
 }
 
 /** Store and engine, with nothing going on yet. */
-export interface OpenEngine {
+export interface OpenEngine extends OpenStore {
   readonly port: Checkpointer;
-  readonly store: AzureBlobStore;
   readonly place: Place;
   /** Resolves when nothing is under way any more; closes the store too. */
   close(): Promise<void>;
@@ -40,8 +40,13 @@ export interface CheckpointSources {
   readonly instance: (signal: AbortSignal) => Promise<Instance>;
   /** Where the file indexes are, when not in `state.dir`. */
   readonly indexDirectory?: string;
-  /** What the engine has in place of the store. */
-  readonly over?: (store: BlobStore, place: Place) => BlobStore;
+  /** A rehearsal's: what the engine has in place of the store, and where its packs go. */
+  readonly over?: (store: BlobStore, place: Place) => Rehearsal;
+}
+
+interface Rehearsal {
+  readonly store: BlobStore;
+  readonly packPrefix: (set: string) => string;
 }
 
 export interface CheckpointDependencies {
@@ -87,7 +92,7 @@ export function wireCheckpoints(
   );
 }
 
-/** What the daemon does beside: keeps the store's connection warm, stages, commits on a schedule and prunes. */
+/** What the daemon does beside: watches the store, stages, commits on a schedule and prunes. */
 function withBackground(
   { checkpoint }: CheckpointSources,
   engine: OpenEngine,
@@ -95,8 +100,10 @@ function withBackground(
 ): OpenCheckpoints {
   const { clock, log, isDraining } = dependencies;
   const { port, store, place } = engine;
-  const warmth = startWarmth({
-    store,
+  const watch = startStoreWatch({
+    probe: (signal) => probeStore(store, `${keyPrefix(place)}drill/`, signal),
+    reach: (signal) => store.ensureContainer(signal),
+    tokenError: () => engine.tokenError(),
     clock,
     onProblem: ({ code, message, remedy }) =>
       log.error('checkpoint store can not be used, trying again', { code, detail: message, remedy }),
@@ -115,9 +122,9 @@ function withBackground(
     {
       checkpointer: port,
       prune: async (set, stop, signal) => {
-        const options = { ...place, set, keep: checkpoint.keep, dryRun: false, stop };
-        const { removed, snapshots, blobs } = await pruneSet(options, { store }, signal);
-        if (removed.length > 0) log.info('older checkpoints removed', { set, removed, snapshots, blobs });
+        const options = { place: { ...place, set }, keep: checkpoint.keep, dryRun: false, stop };
+        const { removed, packs, bytes } = await pruneSet(options, { store }, signal);
+        if (removed.length + packs > 0) log.info('older checkpoints removed', { set, removed, packs, bytes });
       },
       clock,
       random: Math.random,
@@ -149,9 +156,9 @@ function withBackground(
       },
     },
     writeReport: (eventId, files, bound) => writeReport(store, place, eventId, files, bound),
-    problem: () => warmth.problem() ?? work.problem(),
+    problem: () => watch.problem() ?? work.problem(),
     async close() {
-      warmth[Symbol.dispose]();
+      watch[Symbol.dispose]();
       await work.stop();
       await engine.close();
     },
@@ -165,33 +172,36 @@ export async function openCheckpoints(
   signal: AbortSignal,
 ): Promise<OpenEngine> {
   const { config, checkpoint, bootId } = sources;
-  const store = await openStore(config, checkpoint, { clock });
+  const opened = await openStore(config, checkpoint, { clock });
   try {
-    store.start();
+    opened.start();
+    const { store, workers, target } = opened;
     const instance = await sources.instance(signal);
     const key = expandKey(checkpoint.key, instance);
     await store.ensureContainer(signal);
-    const place = { prefix: store.target.prefix, key };
+    const place = { prefix: target.prefix, key };
+    const rehearsal = sources.over?.(store, place);
     const port = createCheckpointer(
       {
         ...place,
         sets: checkpoint.sets,
         writer: { vmName: instance.name, vmId: instance.vmId, bootId },
         indexDirectory: sources.indexDirectory ?? config.state.dir,
+        ...(rehearsal !== undefined && { packPrefix: rehearsal.packPrefix }),
       },
-      { store: sources.over?.(store, place) ?? store, clock, onNote },
+      { store: rehearsal?.store ?? store, workers, clock, onNote },
     );
     return {
+      ...opened,
       port,
-      store,
       place,
       async close() {
         await port.close();
-        store.stop();
+        await opened.close();
       },
     };
   } catch (error) {
-    store.stop();
+    await opened.close();
     throw error;
   }
 }

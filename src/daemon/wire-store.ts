@@ -1,34 +1,58 @@
 import type { Clock } from '../base/clock.ts';
-import type { AzureBlobStore } from '../checkpoint/azure-store.ts';
-import { parseStoreUrl } from '../checkpoint/azure-url.ts';
-import { type StoreAuth, openCredential } from '../checkpoint/credentials.ts';
-import { TOKEN_DEFAULTS } from '../checkpoint/token.ts';
+import type { EvictdError } from '../base/errors.ts';
+import type { TokenFetcher, TokenSource } from '../checkpoint/store/token.ts';
+import type { StoreTarget } from '../checkpoint/store/azure-url.ts';
+import { type StoreAuth, openCredential } from '../checkpoint/store/credentials.ts';
+import type { BlobStore } from '../checkpoint/store/store.ts';
+import type { Workers } from '../checkpoint/worker/workers.ts';
 import type { Config } from '../config/schema.ts';
 import type { QueueCredential } from '../observe/storage-queue.ts';
 
 const AZURE_ENDPOINT = 'http://169.254.169.254';
 
+/** The store that the config names, and the threads that talk to it. */
+export interface OpenStore {
+  readonly target: StoreTarget;
+  readonly workers: Workers;
+  /** The workers'. */
+  readonly store: BlobStore;
+  /** Begins to fetch and renew the token in the background. Without it the first request fetches one. */
+  start(): void;
+  /** Why there is no fresh token, if so. */
+  tokenError(): EvictdError | undefined;
+  /** Ends renewal and threads; requests under way fail. */
+  close(): Promise<void>;
+}
+
 /**
- * The store that the config names. The Azure SDK is loaded here and not before: it takes longer to load than the
- * daemon needs to send its first poll.
- * Rejects `bad-store-url` and `bad-credential`.
+ * Reads the credential's file, and connects to nothing yet. The Azure SDK is loaded by the threads, when there is work
+ * for them. Rejects `bad-store-url` and `bad-credential`.
  */
 export async function openStore(
   config: Config,
   checkpoint: NonNullable<Config['checkpoint']>,
   { clock }: { readonly clock: Clock },
-): Promise<AzureBlobStore> {
-  const { createAzureBlobStore } = await import('../checkpoint/azure-store.ts');
-  const { url, auth } = checkpoint.store;
-  const { endpoint } = config.imds;
-  return createAzureBlobStore(
-    {
-      url,
-      auth: storeAuth(auth),
-      ...(endpoint === AZURE_ENDPOINT ? {} : { identityEndpoint: endpoint }),
+): Promise<OpenStore> {
+  const { createWorkers } = await import('../checkpoint/worker/create-workers.ts');
+  const { parseStoreUrl } = await import('../checkpoint/store/azure-url.ts');
+  const { url } = checkpoint.store;
+  const target = parseStoreUrl(url);
+  const auth = storeAuth(checkpoint.store.auth);
+  const credential = await openCredential(auth, target);
+  const tokens =
+    credential.kind === 'identity' ? await openTokens(config, credential.clientId, clock) : undefined;
+  const workers = createWorkers({ url, auth }, { clock, tokens });
+  return {
+    target,
+    workers,
+    store: workers.store,
+    start: () => tokens?.start(),
+    tokenError: () => tokens?.lastError(),
+    async close() {
+      tokens?.stop();
+      await workers.close();
     },
-    { clock },
-  );
+  };
 }
 
 type ConfiguredAuth = NonNullable<Config['checkpoint']>['store']['auth'];
@@ -37,6 +61,29 @@ type ConfiguredAuth = NonNullable<Config['checkpoint']>['store']['auth'];
 function storeAuth(auth: ConfiguredAuth): StoreAuth {
   if (auth.kind !== 'managed-identity') return auth;
   return { kind: auth.kind, ...(auth.clientId === undefined ? {} : { clientId: auth.clientId }) };
+}
+
+async function openTokens(config: Config, clientId: string | undefined, clock: Clock): Promise<TokenSource> {
+  const { TOKEN_DEFAULTS, createTokenSource } = await import('../checkpoint/store/token.ts');
+  return createTokenSource(TOKEN_DEFAULTS, { clock, fetcher: await tokenFetcher(config, clientId, clock) });
+}
+
+async function tokenFetcher(
+  config: Config,
+  clientId: string | undefined,
+  clock: Clock,
+): Promise<TokenFetcher> {
+  const { createManagedIdentityFetcher } = await import('../checkpoint/store/azure-identity.ts');
+  const { TOKEN_DEFAULTS } = await import('../checkpoint/store/token.ts');
+  const { endpoint } = config.imds;
+  return createManagedIdentityFetcher(
+    {
+      clientId,
+      endpoint: endpoint === AZURE_ENDPOINT ? undefined : endpoint,
+      limitMs: TOKEN_DEFAULTS.attemptMs,
+    },
+    { clock },
+  );
 }
 
 /**
@@ -48,19 +95,11 @@ export async function openQueueCredential(
   url: string,
   clock: Clock,
 ): Promise<QueueCredential> {
+  const { parseStoreUrl } = await import('../checkpoint/store/azure-url.ts');
   const auth = config.checkpoint?.store.auth ?? { kind: 'managed-identity' };
   const credential = await openCredential(storeAuth(auth), parseStoreUrl(url));
   if (credential.kind !== 'identity') return credential;
-  const { createManagedIdentityFetcher } = await import('../checkpoint/azure-identity.ts');
-  const { endpoint } = config.imds;
-  const fetcher = createManagedIdentityFetcher(
-    {
-      clientId: credential.clientId,
-      endpoint: endpoint === AZURE_ENDPOINT ? undefined : endpoint,
-      limitMs: TOKEN_DEFAULTS.attemptMs,
-    },
-    { clock },
-  );
+  const fetcher = await tokenFetcher(config, credential.clientId, clock);
   return {
     kind: 'token',
     credential: {

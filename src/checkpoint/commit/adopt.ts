@@ -39,7 +39,8 @@ export async function readTreeRecords(
     return files;
   } catch (error) {
     const isOfTheTree =
-      error instanceof EvictdError && ['bad-tree', 'checkpoint-gone', 'archived', 'bad-answer'].includes(error.code);
+      error instanceof EvictdError &&
+      ['bad-tree', 'checkpoint-gone', 'archived', 'bad-answer'].includes(error.code);
     if (!isOfTheTree) throw error;
     source.onNote(error);
     // Each of those that were read is checked by its own id.

@@ -6,7 +6,7 @@ import { look } from './look.ts';
 import { readFiles } from './read-files.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { settle } from './settle.ts';
-import { type IdleOptions, stageIdle } from './stage-idle.ts';
+import { type IdleManner, type IdleOptions, stageIdle } from './stage-idle.ts';
 import type { Upload } from './upload.ts';
 import { type SetWorkplace, createWorkplace } from './workplace.ts';
 import type { WorkplaceDependencies, WorkplaceOptions } from './workplace.ts';
@@ -81,15 +81,20 @@ export function createCheckpointSet(
     },
     async stageIdle(idle, giveWay, signal) {
       await using work = await workplace.begin({ isUrgent: false, writes: false }, giveWay);
-      const pace = async (bytes: number, inner: AbortSignal) => {
-        // Once it has to give way nobody waits for the pace any more, so that what is under way can end.
-        if (!giveWay.aborted) await idle.pace.take(bytes, giveWay).catch(() => inner.throwIfAborted());
-      };
-      const openUpload = async () => {
+      const openUpload = async ({ slowness, onStored }: IdleManner) => {
+        // So that a conflict is known before the notice.
+        await work.ownership.check(signal);
         await work.ownership.takeOver(signal);
-        return workplace.openUpload(work, { stop: () => giveWay.aborted, pace });
+        // Once it has to give way nobody waits for the pace any more, so that what is under way can end.
+        const pace = async (bytes: number, inner: AbortSignal) => {
+          if (giveWay.aborted) return;
+          await idle.pace.take(bytes * slowness, giveWay).catch(() => inner.throwIfAborted());
+        };
+        const stop = () => giveWay.aborted;
+        return workplace.openUpload(work, { stop, pace, ...(onStored !== undefined && { onStored }) });
       };
-      return await stageIdle(work, idle, { openUpload, wallOffsetMs }, giveWay, signal);
+      const { keepsDeleted } = workplace;
+      return await stageIdle(work, idle, { openUpload, wallOffsetMs, keepsDeleted }, giveWay, signal);
     },
   };
 }

@@ -65,7 +65,13 @@ export interface Checkpointer extends CheckpointPort {
  * Trying again can't help: the set itself or its writers have to change first, and the message says what.
  * A missing container or an unreadable file is not among them: in a window there is nothing to lose by trying.
  */
-const HOPELESS: ReadonlySet<string> = new Set(['conflict', 'unknown-set', 'bad-key', 'too-many-files', 'manifest-version']);
+const HOPELESS: ReadonlySet<string> = new Set([
+  'conflict',
+  'unknown-set',
+  'bad-key',
+  'too-many-files',
+  'manifest-version',
+]);
 
 /** Short leftovers stay on disk, so many bytes over all sets. */
 const LEFT_BYTES_MAX = 32 * 1024 ** 2;
@@ -108,7 +114,9 @@ export function createCheckpointer(
     prepare: (set, signal) => explaining(signal, () => lineOf(set).prepare(signal)),
     async stageIdle(set, idle, signal) {
       const leftBytesMax = LEFT_BYTES_MAX / lines.size;
-      const problem = await explaining(signal, () => lineOf(set).stageIdle({ ...idle, leftBytesMax }, signal));
+      const problem = await explaining(signal, () =>
+        lineOf(set).stageIdle({ ...idle, leftBytesMax }, signal),
+      );
       // Most passes only look, and the next one comes later than the threads would wait for it.
       workers.rest();
       return problem;

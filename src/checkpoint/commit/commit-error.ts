@@ -34,20 +34,28 @@ export function storeWentBack(set: string, known: string, found: string | undefi
   return new EvictdError(
     'store-went-back',
     `the store had entry ${known} of ${set}, and ${has}: what is missing there is sent again`,
-    { remedy: 'find out who removes blobs below checkpoint.store.url: a lifecycle rule, a failover, a person' },
+    {
+      remedy: 'find out who removes blobs below checkpoint.store.url: a lifecycle rule, a failover, a person',
+    },
   );
 }
 
 /** Paths may be many: the first ones stand for all. */
 export function named(paths: readonly string[]): string {
   const more = paths.length > 3 ? ` and ${paths.length - 3} more` : '';
-  return `${paths.slice(0, 3).map((path) => JSON.stringify(path)).join(', ')}${more}`;
+  return `${paths
+    .slice(0, 3)
+    .map((path) => JSON.stringify(path))
+    .join(', ')}${more}`;
 }
 
 /** The checkpoint `id` is there, but without what these entries hold now. */
 export function entriesLost(id: string, lost: ReadonlyMap<string, EvictdError>): EvictdError {
   const [first] = lost.values();
-  const more = lost.size > 1 ? ` (and ${lost.size - 1} more that can't be had: ${named([...lost.keys()].slice(1))})` : '';
+  const more =
+    lost.size > 1
+      ? ` (and ${lost.size - 1} more that can't be had: ${named([...lost.keys()].slice(1))})`
+      : '';
   const { code = 'file-changing', message = '', remedy } = first ?? {};
   return new EvictdError(
     code,
@@ -74,7 +82,10 @@ export function fileChanging(root: string, path: string): EvictdError {
 }
 
 /** Not an error of the checkpoint: it is what there is. But a folder may also be empty by mistake. */
-export function folderEmptied(root: string, before: { readonly id: string; readonly files: number }): EvictdError {
+export function folderEmptied(
+  root: string,
+  before: { readonly id: string; readonly files: number },
+): EvictdError {
   return new EvictdError(
     'folder-emptied',
     `${root} has no files any more, so the checkpoint has none; ${before.id} had ${before.files}`,

@@ -28,7 +28,7 @@ export async function entriesFor(
     return undefined;
   };
   await forEachInSlices(merged(scan, versions), add, signal);
-  const former = lost.size === 0 ? [] : await formerEntries(work, entries, lost, signal);
+  const former = lost.size === 0 ? [] : await formerEntries(work, entries, lost, scan.unlisted, signal);
   if (former.length === 0 && left.size === 0) return entries;
   return [...entries, ...former]
     .filter((entry) => entry.type !== 'hardlink' || !left.has(entry.target))
@@ -37,14 +37,29 @@ export async function entriesFor(
 
 function* merged(scan: Scan, versions: Versions): Iterable<Entry> {
   const lists: readonly Iterator<Entry>[] = [
-    mapped(scan.directories, ({ path, mode, uid, gid, mtimeNs }) => ({ type: 'directory', path, mode, uid, gid, mtimeNs })),
+    mapped(scan.directories, ({ path, mode, uid, gid, mtimeNs }) => ({
+      type: 'directory',
+      path,
+      mode,
+      uid,
+      gid,
+      mtimeNs,
+    })),
     mapped(scan.files, ({ path, mode, uid, gid }) => {
       const version = versions.get(path);
       if (version === undefined) return undefined;
       const { size, mtimeNs } = version.stat;
       return { type: 'file', path, mode, uid, gid, size, mtimeNs, chunks: version.chunks };
     }),
-    mapped(scan.symlinks, ({ path, target, mode, uid, gid, mtimeNs }) => ({ type: 'symlink', path, target, mode, uid, gid, mtimeNs })),
+    mapped(scan.symlinks, ({ path, target, mode, uid, gid, mtimeNs }) => ({
+      type: 'symlink',
+      path,
+      target,
+      mode,
+      uid,
+      gid,
+      mtimeNs,
+    })),
     mapped(scan.hardLinks, ({ path, target }) => ({ type: 'hardlink', path, target })),
   ];
   const heads = lists.map((list) => list.next());
@@ -52,7 +67,8 @@ function* merged(scan: Scan, versions: Versions): Iterable<Entry> {
     let first = -1;
     let entry: Entry | undefined;
     for (const [index, head] of heads.entries()) {
-      if (head.done === true || (entry !== undefined && comparePaths(head.value.path, entry.path) > 0)) continue;
+      if (head.done === true || (entry !== undefined && comparePaths(head.value.path, entry.path) > 0))
+        continue;
       entry = head.value;
       first = index;
     }
@@ -78,23 +94,30 @@ async function formerEntries(
   { ownership, store, prefix, packs }: SetWork,
   entries: readonly Entry[],
   lost: ReadonlyMap<string, EvictdError>,
+  unlisted: ReadonlySet<string>,
   signal: AbortSignal,
 ): Promise<readonly Entry[]> {
   const { checkpoint } = ownership;
   if (checkpoint === undefined) return [];
   const there = new Map(entries.map((entry) => [entry.path, entry.type]));
   const found: Entry[] = [];
+  const fromBefore = new Set<string>();
   const isWanted = (path: string): boolean =>
-    path !== '' && (lost.has(path) || isWanted(parentOf(path)));
+    lost.has(path) || unlisted.has(parentOf(path)) || fromBefore.has(parentOf(path));
   const hasFolder = (path: string) => {
     const parent = parentOf(path);
     return parent === '' || there.get(parent) === 'directory';
   };
   for await (const entry of entriesOf(checkpoint, { store, prefix }, signal)) {
     if (there.has(entry.path) || !hasFolder(entry.path) || !isWanted(entry.path)) continue;
-    if (entry.type === 'file' && entry.chunks.some((chunk) => isStored(chunk) && packs.bytesOf(chunk.pack) === undefined)) continue;
+    if (
+      entry.type === 'file' &&
+      entry.chunks.some((chunk) => isStored(chunk) && packs.bytesOf(chunk.pack) === undefined)
+    )
+      continue;
     if (entry.type === 'hardlink' && there.get(entry.target) !== 'file') continue;
     there.set(entry.path, entry.type);
+    if (entry.type === 'directory') fromBefore.add(entry.path);
     found.push(entry);
   }
   return found;

@@ -3,7 +3,8 @@ import { forEachInSlices } from '../../base/slices.ts';
 import { quotePath } from '../format/path-name.ts';
 import { isWhole } from '../index/record.ts';
 import { sameStat } from '../scan/file-stat.ts';
-import { type Scan, type ScannedFile, scanSet } from '../scan/scan.ts';
+import { type Scan, scanSet } from '../scan/scan.ts';
+import type { ScannedFile } from '../scan/scanned.ts';
 import { diskMissing, isNothingToSave } from '../scan/set-folder.ts';
 import { unstampedDevices } from '../scan/unstamped-devices.ts';
 import type { SetWork, Versions } from './set-work.ts';
@@ -87,7 +88,8 @@ async function scanMounted({ set, folder, index, workers }: SetWork, signal: Abo
 
 function notMounted(path: string): EvictdError {
   return new EvictdError('disk-missing', `the disk that ${quotePath(path)} was on is not mounted`, {
-    remedy: 'mount it; if it is gone for good, stop evictd, remove the index of the set from state.dir, and start it',
+    remedy:
+      'mount it; if it is gone for good, stop evictd, remove the index of the set from state.dir, and start it',
   });
 }
 

@@ -68,7 +68,8 @@ export function createOwnership(
   /** No entry gets this id or a lower one. */
   let idMin: string | undefined;
 
-  const ids = async (signal: AbortSignal) => (await listEntries(store, place, signal)).entries.map(({ id }) => id);
+  const ids = async (signal: AbortSignal) =>
+    (await listEntries(store, place, signal)).entries.map(({ id }) => id);
   const find = async (id: string, signal: AbortSignal): Promise<Found> => {
     const { entry, sha256 } = await readEntry(store, place, id, signal);
     return { entry, point: { id, sha256 } };
@@ -79,7 +80,10 @@ export function createOwnership(
   };
 
   /** The newest checkpoint at or below an entry, which may be a takeover. A checkpoint that can't be read is none. */
-  const newestCheckpoint = async (all: readonly string[], signal: AbortSignal): Promise<Found | undefined> => {
+  const newestCheckpoint = async (
+    all: readonly string[],
+    signal: AbortSignal,
+  ): Promise<Found | undefined> => {
     for (const id of all.toReversed()) {
       try {
         const found = await find(id, signal);
@@ -245,7 +249,10 @@ function saidGoodbye(entry: SetEntry): boolean {
 }
 
 function isUnreadable(error: unknown): error is EvictdError {
-  return error instanceof EvictdError && ['bad-manifest', 'manifest-version', 'not-found', 'archived', 'too-large'].includes(error.code);
+  return (
+    error instanceof EvictdError &&
+    ['bad-manifest', 'manifest-version', 'not-found', 'archived', 'too-large'].includes(error.code)
+  );
 }
 
 async function readFormat(

@@ -6,7 +6,7 @@ import { isStored } from '../format/chunk.ts';
 import { isWhole } from '../index/record.ts';
 import { type FileStat, sameStat } from '../scan/file-stat.ts';
 import { entryError } from '../scan/file-error.ts';
-import type { ScannedFile } from '../scan/scan.ts';
+import type { ScannedFile } from '../scan/scanned.ts';
 import { matcher } from '../scan/set-patterns.ts';
 import { fileChanging } from './commit-error.ts';
 import type { FileVersion, SetWork, Versions } from './set-work.ts';
@@ -46,7 +46,12 @@ export async function readFiles(
   options: ReadOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  let open: Pending[] = ordered(work, files).map((file) => ({ file, reads: 0, earlier: undefined, notBefore: -Infinity }));
+  let open: Pending[] = ordered(work, files).map((file) => ({
+    file,
+    reads: 0,
+    earlier: undefined,
+    notBefore: -Infinity,
+  }));
   while (open.length > 0) {
     const waitMs = Math.min(...open.map(({ notBefore }) => notBefore)) - work.clock.monotonicMs();
     if (waitMs > 0) await sleep(work.clock, waitMs, signal);
@@ -83,7 +88,8 @@ function requestOf({ index, set }: SetWork, { file, earlier }: Pending): FileReq
   const known = earlier?.chunks ?? record?.chunks ?? [];
   const to = earlier?.stat.size ?? stat.size;
   const isLog = earlier === undefined && record !== undefined && matcher(set.appendOnly ?? [])(path);
-  const isGrown = isLog && record.stat.ino === stat.ino && record.stat.dev === stat.dev && stat.size > record.stat.size;
+  const isGrown =
+    isLog && record.stat.ino === stat.ino && record.stat.dev === stat.dev && stat.size > record.stat.size;
   return { path, from: isGrown ? lastChunkOf(record.chunks, index.cut.chunkBytes) : 0, to, known };
 }
 
@@ -120,14 +126,20 @@ function judge(
   const isUntouched = sameStat(isUnlinked ? { ...after, ctimeNs: before.ctimeNs } : after, before);
   if (!isUntouched || bytesOf(chunks) !== before.size) return again(work, one, version, -Infinity, options);
   const seenAt = firstSeen(work, path, before, beganAt);
-  const missingMs = quietMsFor(before.size) - quietMs(before, seenAt, beganAt, { clock, offsetMs: options.wallOffsetMs });
+  const missingMs =
+    quietMsFor(before.size) - quietMs(before, seenAt, beganAt, { clock, offsetMs: options.wallOffsetMs });
   if (missingMs > 0) return again(work, one, version, beganAt + missingMs, options);
   versions.set(path, version);
   return undefined;
 }
 
 /** When the stat of a file was seen first; what was seen only now is kept for later readings. */
-export function firstSeen({ seen, index }: SetWork, path: string, stat: FileStat, now: MonotonicMs): MonotonicMs {
+export function firstSeen(
+  { seen, index }: SetWork,
+  path: string,
+  stat: FileStat,
+  now: MonotonicMs,
+): MonotonicMs {
   const record = index.files.get(path);
   if (record !== undefined && sameStat(record.stat, stat)) return record.seenAt;
   const known = seen.get(path);
@@ -149,7 +161,11 @@ function again(
 }
 
 /** Of a log that grew only the end was read. */
-function withPrefix(work: SetWork, one: Pending, { chunks }: Reading & { kind: 'read' }): readonly FileChunk[] {
+function withPrefix(
+  work: SetWork,
+  one: Pending,
+  { chunks }: Reading & { kind: 'read' },
+): readonly FileChunk[] {
   const { from } = requestOf(work, one);
   if (from === 0) return chunks;
   const before: FileChunk[] = [];

@@ -1,5 +1,6 @@
 import type { EvictdError } from '../../base/errors.ts';
-import type { Scan, ScannedFile } from '../scan/scan.ts';
+import type { Scan } from '../scan/scan.ts';
+import type { ScannedFile } from '../scan/scanned.ts';
 import { isCurrent, look } from './look.ts';
 import { lastVersion, readFiles } from './read-files.ts';
 import type { SetWork, Versions } from './set-work.ts';

@@ -2,13 +2,14 @@ import type { EvictdError } from '../../base/errors.ts';
 import { forEachInSlices } from '../../base/slices.ts';
 import { isWhole } from '../index/record.ts';
 import { sameStat } from '../scan/file-stat.ts';
-import type { ScannedFile } from '../scan/scan.ts';
+import type { ScannedFile } from '../scan/scanned.ts';
+import { compaction, withChunks } from './compact.ts';
 import { look } from './look.ts';
 import type { Pace } from './pace.ts';
 import { readFiles } from './read-files.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { isDoubtOver } from './trust.ts';
-import type { Upload } from './upload.ts';
+import type { Upload, UploadWatcher } from './upload.ts';
 
 export interface IdleOptions {
   /** A file is left alone until it was not written to for so long. */
@@ -20,9 +21,20 @@ export interface IdleOptions {
 }
 
 export interface IdleDependencies {
-  readonly openUpload: () => Promise<Upload & AsyncDisposable>;
+  /** Makes sure of the set first. `slowness`: so many times slower than the pace. */
+  readonly openUpload: (manner: IdleManner) => Promise<Upload & AsyncDisposable>;
   readonly wallOffsetMs: number;
+  /** What pruning removes goes on costing: nothing is gained by sending it anew. */
+  readonly keepsDeleted: () => boolean;
 }
+
+export interface IdleManner {
+  readonly slowness: number;
+  readonly onStored?: UploadWatcher['onStored'];
+}
+
+/** Of the pace, for what is only tidied up. */
+const COMPACTION_SLOWNESS = 4;
 
 /** Files whose times never show all writes are compared again after this. */
 const COMPARE_AGAIN_MS = 300_000;
@@ -36,7 +48,7 @@ const COMPARE_AGAIN_MS = 300_000;
 export async function stageIdle(
   work: SetWork,
   { idleMs, leftBytesMax }: IdleOptions,
-  { openUpload, wallOffsetMs }: IdleDependencies,
+  dependencies: IdleDependencies,
   giveWay: AbortSignal,
   signal: AbortSignal,
 ): Promise<EvictdError | undefined> {
@@ -48,8 +60,12 @@ export async function stageIdle(
   };
   await forEachInSlices(found.due, note, giveWay);
   let problem: EvictdError | undefined = [...found.scan.lost.values()][0];
-  if (due.length === 0) return problem;
-  await using upload = await openUpload();
+  if (due.length === 0) {
+    await compact(work, found.scan.files, dependencies, giveWay, signal);
+    return problem;
+  }
+  const { openUpload, wallOffsetMs } = dependencies;
+  await using upload = await openUpload({ slowness: 1 });
   const onLost = (_path: string, error: EvictdError) => {
     if (error.code !== 'file-changing') problem ??= error;
   };
@@ -58,7 +74,37 @@ export async function stageIdle(
   return problem;
 }
 
-function isDue({ clock, index, seen }: SetWork, { path, stat }: ScannedFile, idleMs: number, isUnstamped: boolean): boolean {
+/** See compact.ts. Only in a pass that has nothing to stage. */
+async function compact(
+  work: SetWork,
+  files: readonly ScannedFile[],
+  { openUpload, keepsDeleted }: IdleDependencies,
+  giveWay: AbortSignal,
+  signal: AbortSignal,
+): Promise<void> {
+  const { index, ownership } = work;
+  if (ownership.checkpoint === undefined || keepsDeleted()) return;
+  const requests = await compaction(work, files, giveWay);
+  if (requests.length === 0) return;
+  const byPath = new Map(requests.map((request) => [request.path, request]));
+  const onStored: UploadWatcher['onStored'] = (path, reading) => {
+    const record = index.files.get(path);
+    const request = byPath.get(path);
+    if (record === undefined || request === undefined) return;
+    if (!sameStat(record.stat, reading.before) || !sameStat(record.stat, reading.after)) return;
+    index.set(path, { ...record, chunks: withChunks(record.chunks, request, reading) });
+  };
+  await using upload = await openUpload({ slowness: COMPACTION_SLOWNESS, onStored });
+  await upload.read(requests, signal);
+  await upload.flush(signal);
+}
+
+function isDue(
+  { clock, index, seen }: SetWork,
+  { path, stat }: ScannedFile,
+  idleMs: number,
+  isUnstamped: boolean,
+): boolean {
   const now = clock.monotonicMs();
   const record = index.files.get(path);
   if (record === undefined || !sameStat(record.stat, stat)) {

@@ -20,7 +20,11 @@ import { type FileStat, sameStat } from '../scan/file-stat.ts';
 const DOUBTFUL_MS = 60_000;
 
 /** The file holds what the record says, and the store has that: it needn't be read. */
-export function isTrusted(record: FileRecord | undefined, stat: FileStat, isStamped: boolean): record is FileRecord {
+export function isTrusted(
+  record: FileRecord | undefined,
+  stat: FileStat,
+  isStamped: boolean,
+): record is FileRecord {
   return (
     record !== undefined &&
     isStamped &&

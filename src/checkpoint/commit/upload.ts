@@ -62,10 +62,7 @@ export interface UploadOptions extends SenderOptions {
  */
 export interface Upload {
   /** The readings by path; without those that were stopped. Rejects with what a pack failed with, or the signal's reason. */
-  read(
-    files: readonly FileRequest[],
-    signal: AbortSignal,
-  ): Promise<ReadonlyMap<string, Reading>>;
+  read(files: readonly FileRequest[], signal: AbortSignal): Promise<ReadonlyMap<string, Reading>>;
   /** Where each piece of metadata is, in order. */
   putPieces(pieces: readonly Uint8Array[], signal: AbortSignal): Promise<readonly StoredChunk[]>;
   /** Begins to send packs that aren't full, and waits until all of it is stored. */
@@ -108,7 +105,11 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
       const stretches = new Map<FileRequest, Stretch[]>();
       const group = createGroup(signal);
       const work = async (thread: number, inner: AbortSignal) => {
-        for (let next = parts.next(); next.done !== true && !inner.aborted && !options.stop(); next = parts.next()) {
+        for (
+          let next = parts.next();
+          next.done !== true && !inner.aborted && !options.stop();
+          next = parts.next()
+        ) {
           const part = next.value;
           const bytes = part.reduce((sum, { item }) => sum + item.to - item.from, 0);
           await options.pace?.(bytes, inner);
@@ -206,7 +207,12 @@ function bytesCovered(found: readonly Stretch[], request: FileRequest, cut: Cut)
 }
 
 /** Chunks of the byte range, a hole cut as content would be. */
-function knownIn(chunks: readonly FileChunk[], from: number, to: number, { chunkBytes }: Cut): readonly FileChunk[] {
+function knownIn(
+  chunks: readonly FileChunk[],
+  from: number,
+  to: number,
+  { chunkBytes }: Cut,
+): readonly FileChunk[] {
   const found: FileChunk[] = [];
   let position = 0;
   for (const chunk of chunks) {
@@ -234,7 +240,8 @@ function combined(found: readonly Stretch[]): Reading {
   if (first === undefined) throw new AssertionFailed('a file was read in no stretch');
   const { before } = first;
   // Whatever differs anywhere was written to in between.
-  const after = results.flatMap((one) => [one.before, one.after]).find((stat) => !sameStat(stat, before)) ?? before;
+  const after =
+    results.flatMap((one) => [one.before, one.after]).find((stat) => !sameStat(stat, before)) ?? before;
   return {
     kind: 'read',
     before,
@@ -290,7 +297,8 @@ function createPackWatch(watcher: UploadWatcher) {
     },
     bytesOf: (name: PackName) => sealed.get(name),
     sealedBytes: () => [...sealed.values()].reduce((sum, bytes) => sum + bytes, 0),
-    sealed: () => (open.size === 0 ? Promise.resolve() : new Promise<void>((resolve) => (onSealed = resolve))),
+    sealed: () =>
+      open.size === 0 ? Promise.resolve() : new Promise<void>((resolve) => (onSealed = resolve)),
     follow(path: string, reading: Reading & { kind: 'read' }, packs: ReadonlySet<PackName>) {
       for (const name of packs) if (!sealed.has(name)) open.add(name);
       const left = new Set([...packs].filter((name) => !stored.has(name)));

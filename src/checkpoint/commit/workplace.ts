@@ -13,7 +13,7 @@ import { type PackList, createPackList } from './pack-list.ts';
 import { type RateMeter, type SetActivity, type SetTracker, createTracker } from './progress.ts';
 import { firstSeen } from './read-files.ts';
 import type { Seen, SetContext, SetWork } from './set-work.ts';
-import { type Upload, createUpload } from './upload.ts';
+import { type Upload, type UploadWatcher, createUpload } from './upload.ts';
 
 export interface WorkplaceOptions {
   readonly place: SetPlace;
@@ -63,8 +63,9 @@ export interface SetWorkplace {
   /** The newest checkpoint that is known to be in the store. */
   newest(): NewestCheckpoint | undefined;
   /** The highest number that a pack of this epoch has. */
-  highestSeq(): number;
-  /** The next work asks the store anew what it has. */
+  highestSeq(this: void): number;
+  /** The account keeps what is deleted, as versions. */
+  keepsDeleted(this: void): boolean;
   save(): Promise<void>;
   close(): Promise<void>;
 }
@@ -72,6 +73,8 @@ export interface SetWorkplace {
 export interface UploadManner {
   readonly stop: () => boolean;
   readonly pace: ((bytes: number, signal: AbortSignal) => Promise<void>) | undefined;
+  /** In place of a new record of the file. */
+  readonly onStored?: UploadWatcher['onStored'];
 }
 
 /** Kept for the life of the set: what is chosen at its first commit. 1 MiB is right for databases, tensors and logs. */
@@ -79,7 +82,10 @@ const CUT: Cut = { chunkBytes: 1024 ** 2, packBytes: 8 * 1024 ** 2 };
 /** Lifecycle rules and people remove packs; a checkpoint must not name what is gone. */
 const LIST_AGE_MS_MAX = 15 * 60_000;
 
-export function createWorkplace(options: WorkplaceOptions, dependencies: WorkplaceDependencies): SetWorkplace {
+export function createWorkplace(
+  options: WorkplaceOptions,
+  dependencies: WorkplaceDependencies,
+): SetWorkplace {
   const { place, set, writer, process, indexDirectory } = options;
   const { store, workers, clock, meter } = dependencies;
   const prefix = setPrefix(place);
@@ -104,6 +110,7 @@ export function createWorkplace(options: WorkplaceOptions, dependencies: Workpla
   };
   let opened: { readonly index: LocalIndex; readonly ownership: Ownership } | undefined;
   let seq = -1;
+  let isVersioned = false;
 
   const open = async () => {
     if (opened !== undefined) return opened;
@@ -134,7 +141,7 @@ export function createWorkplace(options: WorkplaceOptions, dependencies: Workpla
       const count = await index.forgetPacks((name) => packs.bytesOf(name) !== undefined);
       if (count > 0) onNote(packsGone(set.name, count));
     }
-    if (!need.isUrgent && !isFirst) await ownership.check(signal);
+    if (isOld && !isFirst) await ownership.check(signal);
     if (need.writes) await ownership.takeOver(signal);
   };
 
@@ -161,7 +168,7 @@ export function createWorkplace(options: WorkplaceOptions, dependencies: Workpla
         throw error;
       }
     },
-    openUpload(work, { stop, pace }) {
+    openUpload(work, { stop, pace, onStored }) {
       const takeSeqs = (count: number) => Array.from({ length: count }, () => ++seq);
       const { index, folder } = work;
       const upload = createUpload(
@@ -178,7 +185,10 @@ export function createWorkplace(options: WorkplaceOptions, dependencies: Workpla
           pace,
         },
         workers,
-        watcherOf(work, packs, meter),
+        {
+          ...watcherOf(work, packs, meter, () => (isVersioned = true)),
+          ...(onStored !== undefined && { onStored }),
+        },
       );
       return Object.assign(upload, { [Symbol.asyncDispose]: () => upload.close() });
     },
@@ -187,6 +197,7 @@ export function createWorkplace(options: WorkplaceOptions, dependencies: Workpla
       return checkpoint && { id: checkpoint.id, at: Date.parse(checkpoint.createdAt) };
     },
     highestSeq: () => Math.max(0, seq),
+    keepsDeleted: () => isVersioned,
     save: async () => opened?.index.save(),
     close: async () => opened?.index.close(),
   };
@@ -197,7 +208,7 @@ function ownEpochSeq({ epoch }: LocalIndex, checkpoint: Manifest | undefined): n
 }
 
 /** What the index, the counts and the rate learn from an upload. */
-function watcherOf(work: SetWork, packs: PackList, meter: RateMeter): Parameters<typeof createUpload>[2] {
+function watcherOf(work: SetWork, packs: PackList, meter: RateMeter, onVersioned: () => void): UploadWatcher {
   const { index, tracker, activity } = work;
   const underWay = new Map<string, (sent: boolean) => void>();
   return {
@@ -213,6 +224,7 @@ function watcherOf(work: SetWork, packs: PackList, meter: RateMeter): Parameters
       underWay.get(event.name)?.(event.kind === 'stored');
       underWay.delete(event.name);
       if (event.kind !== 'stored') return;
+      if (event.isVersioned) onVersioned();
       activity.bytesSent += event.bytes;
       packs.add(event.name, event.bytes);
       index.notePack(event.name, event.bytes);
@@ -220,7 +232,12 @@ function watcherOf(work: SetWork, packs: PackList, meter: RateMeter): Parameters
     onStored(path, { before, beganAt, chunks }) {
       activity.filesRead++;
       tracker.store(path, before.size);
-      index.set(path, { stat: before, seenAt: firstSeen(work, path, before, beganAt), readAt: beganAt, chunks });
+      index.set(path, {
+        stat: before,
+        seenAt: firstSeen(work, path, before, beganAt),
+        readAt: beganAt,
+        chunks,
+      });
     },
   };
 }

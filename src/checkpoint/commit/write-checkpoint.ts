@@ -104,7 +104,13 @@ async function writeManifest(work: SetWork, content: ManifestContent, signal: Ab
     const body = encodeSetEntry(manifest);
     const point = { id, sha256: sha256Of(body) };
     await journalled(work, point, signal);
-    const { outcome } = await createOnce(store, prefix + entryName(id), body, { contentType: 'application/json' }, signal);
+    const { outcome } = await createOnce(
+      store,
+      prefix + entryName(id),
+      body,
+      { contentType: 'application/json' },
+      signal,
+    );
     if (outcome === 'other') {
       const { entry, sha256 } = await readEntry(store, place, id, signal);
       // An earlier try of ours that arrived after all: it is a checkpoint, and this one comes after it.
@@ -121,7 +127,11 @@ async function writeManifest(work: SetWork, content: ManifestContent, signal: Ab
 }
 
 /** Whoever wrote meanwhile has an entry above ours. Then ours goes again: nobody may take it for the newest. */
-async function afterwards({ ownership, store, prefix }: SetWork, id: string, signal: AbortSignal): Promise<void> {
+async function afterwards(
+  { ownership, store, prefix }: SetWork,
+  id: string,
+  signal: AbortSignal,
+): Promise<void> {
   try {
     await ownership.check(signal);
   } catch (error) {
@@ -132,7 +142,11 @@ async function afterwards({ ownership, store, prefix }: SetWork, id: string, sig
   }
 }
 
-async function journalled({ index, clock, onNote }: SetWork, point: { id: string; sha256: string }, signal: AbortSignal) {
+async function journalled(
+  { index, clock, onNote }: SetWork,
+  point: { id: string; sha256: string },
+  signal: AbortSignal,
+) {
   using bound = boundedSignal(clock, JOURNAL_MS, signal);
   try {
     await abandonOn(bound.signal, index.noteTry(point));
@@ -222,7 +236,7 @@ function isSame(before: Manifest, content: CheckpointContent, tree: WrittenTree)
     before.root.gid === gid &&
     before.lost.count === content.lost.length &&
     before.lost.paths.every((path, index) => path === content.lost[index]) &&
-    (before.changing.count > 0) === (content.changing.length > 0)
+    before.changing.count > 0 === content.changing.length > 0
   );
 }
 

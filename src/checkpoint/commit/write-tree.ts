@@ -54,7 +54,8 @@ export async function writeTree(
 ): Promise<WrittenTree> {
   const pieces = new Map<string, StoredChunk>();
   const used = new Map<PackName, number>();
-  const write = (level: string, all: Iterable<Piece>) => writePieces(level, all, pieces, dependencies, signal);
+  const write = (level: string, all: Iterable<Piece>) =>
+    writePieces(level, all, pieces, dependencies, signal);
   const treeEntries: TreeEntry[] = [];
   const long: FileEntry[] = [];
   await forEachInSlices(
@@ -71,12 +72,19 @@ export async function writeTree(
   const lists = new Map<string, readonly StoredChunk[]>();
   for (const { path, chunks } of long) {
     const named = [...chunkListPieces(chunks)].map((bytes, index) => ({ first: `${path}/${index}`, bytes }));
-    lists.set(path, (await write('list', named)).map(({ ref }) => ref));
+    lists.set(
+      path,
+      (await write('list', named)).map(({ ref }) => ref),
+    );
   }
   const withLists = lists.size === 0 ? treeEntries : treeEntries.map((entry) => shortened(entry, lists));
   const root = await topOf('tree', cutLeaves(withLists), write);
   await dependencies.sealed();
-  const rows = [...used].map(([name, bytes]): PackUse => ({ name, bytes: dependencies.bytesOf(name), used: bytes }));
+  const rows = [...used].map(([name, bytes]): PackUse => ({
+    name,
+    bytes: dependencies.bytesOf(name),
+    used: bytes,
+  }));
   rows.sort((one, other) => (one.name < other.name ? -1 : 1));
   const packs = await topOf('packs', cutPackUses(rows), write);
   return { root, packs, pieces, used };
@@ -95,7 +103,8 @@ type Write = (level: string, all: Iterable<Piece>) => Promise<readonly ChildRef[
 /** Level by level, until one piece is left. */
 async function topOf(kind: string, leaves: Iterable<Piece>, write: Write): Promise<StoredChunk | null> {
   let children = await write(`${kind} 0`, leaves);
-  for (let level = 1; children.length > 1; level++) children = await write(`${kind} ${level}`, cutNodes(children));
+  for (let level = 1; children.length > 1; level++)
+    children = await write(`${kind} ${level}`, cutNodes(children));
   return children[0]?.ref ?? null;
 }
 
@@ -122,7 +131,10 @@ async function writePieces(
   for (const { first, bytes } of all) {
     const known = former.get(`${level} ${first}`);
     const isSame =
-      known !== undefined && known.plain === bytes.length && isThere(known.pack) && known.id === chunkIdOf(bytes, hash);
+      known !== undefined &&
+      known.plain === bytes.length &&
+      isThere(known.pack) &&
+      known.id === chunkIdOf(bytes, hash);
     children.push({ first, ref: isSame ? known : undefined });
     if (!isSame) {
       due.push({ index: children.length - 1, bytes });
