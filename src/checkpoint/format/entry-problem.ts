@@ -3,6 +3,7 @@ import type { FileChunk } from './chunk.ts';
 import type { Attributes, Entry } from './entry.ts';
 import { bytesProblem, pathProblem } from './path-name.ts';
 import { comparePaths } from './path-order.ts';
+import { CHUNKS_MAX } from './tree-entry.ts';
 
 const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;
@@ -30,7 +31,7 @@ export function entryProblem(entry: Entry): string | undefined {
 }
 
 /** Of a file or folder or symbolic link. */
-export function attributesProblem({ mode, uid, gid, mtimeNs }: Attributes): string | undefined {
+function attributesProblem({ mode, uid, gid, mtimeNs }: Attributes): string | undefined {
   if (!isBelow(mode, MODE_MAX)) return `its mode is ${mode}`;
   if (!isBelow(uid, OWNER_MAX)) return `its owner is ${uid}`;
   if (!isBelow(gid, OWNER_MAX)) return `its group is ${gid}`;
@@ -39,8 +40,9 @@ export function attributesProblem({ mode, uid, gid, mtimeNs }: Attributes): stri
 }
 
 /** The chunks of a file must make up its size. */
-export function contentProblem(size: number, chunks: readonly FileChunk[]): string | undefined {
+function contentProblem(size: number, chunks: readonly FileChunk[]): string | undefined {
   if (!isBelow(size, Number.MAX_SAFE_INTEGER)) return `its size is ${size}`;
+  if (chunks.length > CHUNKS_MAX) return `it has more than ${CHUNKS_MAX} chunks`;
   let sum = 0;
   for (const chunk of chunks) {
     if (!(chunk.plain > 0)) return `it has a chunk of ${chunk.plain} bytes`;

@@ -59,15 +59,20 @@ export function decodeLeaf(piece: ParsedPiece, bad: Bad): readonly TreeEntry[] {
     const badRow: Bad = (why) => bad(`row ${index}: ${why}`);
     const row = rowOf(value);
     const folder = typeof row[1] === 'number' ? folders[row[1]] : undefined;
-    const [type, , name] = row;
-    if (typeof name !== 'string' || typeof folder !== 'string' || name.includes('/'))
-      throw badRow('it has no path');
+    const type = row[0];
+    const name = row[2];
+    if (typeof name !== 'string' || typeof folder !== 'string') throw badRow('it has no path');
     const path = folder === '' ? name : `${folder}/${name}`;
     if (type === 'hardlink') return decodeHardLink(path, row, badRow);
     const attributes = decodeAttributes(triples, row, badRow);
+    const { mode, uid, gid, mtimeNs } = attributes;
     switch (type) {
-      case 'file':
-        return { type, path, ...attributes, ...decodeContent(row, chunks) };
+      case 'file': {
+        const content = row.slice(5).map((chunk) => chunks.read(chunk));
+        // Too large a sum is no safe integer, which entryProblem refuses.
+        const size = content.reduce((sum, { plain }) => sum + plain, 0);
+        return { type, path, mode, uid, gid, mtimeNs, size, chunks: content };
+      }
       case 'long':
         return { type: 'file', path, ...attributes, ...decodeLists(row, chunks, badRow) };
       case 'directory':
@@ -95,12 +100,6 @@ function decodeAttributes(triples: readonly unknown[], row: readonly unknown[], 
   }
   if (typeof mtimeNs !== 'string' || !MTIME.test(mtimeNs)) throw bad('it has no time');
   return { mode, uid, gid, mtimeNs: BigInt(mtimeNs) };
-}
-
-function decodeContent(row: readonly unknown[], reader: ChunkReader) {
-  const chunks = row.slice(5).map((chunk) => reader.read(chunk));
-  // Too large a sum is no safe integer, which entryProblem refuses.
-  return { size: chunks.reduce((sum, { plain }) => sum + plain, 0), chunks };
 }
 
 function decodeLists(row: readonly unknown[], reader: ChunkReader, bad: Bad) {

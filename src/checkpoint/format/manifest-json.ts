@@ -7,7 +7,7 @@ import { EvictdError } from '../../base/errors.ts';
 import { tryParseJson } from '../../base/json.ts';
 import type { NamedPaths, SetEntry, SetFormat } from './manifest.ts';
 import { FORMAT_VERSION, NAMED_PATHS_MAX, SetEntrySchema, SetFormatSchema } from './manifest-schema.ts';
-import { CHECKPOINTS, entryName, FORMAT } from './names.ts';
+import { entryName, FORMAT } from './names.ts';
 
 export { METADATA_PACKS_MAX } from './manifest-schema.ts';
 
@@ -48,11 +48,9 @@ export function parseSetEntry(
     });
   const entry = parse(SetEntrySchema, bytes, blobName, bad);
   if (entry.set !== expected.set) throw bad(`it belongs to the set ${JSON.stringify(entry.set)}`);
-  if (entry.id !== expected.id) throw bad(`it says that it is ${CHECKPOINTS}${entry.id}`);
+  if (entry.id !== expected.id) throw bad(`it says that it is ${entryName(entry.id)}`);
   // Ids never go back, whatever was removed: a parent may be more than one before it.
-  if (entry.parent !== null && entry.parent.id >= entry.id) {
-    throw bad(`its parent is ${entry.parent.id}`);
-  }
+  if (entry.parent !== null && entry.parent.id >= entry.id) throw bad(`its parent is ${entry.parent.id}`);
   return entry;
 }
 

@@ -73,7 +73,7 @@ export function bytesProblem(text: string): string | undefined {
   // A character has at most three bytes, and only surrogates can be spelled wrongly.
   if (text.length * 3 <= PATH_BYTES_MAX && text.isWellFormed()) return undefined;
   if (text.length > PATH_BYTES_MAX) return `is longer than ${PATH_BYTES_MAX} bytes`;
-  if (/(?<![\uD800-\uDBFF])[\uDC00-\uDC7F]|[\uD800-\uDBFF](?![\uDC00-\uDFFF])/.test(text)) {
+  if (/(?<![\uD800-\uDBFF])[\uDC00-\uDC7F\uDD00-\uDFFF]|[\uD800-\uDBFF](?![\uDC00-\uDFFF])/.test(text)) {
     return 'holds a surrogate that stands for no byte';
   }
   const bytes = encodePath(text);

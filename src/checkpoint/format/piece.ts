@@ -126,7 +126,9 @@ export function createChunkReader(piece: ParsedPiece, bad: Bad): ChunkReader {
   let end = 0;
   const readStored = (value: unknown): StoredChunk => {
     const row = rowOf(value);
-    const [id, plain, stored = plain] = row;
+    const id = row[0];
+    const plain = row[1];
+    const stored = row.length > 2 ? row[2] : plain;
     if (row.length > 3) {
       pack = typeof row[3] === 'number' ? packs[row[3]] : undefined;
       end = isCount(row[4], PACK_BYTES_MAX) ? row[4] : Number.POSITIVE_INFINITY;
