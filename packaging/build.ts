@@ -40,6 +40,7 @@ export async function buildBundle(): Promise<Bundle> {
   const readThread = await buildThread('read-thread.ts');
   const httpThread = await buildThread('http-thread.ts');
   const identityThread = await buildThread('identity-thread.ts');
+  const engineThread = await buildThread('worker/engine-thread.ts');
   const result = await build({
     absWorkingDir: ROOT,
     entryPoints: ['src/main.ts'],
@@ -71,8 +72,9 @@ export async function buildBundle(): Promise<Bundle> {
       EVICTD_COMMIT: JSON.stringify(commit()),
       EVICTD_READ_THREAD: JSON.stringify(readThread.text),
       EVICTD_HTTP_THREAD: JSON.stringify(httpThread.text),
-      // By far the longest, and rarely needed: as a plain text it would take its length twice for as long as we run.
+      // By far the longest, and rarely needed: as plain texts they would take their length twice for as long as we run.
       EVICTD_IDENTITY_THREAD: JSON.stringify(gzipSync(identityThread.text).toString('base64')),
+      EVICTD_ENGINE_THREAD: JSON.stringify(gzipSync(engineThread.text).toString('base64')),
     },
     banner: {
       // Packages in CommonJS form call require() for Node's own modules, which an ES module doesn't have.
@@ -96,7 +98,7 @@ export async function buildBundle(): Promise<Bundle> {
     await rename(temporary, path);
   }
   const output = result.metafile.outputs[OUTPUT];
-  const inputs = { ...output?.inputs, ...identityThread.inputs };
+  const inputs = { ...output?.inputs, ...identityThread.inputs, ...engineThread.inputs };
   return { file: `${ROOT}/${OUTPUT}`, bytes: output?.bytes ?? 0, packages: packagesOf(inputs) };
 }
 
@@ -131,6 +133,8 @@ async function buildThread(entry: string): Promise<{ readonly text: string; read
     // What a worker evaluates is a script, not a module.
     format: 'cjs',
     target: 'node24',
+    // As in the main program.
+    supported: { using: true },
     minify: true,
     plugins: [withoutHttp2()],
     define: DEFINES,

@@ -1,4 +1,5 @@
 import type { BlobStore } from '../store/store.ts';
+import type { CompareOrder, CompareResult } from '../pack/compare-file.ts';
 import type { FetchOrder, FetchResult } from '../pack/fetch.ts';
 import type { PackEvent, Sender, SenderOptions } from '../pack/sender.ts';
 import type { ListJob, ListResult, LookJob, LookResult, ReadFailure } from '../scan/scan-job.ts';
@@ -18,7 +19,10 @@ export interface Workers {
   look(job: LookJob, signal: AbortSignal): Promise<LookResult | ReadFailure>;
   /** On thread number `thread` (0 to count - 1). Closing it is the caller's. */
   openSender(thread: number, options: SenderOptions, onPack: (event: PackEvent) => void): Promise<Sender>;
+  /** Settles only when nothing is written to its files any more, also after an abort or when the thread has died. */
   fetch(order: FetchOrder, signal: AbortSignal): Promise<FetchResult>;
+  /** As `fetch` does. */
+  compare(order: CompareOrder, signal: AbortSignal): Promise<CompareResult>;
   /** Much is to be done soon: starts the threads. */
   start(): void;
   /** Nothing more is to be expected soon: ends the threads, unless something is under way. */
