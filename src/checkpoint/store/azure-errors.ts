@@ -49,6 +49,7 @@ export function badAnswer(reason: string): Failure {
 
 const NEVER = { kind: 'never' } as const;
 const BACKOFF = { kind: 'backoff' } as const;
+const RENEWED = { kind: 'renewed' } as const;
 const RETRIED_STATUSES = new Set([408, 429, 500, 502, 503, 504]);
 
 function ofStatus(error: RestError, status: number, context: ErrorContext): Failure {
@@ -66,7 +67,7 @@ function ofStatus(error: RestError, status: number, context: ErrorContext): Fail
   const { code, remedy } = known ?? ofUnknownCode(status) ?? { code: 'refused', remedy: undefined };
   const text = remedy?.(context);
   const isRetried = known?.isRetried ?? RETRIED_STATUSES.has(status);
-  const retry = status === 401 ? ({ kind: 'renewed' } as const) : isRetried ? waitOf(error) : NEVER;
+  const retry = code === 'unauthenticated' ? RENEWED : isRetried ? waitOf(error) : NEVER;
   return { code, reason, ...(text !== undefined && { remedy: text }), retry };
 }
 

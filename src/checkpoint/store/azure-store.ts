@@ -6,6 +6,7 @@ import type { Clock } from '../../base/clock.ts';
 import { createCaller } from './azure-caller.ts';
 import type { Caller, StoreTokens } from './azure-caller.ts';
 import { openContainer } from './azure-container.ts';
+import { assertOfService } from './azure-errors.ts';
 import { createReader } from './azure-read.ts';
 import { parseStoreUrl } from './azure-url.ts';
 import type { StoreTarget } from './azure-url.ts';
@@ -89,7 +90,7 @@ async function probe(
 ): Promise<void> {
   const blob = container.getBlobClient(prefix === '' ? PROBE : `${prefix}/${PROBE}`);
   const run = async (abortSignal: AbortSignal) => {
-    await blob.getProperties({ abortSignal });
+    assertOfService(await blob.getProperties({ abortSignal }));
     return true;
   };
   await call({ what: 'reach the container', run, outcomes: { 'not-found': true } }, signal);
