@@ -6,8 +6,8 @@ import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
-import { createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
-import type { BlobStore } from '../../src/checkpoint/store.ts';
+import { createAzureStore } from '../../src/checkpoint/store/azure-store.ts';
+import type { BlobStore } from '../../src/checkpoint/store/store.ts';
 import { askDaemon } from '../../src/control/client.ts';
 import { createEventHub } from '../../src/control/event-hub.ts';
 import { startControlServer } from '../../src/control/server.ts';
@@ -33,9 +33,6 @@ const LIST =
   '<?xml version="1.0"?><EnumerationResults ContainerName="c"><Blobs><Blob><Name>a</Name><Properties><Etag>0x1</Etag>' +
   '<Last-Modified>Mon, 19 Sep 2016 18:29:47 GMT</Last-Modified><Content-Length>1</Content-Length></Properties></Blob></Blobs>' +
   '<NextMarker/></EnumerationResults>';
-const BLOCKS =
-  '<?xml version="1.0"?><BlockList><CommittedBlocks><Block><Name>AAAA</Name><Size>1</Size></Block></CommittedBlocks>' +
-  '<UncommittedBlocks/></BlockList>';
 const ENTITIES = Array.from({ length: 12 }, (_, n) => `<!ENTITY e${n + 1} "${`&e${n};`.repeat(10)}">`).join(
   '',
 );
@@ -50,7 +47,8 @@ function zipped(encoding: string, body: Buffer): Buffer {
 const blobAnswers = fc.oneof(
   mutated(
     http('200 OK', ['content-type: application/xml', ...MS], LIST),
-    http('200 OK', ['content-type: application/xml', ...MS], BLOCKS),
+    http('201 Created', MS, ''),
+    http('409 Conflict', ['x-ms-error-code: BlobAlreadyExists', ...MS], ''),
     http('403 Forbidden', ['x-ms-error-code: AuthenticationFailed', ...MS], BOMB),
     http('404 Not Found', MS, '<html><body>not here</body></html>'),
     http('206 Partial Content', ['content-range: bytes 0-0/1', ...MS], 'x'),
@@ -67,25 +65,23 @@ const blobAnswers = fc.oneof(
   ),
 );
 
-async function all(items: AsyncIterable<unknown>): Promise<unknown[]> {
-  const found = [];
-  for await (const item of items) found.push(item);
-  return found;
-}
-
 test('the Blob service: whatever it answers, an error in time and without the key', async () => {
   await using server = await byteServer();
-  const store = await createAzureBlobStore({
-    url: `${server.origin}/devstoreaccount1/work`,
-    auth: { kind: 'azurite' },
-    limits: { triesMax: 1, throttledTriesMax: 1 },
-  });
+  const store = await createAzureStore(
+    {
+      url: `${server.origin}/devstoreaccount1/work`,
+      auth: { kind: 'azurite' },
+      limits: { triesMax: 1, throttledTriesMax: 1 },
+    },
+    { clock: systemClock },
+  );
   const calls: readonly ((store: BlobStore, signal: AbortSignal) => Promise<unknown>)[] = [
-    (one, signal) => all(one.list('a', signal)),
-    (one, signal) => one.blocks('a', signal),
+    (one, signal) => one.list('a', {}, signal),
+    (one, signal) => one.folders('a/', {}, signal),
     (one, signal) => one.read('a', { bytesMax: 1000 }, signal),
-    (one, signal) => one.head('a', signal),
-    (one, signal) => one.snapshot('a', '"0x1"', signal),
+    (one, signal) => one.read('a', { bytesMax: 1, range: { offset: 0, count: 1 } }, signal),
+    (one, signal) => one.create('a', Buffer.from('x'), { contentType: 'text/plain' }, signal),
+    (one, signal) => one.remove('a', signal),
   ];
   const rssBefore = process.memoryUsage.rss();
   const cases = fc.tuple(blobAnswers, fc.constantFrom(...calls));
@@ -101,7 +97,7 @@ test('the Blob service: whatever it answers, an error in time and without the ke
     undefined,
     ANSWERS,
   );
-  store.stop();
+  await store.close();
   // All bombs unpacked at once would be gigabytes.
   expect(process.memoryUsage.rss() - rssBefore).toBeLessThan(400 * 1024 ** 2);
 });
