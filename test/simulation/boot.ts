@@ -12,10 +12,7 @@ export interface Replacement {
 const SRC = new URL('../../src/', import.meta.url).href;
 const DOORS = new URL('doors/', import.meta.url).href;
 /** Whose files are those of the simulated VM. */
-const FILES_BY = [
-  ...['base/', 'checkpoint/', 'daemon/', 'journal/'].map((folder) => SRC + folder),
-  new URL('../support/place-blocks.ts', import.meta.url).href,
-];
+const FILES_BY = ['base/', 'checkpoint/', 'daemon/', 'journal/'].map((folder) => SRC + folder);
 
 /** The program's ways to the outside, and what is in their place here. Everything else is the program as it is. */
 const MODULES: Readonly<Record<string, string>> = {
@@ -24,26 +21,51 @@ const MODULES: Readonly<Record<string, string>> = {
   'daemon/wire-store.ts': 'store.ts',
   'observe/webhook.ts': 'webhook.ts',
   'control/server.ts': 'control-server.ts',
-  'checkpoint/reader.ts': 'reader.ts',
+  'checkpoint/pack/sparse.ts': 'sparse.ts',
+  'checkpoint/restore/system-calls.ts': 'system-calls.ts',
 };
 
 const BUILTINS: Readonly<Record<string, string>> = {
   'node:child_process': 'child-process.ts',
+  'node:crypto': 'crypto.ts',
   'node:fs': 'fs.ts',
   'node:fs/promises': 'fs-promises.ts',
 };
 
-/** So that a file of some KiB has several blocks. */
-const SMALL_BLOCKS: Replacement = {
-  file: 'checkpoint/block-size.ts',
-  from: 'export const BLOCK_BYTES_DEFAULT = 4 * MIB;',
-  to: 'export const BLOCK_BYTES_DEFAULT = 4096;',
-};
+const small = (file: string, name: string, from: string, to: string): Replacement => ({
+  file: `checkpoint/${file}`,
+  from: `const ${name} = ${from};`,
+  to: `const ${name} = ${to};`,
+});
+
+/** A life has minutes, and files of some KiB: so that those have several chunks, and several packs. */
+const SMALL: readonly Replacement[] = [
+  {
+    file: 'checkpoint/commit/workplace.ts',
+    from: '{ chunkBytes: 1024 ** 2, packBytes: 8 * 1024 ** 2 }',
+    to: '{ chunkBytes: 4096, packBytes: 32_768 }',
+  },
+  small('commit/workplace.ts', 'LIST_AGE_MS_MAX', '15 * 60_000', '20_000'),
+  small('commit/checkpointer.ts', 'LEFT_BYTES_MAX', '32 * 1024 ** 2', '12_288'),
+  small('commit/read-files.ts', 'LARGE_BYTES', '4 * 1024 ** 2', '8192'),
+  small('commit/upload.ts', 'PART_BYTES', '8 * 1024 ** 2', '16_384'),
+  small('commit/upload.ts', 'STRETCH_BYTES_MIN', '32 * 1024 ** 2', '8192'),
+  small('pack/read-items.ts', 'SMALL_BYTES', '4 * 1024 ** 2', '8192'),
+  small('pack/open-pack.ts', 'ROWS_MAX', '32_768', '1000'),
+  small('retention/retain.ts', 'YOUNG_MS', 'HOUR_MS', '2000'),
+  // What shares the thread is the world here: it goes on while a file is read.
+  small('pack/pace.ts', 'TURN_BYTES', '1024 ** 2', '8192'),
+  {
+    file: 'checkpoint/pack/pace.ts',
+    from: '(resolve) => setImmediate(resolve)',
+    to: '(resolve) => void clock.timer(1, () => resolve(undefined))',
+  },
+];
 
 /** Everything that is imported from now on meets the simulated world. Throws when a text to replace isn't there. */
 export function openDoors(replacements: readonly Replacement[]): void {
   const doors = new Map(Object.entries(MODULES).map(([file, door]) => [SRC + file, DOORS + door]));
-  const wanted = Map.groupBy([SMALL_BLOCKS, ...replacements], ({ file }) => SRC + file);
+  const wanted = Map.groupBy([...SMALL, ...replacements], ({ file }) => SRC + file);
   registerHooks({
     resolve(specifier, context, next) {
       const parent = context.parentURL ?? '';

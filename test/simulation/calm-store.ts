@@ -13,10 +13,12 @@ export function calmStore() {
   const process = guestProcess(world, {});
   const weather = {
     trouble: () => 0,
+    late: 0,
     bytesPerMs: 1000,
     latencyMs: 5,
-    takesTogether: () => true,
+    isKept: () => false,
     onEffect: () => undefined,
+    onTorn: () => undefined,
   };
   const end = new AbortController();
   const isOpen = () => !end.signal.aborted;
@@ -42,6 +44,7 @@ export function guestProcess(world: World, doors: Partial<Doors>): GuestProcess 
   const calm = { crashPoint: () => undefined, diskTrouble: async () => undefined };
   return {
     guest,
+    role: 'daemon',
     number: 1,
     stop: new AbortController(),
     isAlive: () => isAlive,

@@ -1,6 +1,6 @@
 import { runDaemon } from '../../src/daemon/daemon.ts';
 import type { Status } from '../../src/daemon/status.ts';
-import { messageOf } from '../../src/base/errors.ts';
+import { EvictdError, messageOf } from '../../src/base/errors.ts';
 import type { Log } from '../../src/observe/log.ts';
 import { forgetDeadlines } from './facts.ts';
 import { createDoors } from './doors.ts';
@@ -34,6 +34,7 @@ export function startDaemon(world: World): void {
   };
   const process: GuestProcess = {
     guest,
+    role: 'daemon',
     number,
     stop: abort,
     isAlive: () => isAlive,
@@ -55,7 +56,8 @@ export function startDaemon(world: World): void {
       () => end('it has ended'),
       (error: unknown) => {
         // What breaks in a dead process breaks because of its death.
-        if (isAlive) facts.violations.push(`the daemon died of ${messageOf(error)}`);
+        const isBusy = error instanceof EvictdError && error.code === 'already-running';
+        if (isAlive && !isBusy) facts.violations.push(`the daemon died of ${messageOf(error)}`);
         end(messageOf(error));
       },
     );
@@ -82,8 +84,7 @@ function logOf(world: World, process: GuestProcess): Log {
       const { set, id } = fields;
       const isCommitted = fields['result'] === 'committed' || fields['kind'] === 'committed';
       if (isCommitted && typeof set === 'string' && typeof id === 'string') {
-        rules.onClaim(set, id);
-        facts.claims.push({ set, id, since: 0 });
+        rules.onClaim(process, { set, id, since: 0 });
       }
       // What was announced before that is another VM's as far as it knows.
       if (fields['code'] === 'identified') forgetDeadlines(facts);

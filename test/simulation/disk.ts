@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 
-import { type Inode, createInode, losePower, makeDurable, statsOf } from './inode.ts';
+import { type Inode, copyInode, createInode, losePower, makeDurable, statsOf } from './inode.ts';
 
 export type Place = string | Uint8Array;
 type Stats = ReturnType<typeof statsOf>;
@@ -18,6 +18,8 @@ export interface Disk {
   chmod(fd: number, mode: number): void;
   chown(fd: number, uid: number, gid: number): void;
   utimes(fd: number, mtimeSeconds: number): void;
+  setTime(path: Place, mtimeNs: bigint): void;
+  chmodAt(path: Place, mode: number): void;
   lstat(path: Place, isBig: boolean): Stats;
   stat(path: Place, isBig: boolean): Stats;
   readdir(path: Place): string[];
@@ -27,15 +29,21 @@ export interface Disk {
   mkdir(path: Place, mode?: number): void;
   symlink(target: string, path: Place): void;
   link(from: Place, to: Place): void;
+  /** As flock(2): until the descriptor is closed, or `isAlive` says that its process has ended. */
+  lock(fd: number, isAlive: () => boolean): boolean;
   lchown(path: Place, uid: number, gid: number): void;
   realpath(path: Place): string;
   /** Everything is on the platter. */
   flush(): void;
   losePower(isKept: () => boolean): void;
+  /** All that is on another disk is on this one, as on a copy of it; nothing else is. */
+  copyOf(other: Disk): void;
   inode(path: Place): Inode | undefined;
 }
 
 const { O_CREAT, O_EXCL, O_TRUNC, O_DIRECTORY, O_NOFOLLOW } = constants;
+/** Node doesn't name it. */
+const O_PATH = 0o10000000;
 const FLAGS: Readonly<Record<string, number>> = {
   r: 0,
   w: O_CREAT | O_TRUNC,
@@ -50,6 +58,7 @@ export function createDisk(nowNs: () => bigint): Disk {
     createInode(++inodes, kind, mode, nowNs(), target);
   const root = make('folder', 0o755);
   const opened = new Map<number, Inode>();
+  const locks = new Map<Inode, { readonly fd: number; readonly isAlive: () => boolean }>();
   let fds = 100;
 
   const of = (fd: number): Inode => opened.get(fd) ?? fail('EBADF', String(fd));
@@ -64,6 +73,7 @@ export function createDisk(nowNs: () => bigint): Disk {
     if (path.startsWith('/proc/self/fd/')) {
       folder = of(Number(parts[3]));
       parts.splice(0, 4);
+      if (parts.length === 0) return { folder, name: '.' };
     }
     const name = parts.pop() ?? '.';
     for (const part of parts) folder = follow(folder.entries.get(part) ?? fail('ENOENT', path), path);
@@ -127,8 +137,9 @@ export function createDisk(nowNs: () => bigint): Disk {
     else if (inode !== undefined && (flags & O_EXCL) !== 0) fail('EEXIST', String(path));
     if (inode === undefined) fail('ENOENT', String(path));
     if (inode.kind === 'link') {
-      if ((flags & O_NOFOLLOW) !== 0) fail('ELOOP', String(path));
-      inode = follow(inode, String(path));
+      if ((flags & O_NOFOLLOW) === 0) inode = follow(inode, String(path));
+      else if ((flags & O_DIRECTORY) !== 0) fail('ENOTDIR', String(path));
+      else if ((flags & O_PATH) === 0) fail('ELOOP', String(path));
     }
     if ((flags & O_DIRECTORY) !== 0 && inode.kind !== 'folder') fail('ENOTDIR', String(path));
     if ((flags & O_TRUNC) !== 0) resize(inode, 0);
@@ -179,6 +190,16 @@ export function createDisk(nowNs: () => bigint): Disk {
       changed(inode);
       inode.mtimeNs = BigInt(Math.floor(mtimeSeconds * 1e6)) * 1000n;
     },
+    setTime(path, mtimeNs) {
+      const inode = there(path);
+      changed(inode);
+      inode.mtimeNs = mtimeNs;
+    },
+    chmodAt(path, mode) {
+      const inode = follow(there(path), String(path));
+      inode.mode = mode & 0o7777;
+      changed(inode);
+    },
     lstat: (path, isBig) => statsOf(there(path), isBig),
     stat: (path, isBig) => statsOf(follow(there(path), String(path)), isBig),
     readdir: (path) => {
@@ -198,6 +219,14 @@ export function createDisk(nowNs: () => bigint): Disk {
       inode.names++;
       changed(inode);
     },
+    lock(fd, isAlive) {
+      const inode = of(fd);
+      const holder = locks.get(inode);
+      const isHeld = holder !== undefined && holder.isAlive() && opened.get(holder.fd) === inode;
+      if (isHeld && holder.fd !== fd) return false;
+      locks.set(inode, { fd, isAlive });
+      return true;
+    },
     lchown(path, uid, gid) {
       Object.assign(there(path), { uid, gid });
     },
@@ -206,6 +235,13 @@ export function createDisk(nowNs: () => bigint): Disk {
     losePower(isKept) {
       opened.clear();
       losePower(root, isKept);
+    },
+    copyOf(other) {
+      const from = other.inode('/');
+      if (from === undefined) return;
+      inodes = 1_000_000n;
+      root.entries = copyInode(from).entries;
+      makeDurable(root);
     },
     inode(path) {
       try {

@@ -16,21 +16,17 @@ const CRASH_SOON_MS = 2000;
 
 /** What a process of this world meets outside of itself. */
 export function createDoors(world: World): Doors {
-  const { plan, agenda, random, facts, rules, service } = world;
+  const { plan, agenda, random, facts, rules, service, ledger } = world;
   const isQuiet = () => agenda.now() >= plan.quietFrom || !world.guest.isAlive;
   const isOutage = () => plan.outage.from <= agenda.now() && agenda.now() < plan.outage.until;
   const weather: StoreWeather = {
     trouble: () => (isQuiet() ? 0 : isOutage() ? 0.9 : plan.storeTrouble),
     bytesPerMs: plan.bytesPerMs,
     latencyMs: plan.latencyMs,
-    takesTogether: () => random.chance(0.7),
-    onEffect({ guest }, operation, name) {
-      const [, , set, id] = /^(.*\/)?([^/]+)\/checkpoints\/(\d+)\.json$/.exec(name) ?? [];
-      const isVisible = operation === 'put' || operation === 'commitBlocks';
-      if (!isVisible || set === undefined || id === undefined) return;
-      world.trace(`manifest ${set} ${id} of ${guest.name}`);
-      facts.manifests.push({ set, id, writer: guest.name, at: agenda.now() });
-    },
+    late: plan.late,
+    isKept: (name) => plan.keptEntries.some((id) => name.endsWith(`/checkpoints/${id}.json`)),
+    onEffect: ledger.onEffect,
+    onTorn: (name) => void facts.violations.push(`${name} was changed while it was being sent`),
   };
   const imds = createImds(
     {
@@ -55,7 +51,8 @@ export function createDoors(world: World): Doors {
     crashPoint(process, what) {
       // Where an effect begins, there is most to remember.
       const likely = plan.crashes.likely * (what.startsWith('hook') || what === 'before the ack' ? 5 : 1);
-      if (isQuiet() || facts.crashes >= plan.crashes.most || agenda.now() < plan.crashes.from) return;
+      const isDue = agenda.now() >= plan.crashes.from && facts.crashes < plan.crashes.most;
+      if (isQuiet() || !isDue || !process.isAlive() || process !== world.process) return;
       if (!random.chance(likely)) return;
       facts.crashes++;
       process.kill(what);

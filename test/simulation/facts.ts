@@ -14,15 +14,8 @@ export interface Facts {
   /** By event: when a process first had it in a document, and how long it may think that it has. */
   readonly notices: Map<string, Notice>;
   readonly hooks: HookFact[];
-  readonly manifests: {
-    readonly set: string;
-    readonly id: string;
-    /** Name of the VM. */
-    readonly writer: string;
-    readonly at: number;
-  }[];
-  /** What the program said it has committed: the files as they were at `since` or after it. */
-  readonly claims: { readonly set: string; readonly id: string; readonly since: number }[];
+  /** What the program said it has committed: the files of that VM as they were at `since` or after it. */
+  readonly claims: ClaimFact[];
   readonly acks: AckFact[];
   readonly tells: TellFact[];
   readonly diedAt: Map<GuestProcess, number>;
@@ -38,6 +31,14 @@ export interface Notice {
   readonly deadlineBefore: number | undefined;
   /** When it was last set. */
   changedAt: number;
+}
+
+export interface ClaimFact {
+  readonly set: string;
+  readonly id: string;
+  /** Name of the VM. */
+  readonly writer: string;
+  readonly since: number;
 }
 
 export interface HookFact {
@@ -73,7 +74,6 @@ export function createFacts(): Facts {
     documents: [],
     notices: new Map(),
     hooks: [],
-    manifests: [],
     claims: [],
     acks: [],
     tells: [],

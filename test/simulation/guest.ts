@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
 import type { Clock } from '../../src/base/clock.ts';
-import type { BlobStore } from '../../src/checkpoint/store.ts';
+import type { BlobStore } from '../../src/checkpoint/store/store.ts';
 import type { ControlHandlers } from '../../src/control/server.ts';
 import type { HookRequest, HookResult } from '../../src/core/ports.ts';
 import type { Answer, Question } from '../../src/imds/transport.ts';
@@ -16,6 +16,8 @@ export interface Guest {
   readonly disk: Disk;
   bootId: string;
   bootedAt: number;
+  /** In the world's time: it has nothing to do with what was before. */
+  readonly bornAt: number;
   /** What the wall clock is ahead of the world's, in ms; a step changes it. */
   wallOffset: number;
   /** Guest milliseconds in one of the world's. */
@@ -28,6 +30,8 @@ export interface Guest {
 /** A process in a guest. Once it is dead, nothing that it does has an effect any more. */
 export interface GuestProcess {
   readonly guest: Guest;
+  /** Processes with the same one have the same `state.dir`, one after the other. */
+  readonly role: string;
   readonly number: number;
   readonly clock: Clock;
   /** As SIGTERM does. */

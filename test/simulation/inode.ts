@@ -8,6 +8,7 @@ export interface Inode {
   names: number;
   mtimeNs: bigint;
   ctimeNs: bigint;
+  readonly birthtimeNs: bigint;
   content: Buffer;
   entries: Map<string, Inode>;
   readonly target: string;
@@ -35,6 +36,7 @@ export function createInode(
     names: 1,
     mtimeNs: nowNs,
     ctimeNs: nowNs,
+    birthtimeNs: nowNs,
     content: NOTHING,
     entries: new Map(),
     target,
@@ -63,9 +65,22 @@ export function statsOf(inode: Inode, isBig: boolean) {
     atimeNs: inode.mtimeNs,
     mtimeNs: inode.mtimeNs,
     ctimeNs: inode.ctimeNs,
+    birthtimeNs: inode.birthtimeNs,
+    blocks: BigInt(Math.ceil(inode.content.length / 512)),
     ino: inode.number,
     dev: DEVICE,
   };
+}
+
+/** With all that is in it; content is never changed in place, so both have the same. */
+export function copyInode(inode: Inode, copies = new Map<Inode, Inode>()): Inode {
+  const known = copies.get(inode);
+  if (known !== undefined) return known;
+  const copy = { ...inode };
+  copies.set(inode, copy);
+  copy.entries = new Map([...inode.entries].map(([name, entry]) => [name, copyInode(entry, copies)]));
+  copy.durable = { content: copy.content, entries: new Map(copy.entries) };
+  return copy;
 }
 
 /** Everything below it is safe from now on. */

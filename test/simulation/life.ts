@@ -1,4 +1,4 @@
-import { arrangeOtherWriter } from './beside.ts';
+import { arrangeOthers } from './others.ts';
 import { startDaemon, statusOf } from './daemon-in-world.ts';
 import { forgetDeadlines } from './facts.ts';
 import { WALL_EPOCH, running } from './guest.ts';
@@ -14,7 +14,7 @@ export interface LifeResult {
 }
 
 const CHECK_EVERY_MS = 250;
-const ARRIVAL_MS = 60_000;
+const ARRIVAL_MS = 100_000;
 
 /** Lives one life from its seed. The same seed is the same life, as long as neither the program nor this changes. */
 export async function liveOnce(
@@ -27,7 +27,7 @@ export async function liveOnce(
   Math.random = createRandom(seed ^ 0x5eed).next;
   Date.now = () => Math.round(WALL_EPOCH + agenda.now());
   arrange(world);
-  arrangeOtherWriter(world);
+  arrangeOthers(world);
   startDaemon(world);
   await agenda.play(plan.quietFrom, () => guest.isAlive && facts.violations.length === 0);
   const isOver = () => !guest.isAlive || facts.violations.length > 0 || isWatching(world);
@@ -125,8 +125,7 @@ function askForCheckpoint({ handlers, agenda, facts, rules, process }: World): v
       const { sets } = answer as { sets: readonly { set: string; kind: string; id?: string }[] };
       for (const { set, kind, id } of sets) {
         if (kind !== 'committed' || id === undefined || !process.isAlive()) continue;
-        rules.onClaim(set, id);
-        facts.claims.push({ set, id, since });
+        rules.onClaim(process, { set, id, since });
       }
     },
     // It may be starting, or end meanwhile: then it has promised nothing.
@@ -142,7 +141,7 @@ function checkCalm({ facts, plan }: World): void {
     facts.violations.push(`nothing went wrong, and ${event.id} was not acknowledged`);
 }
 
-function countsOf({ facts, plan, processes }: World): Record<string, number> {
+function countsOf({ facts, ledger, plan, processes }: World): Record<string, number> {
   return {
     calm: Number(plan.isCalm),
     events: plan.events.length,
@@ -150,7 +149,11 @@ function countsOf({ facts, plan, processes }: World): Record<string, number> {
     crashes: facts.crashes,
     powerCuts: facts.powerCuts,
     hooks: facts.hooks.length,
-    checkpoints: facts.manifests.length,
+    takeovers: ledger.entries.filter(({ kind }) => kind === 'takeover').length,
+    checkpoints: ledger.entries.filter(({ kind }) => kind === 'checkpoint').length,
+    removed: ledger.entries.filter(({ removedAt }) => removedAt < Infinity).length,
+    claims: facts.claims.length,
+    others: plan.others.length,
     acks: facts.acks.length,
     notifications: facts.tells.length,
   };

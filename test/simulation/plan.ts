@@ -29,13 +29,37 @@ export interface Plan {
   readonly freezes: readonly { readonly at: number; readonly forMs: number }[];
   readonly clockSteps: readonly { readonly at: number; readonly byMs: number }[];
   readonly checkpointsAt: readonly number[];
-  readonly otherWriter: { readonly isThisVm: boolean; readonly commitsAt: readonly number[] } | undefined;
+  /** How likely a request that goes wrong arrives long after. */
+  readonly late: number;
+  /** Of a page of a listing at most. */
+  readonly pageMax: number;
+  /** Ids of entries that the service doesn't let go. */
+  readonly keptEntries: readonly string[];
+  readonly others: readonly OtherPlan[];
   readonly workEveryMs: number;
   readonly bytesPerMs: number;
   readonly latencyMs: number;
   readonly rate: number;
 }
 
+/** Somebody else who works on the same checkpoints; see others.ts. */
+export interface OtherPlan {
+  readonly kind: 'vm' | 'container' | 'clone' | 'command' | 'laptop';
+  readonly startsAt: number;
+  /** It begins with what the newest checkpoints have. */
+  readonly restoresFirst: boolean;
+  readonly steps: readonly OtherStep[];
+  readonly freezes: readonly { readonly at: number; readonly forMs: number }[];
+  readonly sleeps: boolean;
+}
+
+export interface OtherStep {
+  readonly at: number;
+  readonly what: 'stage' | 'commit' | 'prune' | 'restore' | 'restart';
+}
+
+export const PREFIX = 'p';
+export const KEY = 'job';
 export const SELF = 'fleet_2';
 export const RESERVE_MS = 2000;
 
@@ -76,10 +100,10 @@ export function makePlan(random: Random): Plan {
       : [],
     clockSteps: times(2, 0, quietFrom).map((at) => ({ at, byMs: random.between(-3_600_000, 3_600_000) })),
     checkpointsAt: times(3, 2000, quietFrom),
-    otherWriter:
-      isCalm || random.chance(0.8)
-        ? undefined
-        : { isThisVm: random.chance(0.5), commitsAt: times(3, 5000, quietFrom) },
+    late: random.pick([0, 0.1, 0.4]),
+    pageMax: random.pick([5000, 5000, 3]),
+    keptEntries: isRough && random.chance(0.2) ? [random.whole(2, 9)].map((id) => `0000000${id}`) : [],
+    others: isCalm ? [] : makeOthers(random, quietFrom),
     workEveryMs: random.pick([300, 2000, 10_000]),
     bytesPerMs: isCalm ? 1000 : random.pick([5, 50, 1000]),
     latencyMs: isCalm ? 10 : random.pick([2, 20, 150]),
@@ -129,6 +153,27 @@ function makeConfig(random: Random, isCalm: boolean): Config {
     state: { dir: '/state' },
   });
 }
+
+function makeOthers(random: Random, quietFrom: number): readonly OtherPlan[] {
+  const count = random.pick([0, 0, 1, 1, 1, 2]);
+  return Array.from({ length: count }, (): OtherPlan => {
+    const kind = random.pick(['vm', 'vm', 'container', 'clone', 'command', 'laptop'] as const);
+    const startsAt = random.between(2000, quietFrom);
+    const steps = Array.from({ length: random.whole(1, 8) }, (): OtherStep => {
+      const at = random.between(startsAt, quietFrom + 10_000);
+      const what = kind === 'laptop' ? random.pick(['prune', 'restore'] as const) : random.pick(STEPS);
+      return { at, what };
+    });
+    const restoresFirst = kind === 'vm' && random.chance(0.5);
+    const freezes = Array.from({ length: random.whole(0, 2) }, () => ({
+      at: random.between(startsAt, quietFrom),
+      forMs: random.between(100, 90_000),
+    }));
+    return { kind, startsAt, restoresFirst, steps, freezes, sleeps: random.chance(0.3) };
+  });
+}
+
+const STEPS = ['stage', 'stage', 'commit', 'commit', 'commit', 'prune', 'restore', 'restart'] as const;
 
 function makeEvents(random: Random, isCalm: boolean, quietFrom: number): SimulatedEvent[] {
   const count = isCalm ? 1 : random.whole(0, 5);

@@ -1,8 +1,10 @@
-import { findManifest, restoreManifest } from '../../src/checkpoint/restore.ts';
-import { setPrefix } from '../../src/checkpoint/blob-name.ts';
 import { messageOf } from '../../src/base/errors.ts';
-import { KEY, PREFIX, createOtherVm, startBeside } from './beside.ts';
+import { findCheckpoints } from '../../src/checkpoint/restore/find-checkpoint.ts';
+import { restoreSet } from '../../src/checkpoint/restore/restore-set.ts';
+import { createOtherVm, startBeside } from './beside.ts';
 import { running } from './guest.ts';
+import { KEY, PREFIX } from './plan.ts';
+import { simulatedWorkers } from './sim-workers.ts';
 import { sameTree, treeOf } from './workload.ts';
 import type { World } from './world.ts';
 
@@ -11,10 +13,10 @@ import type { World } from './world.ts';
  * that was said to be there.
  */
 export async function checkRestores(world: World): Promise<void> {
-  const { plan, facts, agenda } = world;
-  const keep = plan.config.checkpoint?.keep ?? 1;
+  const { plan, facts, ledger, agenda } = world;
+  const keep = Number(plan.config.checkpoint?.keep ?? 1);
   for (const { name: set } of plan.config.checkpoint?.sets ?? []) {
-    const there = idsOf(world, set);
+    const there = ledger.there(set).flatMap(({ kind, id }) => (kind === 'checkpoint' ? [id] : []));
     for (const { id } of facts.claims.filter((claim) => claim.set === set)) {
       const isPruned = there.filter((other) => other > id).length >= keep;
       if (!there.includes(id) && !isPruned) facts.violations.push(`${set} ${id} was committed and is gone`);
@@ -30,25 +32,20 @@ export async function checkRestores(world: World): Promise<void> {
   }
 }
 
-function idsOf({ service }: World, set: string): string[] {
-  const prefix = `${setPrefix({ prefix: PREFIX, key: KEY, set })}checkpoints/`;
-  const names = service.names().filter((name) => name.startsWith(prefix));
-  return names.map((name) => name.slice(prefix.length, -'.json'.length)).sort();
-}
-
 /** Answers what is wrong with it. */
 async function restoreOnNewVm(world: World, set: string, id: string): Promise<string | undefined> {
   const guest = createOtherVm(world, 'fleet_3');
-  const process = startBeside(world, guest);
-  const options = { prefix: PREFIX, key: KEY, set, at: id, target: '/back' };
+  const process = startBeside(world, guest, 'restorer');
+  const place = { prefix: PREFIX, key: KEY, set };
   const { signal } = new AbortController();
-  let isChanging = false;
+  let hasDoubts = false;
   try {
     await running.run(process, async () => {
-      const dependencies = { store: process.doors.store(process), clock: process.clock };
-      const found = await findManifest(dependencies.store, options, signal);
-      isChanging = found.filesChanging > 0;
-      await restoreManifest(found, options, dependencies, signal);
+      const workers = simulatedWorkers(process);
+      const { store } = workers;
+      for await (const { changing, lost } of findCheckpoints({ place, at: id }, store, signal))
+        hasDoubts = changing.count + lost.count > 0;
+      await restoreSet({ place, at: id, target: '/back' }, { store, workers, clock: process.clock }, signal);
     });
   } catch (error) {
     return `can't be restored: ${messageOf(error)}`;
@@ -59,17 +56,18 @@ async function restoreOnNewVm(world: World, set: string, id: string): Promise<st
   const odd = [...tree].find(([path, line]) => !versions.some((version) => version.tree.get(path) === line));
   if (odd !== undefined) return `restored ${odd.join(': ')}, as it never was`;
   // Files that go on changing may be of different moments, and the checkpoint says so.
-  return isChanging ? undefined : `restored files of different moments: ${JSON.stringify([...tree])}`;
+  return hasDoubts ? undefined : `restored files of different moments: ${JSON.stringify([...tree])}`;
 }
 
 /** How the files of its writer were at the moments that the checkpoint may be of. */
-function versionsFor({ facts, workloads }: World, set: string, id: string) {
-  const of = (one: { readonly set: string; readonly id: string }) => one.set === set && one.id === id;
-  const manifest = facts.manifests.find(of);
+function versionsFor({ facts, ledger, workloads }: World, set: string, id: string) {
+  const entry = ledger.of(set, id);
   const versions =
-    workloads.get(manifest?.writer ?? '')?.find((workload) => workload.set === set)?.versions ?? [];
-  const since = Math.max(...facts.claims.filter(of).map((claim) => claim.since), 0);
+    workloads.get(entry?.writer ?? '')?.find((workload) => workload.set === set)?.versions ?? [];
+  const isOf = (claim: { readonly set: string; readonly id: string; readonly writer: string }) =>
+    claim.set === set && claim.id === id && claim.writer === entry?.writer;
+  const since = Math.max(...facts.claims.filter(isOf).map((claim) => claim.since), 0);
   return versions.filter(
-    ({ at }, index) => at <= (manifest?.at ?? Infinity) && (versions[index + 1]?.at ?? Infinity) > since,
+    ({ at }, index) => at <= (entry?.at ?? Infinity) && (versions[index + 1]?.at ?? Infinity) > since,
   );
 }

@@ -8,13 +8,15 @@ import { policyOf } from '../../src/daemon/policy.ts';
 import type { AckFact, Facts, HookFact } from './facts.ts';
 import type { GuestProcess } from './guest.ts';
 import type { SimulatedEvent } from './imds.ts';
+import type { EntryFact, Ledger } from './ledger.ts';
 import { RESERVE_MS, SELF } from './plan.ts';
 
 /** What must never happen, whatever else does. Each rule looks at the facts and adds what breaks it. */
 export interface Rules {
   onHook(process: GuestProcess, request: HookRequest): void;
   onAck(process: GuestProcess, eventId: string): void;
-  onClaim(set: string, id: string): void;
+  /** `since`: when that commit began, or nothing is known before. */
+  onClaim(process: GuestProcess, claim: { readonly set: string; readonly id: string; readonly since: number }): void;
   onTold(process: GuestProcess, receiver: string, id: string): void;
   /** The daemon says so of itself; `settledMs`: for so long nothing has kept it from going on. */
   onStatus(status: Status, settledMs: number): void;
@@ -24,6 +26,9 @@ export interface RuleSources {
   readonly config: Config;
   readonly events: readonly SimulatedEvent[];
   readonly facts: Facts;
+  readonly ledger: Ledger;
+  /** Of our set's files. */
+  readonly isUnchanged: (set: string, from: number, until: number) => boolean;
   readonly now: () => number;
   /** The disk may have lost what the daemon wrote. */
   readonly mayForget: () => boolean;
@@ -44,7 +49,7 @@ const BUSY: ReadonlySet<string> = new Set([
 ]);
 
 export function createRules(sources: RuleSources): Rules {
-  const { config, events, facts, now } = sources;
+  const { config, events, facts, ledger, now } = sources;
   const policy = policyOf(config, []);
   const broken = (what: string) => void facts.violations.push(what);
   let seen: { readonly eventId: string; readonly at: number } | undefined;
@@ -89,13 +94,15 @@ export function createRules(sources: RuleSources): Rules {
       if (rule === undefined || rule.ack === 'never') broken(`an ack for ${event.type}`);
       else if (rule.ack === 'user-initiated' && event.source !== 'User')
         broken(`an ack for ${event.type} of the platform`);
-      else if (rule.drain && rule.ack === 'after-success') checkWork(policy, sources, event, broken);
+      else if (rule.drain && rule.ack === 'after-success') checkWork(policy, sources, { event, process }, broken);
       for (const one of facts.acks.filter((other) => other.eventId === eventId))
         if (isTwice(one, process)) broken(`a second ack for ${eventId}, though the first was accepted`);
     },
-    onClaim(set, id) {
-      if (!facts.manifests.some((one) => one.set === set && one.id === id && one.writer === SELF))
-        broken(`${set} ${id} is said to be committed, and has no manifest`);
+    onClaim(process, { set, id, since }) {
+      const entry = ledger.of(set, id);
+      if (entry?.kind !== 'checkpoint') return broken(`${set} ${id} is said to be committed, and has no manifest`);
+      facts.claims.push({ set, id, writer: process.guest.name, since });
+      return checkNewest(ledger, process, { claimed: entry, since }, broken);
     },
     onTold(process, receiver, id) {
       for (const one of facts.tells.filter((other) => other.receiver === receiver && other.id === id))
@@ -158,10 +165,10 @@ function checkTimeout(
 function checkWork(
   policy: Policy,
   sources: RuleSources,
-  event: SimulatedEvent,
+  { event, process }: { readonly event: SimulatedEvent; readonly process: GuestProcess },
   broken: (what: string) => void,
 ): void {
-  const { facts, config } = sources;
+  const { facts, config, ledger, isUnchanged, now } = sources;
   const required = policy.hooks.filter(({ stage, required: is }) => is && stage !== 'on-resume');
   for (const hook of required.filter((one) =>
     hookApplies(policy, one, {
@@ -183,11 +190,15 @@ function checkWork(
     Math.min(...[...facts.notices.values()].map(({ firstAt }) => firstAt)),
   );
   for (const { name } of config.checkpoint?.sets ?? []) {
-    const newest = facts.manifests.findLast(({ set, writer }) => set === name && writer === SELF);
-    if (newest === undefined || newest.at < hooksEndedAt)
+    const newest = ledger.there(name).findLast(({ kind, writer }) => kind === 'checkpoint' && writer === SELF);
+    const isOfNow = newest !== undefined && (newest.at >= hooksEndedAt || isUnchanged(name, newest.at, hooksEndedAt));
+    if (!isOfNow) {
       broken(`an ack for ${event.id} though ${name} was not committed since the hooks ended`);
+      continue;
+    }
+    checkNewest(ledger, process, { claimed: newest, since: Math.min(hooksEndedAt, now()) }, broken);
     // What the ack gives away has to be in there.
-    else facts.claims.push({ ...newest, since: hooksEndedAt });
+    facts.claims.push({ set: name, id: newest.id, writer: SELF, since: hooksEndedAt });
   }
 }
 
@@ -201,4 +212,27 @@ function lastRun({ facts, mayForget }: RuleSources, { name }: HookPolicy): HookF
 /** One that fails may go on for a while after it was given up. */
 function successAt(run: HookFact | undefined): number {
   return run?.result?.kind === 'succeeded' ? (run.endedAt ?? 0) : 0;
+}
+
+/** Nobody else had written after it, nor between it and the moment at which its writer took the set over. */
+function checkNewest(
+  { entries }: Ledger,
+  { role, guest }: GuestProcess,
+  { claimed, since }: { readonly claimed: EntryFact; readonly since: number },
+  broken: (what: string) => void,
+): void {
+  const { set, id, epoch, at } = claimed;
+  const what = `${set} ${id} is said to be committed by ${role}`;
+  const until = Math.max(at, since);
+  const others = entries.filter((one) => one.set === set && one.role !== role && one.removedAt > until);
+  for (const one of others.filter((other) => other.id > id && other.at < until))
+    broken(`${what}, though ${one.kind} ${one.id} of ${one.role} was there before`);
+  // What another one has left is fine, where it is just what there is to be saved.
+  if (claimed.role !== role) return;
+  const isTakeover = (one: EntryFact) => one.kind === 'takeover' && one.epoch === epoch && one.id < id;
+  const takeover = entries.findLast((one) => one.set === set && one.at < at && isTakeover(one));
+  if (takeover === undefined) return broken(`${what}, which never took the set over`);
+  const ownedSince = Math.max(takeover.at, guest.bornAt);
+  for (const one of others.filter((other) => other.id > takeover.id && other.id < id && other.at > ownedSince))
+    broken(`${what}, though ${one.kind} ${one.id} of ${one.role} came between`);
 }

@@ -1,20 +1,25 @@
 import { EvictdError } from '../../src/base/errors.ts';
-import type { BlobItem, BlobStore, StoreErrorCode } from '../../src/checkpoint/store.ts';
-import { type MemoryService, storeError } from '../support/memory-store.ts';
-import { putEach } from '../support/put-each.ts';
+import type { BlobStore, StoreErrorCode } from '../../src/checkpoint/store/store.ts';
+import { type BlobCall, type MemoryBlobs, storeError } from '../support/memory-blobs.ts';
 import type { Agenda } from './agenda.ts';
 import { type GuestProcess, running } from './guest.ts';
 import type { Random } from './random.ts';
 
+type Operation = BlobCall['operation'];
+
 export interface StoreWeather {
-  /** How likely a call goes wrong. */
+  /** How likely a try goes wrong. */
   readonly trouble: () => number;
+  /** How likely what goes wrong arrives all the same, long after. */
+  readonly late: number;
   readonly bytesPerMs: number;
   readonly latencyMs: number;
-  /** Small blobs are taken together, as by the real client for a token, but not for a key. */
-  readonly takesTogether: () => boolean;
-  /** After a call took effect. */
-  readonly onEffect: (process: GuestProcess, operation: string, name: string) => void;
+  /** The service keeps it, whatever it is asked. */
+  readonly isKept: (name: string) => boolean;
+  /** A call took effect at this instant. */
+  readonly onEffect: (process: GuestProcess, operation: Operation, name: string, answer: unknown) => void;
+  /** The caller has changed what it was sending. */
+  readonly onTorn: (name: string) => void;
 }
 
 /** Before the effect. `hang`: no answer ever comes. */
@@ -29,9 +34,11 @@ const FAULTS: readonly [StoreErrorCode | 'hang', ...(StoreErrorCode | 'hang')[]]
   'bad-answer',
   'hang',
 ];
+const RETRIED: ReadonlySet<string> = new Set(['throttled', 'unavailable', 'network', 'timeout']);
 
 /** As the real client has it for one try. */
 const TRY_MS = 8000;
+const LATE_MS_MAX = 90_000;
 const never = new AbortController().signal;
 
 /**
@@ -39,22 +46,41 @@ const never = new AbortController().signal;
  * the one who asked has gone.
  */
 export function connectStore(
-  service: MemoryService,
+  service: MemoryBlobs,
   process: GuestProcess,
   weather: StoreWeather,
   { agenda, random }: { readonly agenda: Agenda; readonly random: Random },
 ): BlobStore {
   const inner = service.connect();
+  const pause = (ms: number) => new Promise<void>((resolve) => void process.clock.timer(ms, resolve));
 
-  function call<T>(
-    operation: string,
-    name: string,
-    bytes: number,
-    signal: AbortSignal,
-    act: () => Promise<T>,
-  ) {
+  interface Call<T> {
+    readonly operation: Operation;
+    readonly name: string;
+    readonly bytes: number;
+    readonly act: () => Promise<T>;
+    /** Looked at when it arrives while somebody waits for it. */
+    readonly isWhole?: () => boolean;
+  }
+
+  async function call<T>(made: Call<T>, signal: AbortSignal): Promise<T> {
+    for (;;) {
+      try {
+        return await callOnce(made, signal);
+      } catch (error) {
+        const isRetried = error instanceof EvictdError && RETRIED.has(error.code) && random.chance(0.7);
+        if (!isRetried || signal.aborted) throw error;
+        await pause(random.between(50, 1000));
+        if (signal.aborted) throw error;
+      }
+    }
+  }
+
+  function callOnce<T>({ operation, name, bytes, act, isWhole }: Call<T>, signal: AbortSignal): Promise<T> {
     process.doors.crashPoint(process, `before ${operation}`);
     return new Promise<T>((resolve, reject) => {
+      // The dead ask for nothing.
+      if (!process.isAlive()) return;
       let isOver = false;
       const end = (settle: () => void) => {
         if (isOver) return;
@@ -73,14 +99,17 @@ export function connectStore(
       signal.addEventListener('abort', onAbort, { once: true });
       if (signal.aborted) return onAbort();
       const fault = random.chance(weather.trouble()) ? random.pick(FAULTS) : undefined;
-      const isAnswerLost = fault !== undefined && random.chance(0.5);
+      const isLate = fault !== undefined && random.chance(weather.late);
+      const isAnswerLost = fault !== undefined && (isLate || random.chance(0.5));
       const way = weather.latencyMs * random.between(0.3, 1.2);
+      const lateMs = isLate ? random.between(0, LATE_MS_MAX) : 0;
       const arrive = async () => {
-        // What goes into a file of the guest needs somebody there to write it.
-        if (operation === 'download' && (isOver || !process.isAlive())) return;
+        // What is only asked needs somebody there to hear it.
+        if (operation === 'read' && (isOver || !process.isAlive())) return;
+        if (!isOver && isWhole?.() === false) weather.onTorn(name);
         const outcome = await running.run(process, act).then(
           (value) => {
-            weather.onEffect(process, operation, name);
+            weather.onEffect(process, operation, name, value);
             return () => resolve(value);
           },
           (error: unknown) => () => reject(error instanceof Error ? error : new Error(String(error))),
@@ -89,59 +118,49 @@ export function connectStore(
         if (fault === 'hang') return;
         process.clock.timer(way, () => (isAnswerLost ? refuse('network') : end(outcome)));
       };
-      agenda.after(way + bytes / weather.bytesPerMs, () => {
+      agenda.after(way + bytes / weather.bytesPerMs + lateMs, () => {
         if (fault === undefined || isAnswerLost) void arrive();
         else if (fault !== 'hang') process.clock.timer(way, () => refuse(fault));
       });
     });
   }
 
-  const put: BlobStore['put'] = (name, body, write, signal) => {
+  const write = (
+    operation: 'create' | 'replace',
+    name: string,
+    body: Uint8Array,
+    act: (copy: Uint8Array) => Promise<unknown>,
+    signal: AbortSignal,
+  ) => {
     const copy = Buffer.from(body);
-    return call('put', name, copy.length, signal, () => inner.put(name, copy, write, never));
+    const isWhole = () => Buffer.compare(copy, body) === 0;
+    return call({ operation, name, bytes: copy.length, act: () => act(copy), isWhole }, signal);
   };
-  const snapshot: BlobStore['snapshot'] = (name, etag, signal) =>
-    call('snapshot', name, 0, signal, () => inner.snapshot(name, etag, never));
-  /** Answers without one where that fails. */
-  const putWithSnapshot: BlobStore['put'] = async (name, body, write, signal) => {
-    const written = await put(name, body, write, signal);
-    if (write.snapshot !== true) return written;
-    try {
-      return { ...written, snapshot: await snapshot(name, written.etag, signal) };
-    } catch {
-      return written;
-    }
-  };
+  const ask = <T>(operation: Operation, name: string, act: () => Promise<T>, signal: AbortSignal) =>
+    call({ operation, name, bytes: 0, act }, signal);
 
   return {
     describe: 'a container in the simulated world',
-    async *list(prefix, signal, options) {
-      yield* await call('list', prefix, 0, signal, () => all(inner.list(prefix, never, options)));
+    list: (prefix, options, signal) => ask('list', prefix, () => inner.list(prefix, options, never), signal),
+    folders: (prefix, options, signal) =>
+      ask('folders', prefix, () => inner.folders(prefix, options, never), signal),
+    read: (name, options, signal) => ask('read', name, () => inner.read(name, options, never), signal),
+    // It is what `create` of the inner one answers.
+    create: (name, body, options, signal) =>
+      write('create', name, body, (copy) => inner.create(name, copy, options, never), signal) as ReturnType<
+        BlobStore['create']
+      >,
+    async replace(name, body, options, signal) {
+      await write('replace', name, body, (copy) => inner.replace(name, copy, options, never), signal);
     },
-    read: (name, options, signal) => call('read', name, 0, signal, () => inner.read(name, options, never)),
-    download(name, options, signal) {
-      const bytes = options.lengths.reduce((sum, length) => sum + length, 0);
-      return call('download', name, bytes, signal, () => inner.download(name, options, never));
+    remove(name, signal) {
+      const act = async () => {
+        if (weather.isKept(name)) throw storeError('immutable', `simulated: ${name} is kept`);
+        return inner.remove(name, never);
+      };
+      return ask('remove', name, act, signal);
     },
-    blocks: (name, signal) => call('blocks', name, 0, signal, () => inner.blocks(name, never)),
-    stageBlock(name, id, body, signal) {
-      // The memory is the caller's again as soon as it has its answer.
-      const copy = Buffer.from(body);
-      return call('stageBlock', name, copy.length, signal, () => inner.stageBlock(name, id, copy, never));
-    },
-    commitBlocks: (name, ids, write, signal) =>
-      call('commitBlocks', name, 0, signal, () => inner.commitBlocks(name, ids, write, never)),
-    put,
-    ...(weather.takesTogether() && { putTogether: putEach(putWithSnapshot) }),
-    snapshot,
-    head: (name, signal) => call('head', name, 0, signal, () => inner.head(name, never)),
-    remove: (name, options, signal) =>
-      call('remove', name, 0, signal, () => inner.remove(name, options, never)),
+    ensureContainer: (signal) =>
+      ask('ensureContainer', 'evictd-probe', () => inner.ensureContainer(never), signal),
   };
-}
-
-async function all(items: AsyncIterable<BlobItem>): Promise<readonly BlobItem[]> {
-  const found: BlobItem[] = [];
-  for await (const item of items) found.push(item);
-  return found;
 }

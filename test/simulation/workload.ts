@@ -18,11 +18,24 @@ export interface Workload {
   work(): void;
   /** The disk was changed by something else. */
   note(): void;
+  /** Nothing in it was another between these moments. */
+  isSame(from: number, until: number): boolean;
 }
 
 const NAMES = ['a', 'b', 'c/d', 'c/e', 'f.bin'] as const;
 
-export function createWorkload(set: string, disk: Disk, agenda: Agenda, random: Random): Workload {
+export interface WorkloadOptions {
+  readonly set: string;
+  /** At the beginning, beside those that are there. */
+  readonly files?: number;
+  /** Of the disk that this one was copied from. */
+  readonly versions?: Workload['versions'];
+}
+
+export function createWorkload(
+  { set, files = 4, versions = [] }: WorkloadOptions,
+  { disk, agenda, random }: { readonly disk: Disk; readonly agenda: Agenda; readonly random: Random },
+): Workload {
   const path = `/data/${set}`;
   for (const folder of ['/data', path, `${path}/c`])
     if (disk.inode(folder) === undefined) disk.mkdir(folder, 0o755);
@@ -69,15 +82,23 @@ export function createWorkload(set: string, disk: Disk, agenda: Agenda, random: 
   const workload: Workload = {
     set,
     path,
-    versions: [],
+    versions: [...versions],
     work() {
       work();
       if (random.chance(0.7)) disk.flush();
       workload.note();
     },
     note: () => void workload.versions.push({ at: agenda.now(), tree: treeOf(disk, path) }),
+    isSame(from, until) {
+      const { versions: all } = workload;
+      const first = all.findLast(({ at }) => at <= from);
+      return (
+        first !== undefined &&
+        all.every(({ at, tree }) => at <= from || at > until || sameTree(tree, first.tree))
+      );
+    },
   };
-  for (let files = 0; files < 4; files++) work();
+  for (let file = 0; file < files; file++) work();
   workload.note();
   return workload;
 }

@@ -1,10 +1,11 @@
 import type { ControlHandlers } from '../../src/control/server.ts';
-import { type MemoryService, createMemoryService } from '../support/memory-store.ts';
+import { type MemoryBlobs, createMemoryBlobs } from '../support/memory-blobs.ts';
 import { type Agenda, createAgenda } from './agenda.ts';
 import { createDisk } from './disk.ts';
 import { type Facts, createFacts } from './facts.ts';
-import { type Guest, type GuestProcess, wallMs } from './guest.ts';
-import { type Plan, SELF, makePlan } from './plan.ts';
+import { type Guest, type GuestProcess, WALL_EPOCH, wallMs } from './guest.ts';
+import { type Ledger, createLedger } from './ledger.ts';
+import { KEY, PREFIX, type Plan, SELF, makePlan } from './plan.ts';
 import { type Random, createRandom } from './random.ts';
 import { type Rules, createRules } from './rules.ts';
 import { type Workload, createWorkload } from './workload.ts';
@@ -18,7 +19,8 @@ export interface World {
   readonly facts: Facts;
   readonly rules: Rules;
   readonly guest: Guest;
-  readonly service: MemoryService;
+  readonly service: MemoryBlobs;
+  readonly ledger: Ledger;
   /** By the name of the VM on which they work. */
   readonly workloads: Map<string, readonly Workload[]>;
   readonly trace: (text: string) => void;
@@ -47,6 +49,7 @@ export function createWorld(
   const facts = createFacts();
   const times = {
     bootedAt: -60_000,
+    bornAt: -60_000,
     wallOffset: plan.isCalm ? 0 : random.between(-5000, 5000),
     rate: plan.rate,
     frozenUntil: 0,
@@ -56,19 +59,40 @@ export function createWorld(
   const guest: Guest = Object.assign(times, { name: SELF, disk, bootId: '', isAlive: true });
   const { config, events } = plan;
   const workloads = (config.checkpoint?.sets ?? []).map(({ name }) =>
-    createWorkload(name, disk, agenda, random),
+    createWorkload({ set: name }, { disk, agenda, random }),
   );
+  const service = createMemoryBlobs({ pageMax: plan.pageMax, wallMs: () => WALL_EPOCH + agenda.now() });
+  const say = (text: string) => trace(`${(agenda.now() / 1000).toFixed(3).padStart(8)}  ${text}`);
+  const ledger = createLedger({
+    prefix: PREFIX,
+    key: KEY,
+    service,
+    now: agenda.now,
+    broken: (what) => void facts.violations.push(what),
+    onEntry: ({ kind, set, id, role, epoch }) => say(`${kind} ${set} ${id} of ${role}, epoch ${epoch}`),
+  });
+  const isUnchanged = (set: string, from: number, until: number) =>
+    workloads.find((workload) => workload.set === set)?.isSame(from, until) === true;
   const world: World = {
     seed,
     plan,
     agenda,
     random,
     facts,
-    rules: createRules({ config, events, facts, now: agenda.now, mayForget: () => world.diskHasFailed }),
+    rules: createRules({
+      config,
+      events,
+      facts,
+      ledger,
+      isUnchanged,
+      now: agenda.now,
+      mayForget: () => world.diskHasFailed,
+    }),
     guest,
-    service: createMemoryService(),
+    service,
+    ledger,
     workloads: new Map([[SELF, workloads]]),
-    trace: (text) => trace(`${(agenda.now() / 1000).toFixed(3).padStart(8)}  ${text}`),
+    trace: say,
     process: undefined,
     handlers: undefined,
     processes: 0,

@@ -1,10 +1,11 @@
 /** In place of `src/daemon/wire-store.ts`: a container in the simulated world. */
-import type { AzureBlobStore } from '../../../src/checkpoint/azure-store.ts';
+import type { OpenStore } from '../../../src/daemon/wire-store.ts';
 import { runningProcess } from '../guest.ts';
+import { simulatedWorkers } from '../sim-workers.ts';
 
-export async function openStore(): Promise<AzureBlobStore> {
+export async function openStore(): Promise<OpenStore> {
   const process = runningProcess();
-  const store = process.doors.store(process);
+  const workers = simulatedWorkers(process);
   const target = {
     account: 'world',
     container: 'world',
@@ -13,16 +14,12 @@ export async function openStore(): Promise<AzureBlobStore> {
     pathStyle: true,
   };
   return {
-    ...store,
     target,
-    folders: () => {
-      throw new Error('no part of the daemon looks at folders');
-    },
+    workers,
+    store: workers.store,
     start: () => undefined,
-    stop: () => undefined,
-    keepWarm: async (signal) => void (await store.head('evictd-probe', signal)),
-    ensureContainer: async (signal) => void (await store.head('evictd-probe', signal)),
     tokenError: () => undefined,
+    close: () => workers.close(),
   };
 }
 
