@@ -1,29 +1,43 @@
-import { systemClock, type Clock } from '../../src/base/clock.ts';
-import { createCheckpointer, type Checkpointer } from '../../src/checkpoint/checkpointer.ts';
-import { createReader, type Reader } from '../../src/checkpoint/reader.ts';
-import { restore, type RestoreResult } from '../../src/checkpoint/restore.ts';
-import type { SetOptions } from '../../src/checkpoint/scan.ts';
-import type { TransferLimits } from '../../src/checkpoint/transfer.ts';
-import type { BlobStore } from '../../src/checkpoint/store.ts';
+import { type Clock, systemClock } from '../../src/base/clock.ts';
+import type { EvictdError } from '../../src/base/errors.ts';
+import { type Checkpointer, createCheckpointer } from '../../src/checkpoint/commit/checkpointer.ts';
+import { type RestoreResult, restoreSet } from '../../src/checkpoint/restore/restore-set.ts';
+import type { SetOptions } from '../../src/checkpoint/scan/set-options.ts';
+import type { BlobStore } from '../../src/checkpoint/store/store.ts';
+import { createLocalWorkers } from '../../src/checkpoint/worker/local-workers.ts';
+import type { Workers } from '../../src/checkpoint/worker/workers.ts';
 import type { CommitResult } from '../../src/core/ports.ts';
 
-/** An hour ahead, so that files which were just written count as long settled. */
-export const laterClock: Clock = { ...systemClock, wallMs: () => systemClock.wallMs() + 3_600_000 };
+/** The system's clock, set forward: by the wall an hour, so that files which were just written count as settled. */
+export interface ShiftedClock extends Clock {
+  /** Both clocks go on by so much at once. */
+  advance(ms: number): void;
+}
 
-/** One for all: starting its threads takes longer than most of what a test has them do. */
-export const reader = createReader({ clock: systemClock });
+export function shiftedClock(wallMs = 3_600_000): ShiftedClock {
+  let shift = 0;
+  return {
+    ...systemClock,
+    monotonicMs: () => systemClock.monotonicMs() + shift,
+    wallMs: () => systemClock.wallMs() + wallMs + shift,
+    advance: (ms) => void (shift += ms),
+  };
+}
+
+export const laterClock: Clock = shiftedClock();
 
 export const PLACE = { prefix: 'p', key: 'vm-1', set: 'job' };
+export const SET_PREFIX = 'p/vm-1/sets/job/';
 
 export interface TestCheckpointerOptions {
   readonly vmName?: string;
+  readonly bootId?: string;
   readonly clock?: Clock;
   readonly indexDirectory?: string;
   readonly set?: Partial<SetOptions>;
-  readonly onNote?: (set: string, error: Error) => void;
-  readonly limits?: TransferLimits;
-  /** In place of the shared one, to see or to disturb what is read. */
-  readonly reader?: Reader;
+  readonly onNote?: (set: string, error: EvictdError) => void;
+  /** In place of local ones, to see or to disturb what is read. */
+  readonly workers?: (workers: Workers) => Workers;
 }
 
 /** A checkpointer as a process of its own would have it, for one set called `job`. */
@@ -32,17 +46,22 @@ export function testCheckpointer(
   path: string,
   options: TestCheckpointerOptions = {},
 ): Checkpointer {
-  const { vmName = 'vm-1', clock = laterClock, indexDirectory, onNote, limits } = options;
+  const { vmName = 'vm-1', bootId = 'boot', clock = laterClock, indexDirectory, onNote } = options;
+  const workers = createLocalWorkers({ store, clock });
   return createCheckpointer(
     {
       prefix: PLACE.prefix,
       key: PLACE.key,
       sets: [{ name: PLACE.set, path, include: ['**'], exclude: [], priority: 50, ...options.set }],
-      writer: { vmName, vmId: `id-of-${vmName}`, bootId: 'boot' },
+      writer: { vmName, vmId: `id-of-${vmName}`, bootId },
       ...(indexDirectory !== undefined && { indexDirectory }),
-      ...(limits !== undefined && { limits }),
     },
-    { store, clock, reader: options.reader ?? reader, ...(onNote !== undefined && { onNote }) },
+    {
+      store,
+      workers: options.workers?.(workers) ?? workers,
+      clock,
+      ...(onNote !== undefined && { onNote }),
+    },
   );
 }
 
@@ -58,10 +77,10 @@ export async function committed(checkpointer: Checkpointer) {
 }
 
 export async function restoreJob(store: BlobStore, target: string, at?: string): Promise<RestoreResult> {
-  return restore(
+  return restoreSet(
     // Nothing here cuts the power: waiting for the disk would only take time.
-    { ...PLACE, target, durable: false, ...(at !== undefined && { at }) },
-    { store, clock: laterClock, reader },
+    { place: PLACE, target, durable: false, ...(at !== undefined && { at }) },
+    { store, workers: createLocalWorkers({ store, clock: laterClock }), clock: laterClock },
     never(),
   );
 }

@@ -6,7 +6,7 @@ import { look } from './look.ts';
 import { readFiles } from './read-files.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { settle } from './settle.ts';
-import { type IdleManner, type IdleOptions, stageIdle } from './stage-idle.ts';
+import { type IdleOptions, stageIdle } from './stage-idle.ts';
 import type { Upload } from './upload.ts';
 import { type SetWorkplace, createWorkplace } from './workplace.ts';
 import type { WorkplaceDependencies, WorkplaceOptions } from './workplace.ts';
@@ -81,7 +81,7 @@ export function createCheckpointSet(
     },
     async stageIdle(idle, giveWay, signal) {
       await using work = await workplace.begin({ isUrgent: false, writes: false }, giveWay);
-      const openUpload = async ({ slowness, onStored }: IdleManner) => {
+      const openUpload = async (slowness: number) => {
         // So that a conflict is known before the notice.
         await work.ownership.check(signal);
         await work.ownership.takeOver(signal);
@@ -91,7 +91,7 @@ export function createCheckpointSet(
           await idle.pace.take(bytes * slowness, giveWay).catch(() => inner.throwIfAborted());
         };
         const stop = () => giveWay.aborted;
-        return workplace.openUpload(work, { stop, pace, ...(onStored !== undefined && { onStored }) });
+        return workplace.openUpload(work, { stop, pace });
       };
       const { keepsDeleted } = workplace;
       return await stageIdle(work, idle, { openUpload, wallOffsetMs, keepsDeleted }, giveWay, signal);

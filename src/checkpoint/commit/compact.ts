@@ -4,7 +4,7 @@ import { sameStat } from '../scan/file-stat.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
 import { LOST_ID, isWhole } from '../index/record.ts';
 import type { SetWork } from './set-work.ts';
-import type { FileRequest, Reading } from './upload.ts';
+import type { FileRequest } from './upload.ts';
 
 /*
  * Packs are never changed, so one of which files need only a part goes on taking its whole room. What is needed of such
@@ -59,7 +59,7 @@ export async function compaction(
 ): Promise<readonly FileRequest[]> {
   const needs = new Map<PackName, PackNeed>();
   const count = (chunk: FileChunk) => {
-    if (!isStored(chunk)) return;
+    if (!isStored(chunk) || chunk.id === LOST_ID) return;
     const need = needs.get(chunk.pack) ?? { bytes: packs.bytesOf(chunk.pack) ?? 0, used: 0 };
     need.used += chunk.stored;
     needs.set(chunk.pack, need);
@@ -97,25 +97,4 @@ function requestFor(
     return { ...chunk, id: LOST_ID };
   });
   return from === -1 ? undefined : { path, from, to, known };
-}
-
-/** The file's chunks with those of a reading in place of what was at the same bytes. */
-export function withChunks(
-  chunks: readonly FileChunk[],
-  { from, to }: Pick<FileRequest, 'from' | 'to'>,
-  reading: Reading & { readonly kind: 'read' },
-): readonly FileChunk[] {
-  const merged: FileChunk[] = [];
-  let position = 0;
-  let isPlaced = false;
-  for (const chunk of chunks) {
-    const end = position + chunk.plain;
-    if (end <= from || position >= to) {
-      if (position >= to && !isPlaced) merged.push(...reading.chunks);
-      isPlaced ||= position >= to;
-      merged.push(chunk);
-    }
-    position = end;
-  }
-  return isPlaced ? merged : [...merged, ...reading.chunks];
 }

@@ -3,6 +3,7 @@ import type { MonotonicMs } from '../../base/clock.ts';
 import type { EvictdError } from '../../base/errors.ts';
 import type { FileChunk } from '../format/chunk.ts';
 import { isStored } from '../format/chunk.ts';
+import { bytesOf, replaceRange } from '../index/chunk-range.ts';
 import { isWhole } from '../index/record.ts';
 import { type FileStat, sameStat } from '../scan/file-stat.ts';
 import { entryError } from '../scan/file-error.ts';
@@ -11,7 +12,7 @@ import { matcher } from '../scan/set-patterns.ts';
 import { fileChanging } from './commit-error.ts';
 import type { FileVersion, SetWork, Versions } from './set-work.ts';
 import { quietMs, quietMsFor } from './trust.ts';
-import { type FileRequest, type Reading, type Upload, bytesOf, mergeHoles } from './upload.ts';
+import type { FileRequest, Reading, Upload } from './upload.ts';
 
 export interface ReadOptions {
   /** How often a file that changes while it is read is read. */
@@ -64,7 +65,7 @@ export async function readFiles(
     );
     for (const one of due) {
       const reading = readings.get(one.file.path);
-      const next = reading && judge(work, one, reading, versions, options);
+      const next = reading && judge(work, upload, one, reading, versions, options);
       if (next !== undefined) later.push(next);
     }
     open = later;
@@ -102,35 +103,48 @@ function lastChunkOf(chunks: readonly FileChunk[], chunkBytes: number): number {
 /** Undefined: it has a version, or is given up. */
 function judge(
   work: SetWork,
+  upload: Upload,
   one: Pending,
   reading: Reading,
   versions: Versions,
   options: ReadOptions,
 ): Pending | undefined {
   const { path } = one.file;
-  const { clock } = work;
+  const { clock, index } = work;
   if (reading.kind === 'gone') return undefined;
   if (reading.kind === 'failed') {
     options.onLost?.(path, entryError(reading, path));
     return undefined;
   }
-  const { before, after, isUnlinked, beganAt } = reading;
+  const { before, beganAt } = reading;
   const { earlier } = one;
   const chunks = withPrefix(work, one, reading);
-  if (earlier !== undefined && before.size > earlier.stat.size && sameChunks(earlier.chunks, chunks)) {
+  const isPrefix = earlier !== undefined && before.size > earlier.stat.size;
+  if (isPrefix && bytesOf(chunks) === earlier.stat.size && sameChunks(earlier.chunks, chunks)) {
     // It was so at every moment between the two readings.
+    upload.onceStored(reading, () =>
+      index.set(path, { ...earlier, seenAt: Infinity, readAt: beganAt, isVersion: true }),
+    );
     versions.set(path, { stat: earlier.stat, chunks });
     return undefined;
   }
   const version = { stat: before, chunks };
-  const isUntouched = sameStat(isUnlinked ? { ...after, ctimeNs: before.ctimeNs } : after, before);
-  if (!isUntouched || bytesOf(chunks) !== before.size) return again(work, one, version, -Infinity, options);
   const seenAt = firstSeen(work, path, before, beganAt);
-  const missingMs =
-    quietMsFor(before.size) - quietMs(before, seenAt, beganAt, { clock, offsetMs: options.wallOffsetMs });
-  if (missingMs > 0) return again(work, one, version, beganAt + missingMs, options);
+  const isWholly = isUntouched(reading) && bytesOf(chunks) === before.size;
+  const wall = { clock, offsetMs: options.wallOffsetMs };
+  const missingMs = quietMsFor(before.size) - quietMs(before, seenAt, beganAt, wall);
+  if (!isWholly || missingMs > 0) {
+    upload.onceStored(reading, () => index.setPart(path, before.size, 0, chunks));
+    return again(work, one, version, isWholly ? beganAt + missingMs : -Infinity, options);
+  }
+  upload.onceStored(reading, () => index.set(path, { ...version, seenAt, readAt: beganAt, isVersion: true }));
   versions.set(path, version);
   return undefined;
+}
+
+/** Nothing was written to the file while it was read, as far as its times tell. */
+export function isUntouched({ before, after, isUnlinked }: Reading & { kind: 'read' }): boolean {
+  return sameStat(isUnlinked ? { ...after, ctimeNs: before.ctimeNs } : after, before);
 }
 
 /** When the stat of a file was seen first; what was seen only now is kept for later readings. */
@@ -168,14 +182,7 @@ function withPrefix(
 ): readonly FileChunk[] {
   const { from } = requestOf(work, one);
   if (from === 0) return chunks;
-  const before: FileChunk[] = [];
-  let position = 0;
-  for (const chunk of work.index.files.get(one.file.path)?.chunks ?? []) {
-    if (position >= from) break;
-    before.push(position + chunk.plain > from ? { plain: from - position } : chunk);
-    position += chunk.plain;
-  }
-  return mergeHoles([...before, ...chunks]);
+  return replaceRange(work.index.files.get(one.file.path)?.chunks ?? [], from, chunks);
 }
 
 function sameChunks(one: readonly FileChunk[], other: readonly FileChunk[]): boolean {
@@ -192,5 +199,5 @@ function sameChunks(one: readonly FileChunk[], other: readonly FileChunk[]): boo
 /** The last version that could be read, where the store has all of it. */
 export function lastVersion({ index }: SetWork, path: string): FileVersion | undefined {
   const record = index.files.get(path);
-  return record !== undefined && isWhole(record) ? record : undefined;
+  return record !== undefined && record.isVersion && isWhole(record) ? record : undefined;
 }

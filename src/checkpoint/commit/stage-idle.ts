@@ -1,15 +1,16 @@
 import type { EvictdError } from '../../base/errors.ts';
 import { forEachInSlices } from '../../base/slices.ts';
+import { replaceRange } from '../index/chunk-range.ts';
 import { isWhole } from '../index/record.ts';
 import { sameStat } from '../scan/file-stat.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
-import { compaction, withChunks } from './compact.ts';
+import { compaction } from './compact.ts';
 import { look } from './look.ts';
 import type { Pace } from './pace.ts';
-import { readFiles } from './read-files.ts';
+import { isUntouched, readFiles } from './read-files.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { isDoubtOver } from './trust.ts';
-import type { Upload, UploadWatcher } from './upload.ts';
+import type { Upload } from './upload.ts';
 
 export interface IdleOptions {
   /** A file is left alone until it was not written to for so long. */
@@ -22,15 +23,10 @@ export interface IdleOptions {
 
 export interface IdleDependencies {
   /** Makes sure of the set first. `slowness`: so many times slower than the pace. */
-  readonly openUpload: (manner: IdleManner) => Promise<Upload & AsyncDisposable>;
+  readonly openUpload: (slowness: number) => Promise<Upload & AsyncDisposable>;
   readonly wallOffsetMs: number;
   /** What pruning removes goes on costing: nothing is gained by sending it anew. */
   readonly keepsDeleted: () => boolean;
-}
-
-export interface IdleManner {
-  readonly slowness: number;
-  readonly onStored?: UploadWatcher['onStored'];
 }
 
 /** Of the pace, for what is only tidied up. */
@@ -65,7 +61,7 @@ export async function stageIdle(
     return problem;
   }
   const { openUpload, wallOffsetMs } = dependencies;
-  await using upload = await openUpload({ slowness: 1 });
+  await using upload = await openUpload(1);
   const onLost = (_path: string, error: EvictdError) => {
     if (error.code !== 'file-changing') problem ??= error;
   };
@@ -86,16 +82,16 @@ async function compact(
   if (ownership.checkpoint === undefined || keepsDeleted()) return;
   const requests = await compaction(work, files, giveWay);
   if (requests.length === 0) return;
-  const byPath = new Map(requests.map((request) => [request.path, request]));
-  const onStored: UploadWatcher['onStored'] = (path, reading) => {
+  await using upload = await openUpload(COMPACTION_SLOWNESS);
+  const readings = await upload.read(requests, signal);
+  for (const { path, from } of requests) {
+    const reading = readings.get(path);
     const record = index.files.get(path);
-    const request = byPath.get(path);
-    if (record === undefined || request === undefined) return;
-    if (!sameStat(record.stat, reading.before) || !sameStat(record.stat, reading.after)) return;
-    index.set(path, { ...record, chunks: withChunks(record.chunks, request, reading) });
-  };
-  await using upload = await openUpload({ slowness: COMPACTION_SLOWNESS, onStored });
-  await upload.read(requests, signal);
+    if (reading?.kind !== 'read' || record === undefined || !isUntouched(reading)) continue;
+    if (!sameStat(record.stat, reading.before)) continue;
+    const chunks = replaceRange(record.chunks, from, reading.chunks);
+    upload.onceStored(reading, () => index.set(path, { ...record, chunks }));
+  }
   await upload.flush(signal);
 }
 

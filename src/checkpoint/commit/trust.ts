@@ -29,6 +29,7 @@ export function isTrusted(
     record !== undefined &&
     isStamped &&
     sameStat(record.stat, stat) &&
+    record.isVersion &&
     record.readAt - record.seenAt >= DOUBTFUL_MS &&
     isWhole(record)
   );

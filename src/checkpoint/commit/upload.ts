@@ -1,6 +1,7 @@
 import { AssertionFailed } from '../../base/assert.ts';
 import { createGroup } from '../../base/concurrency.ts';
 import { type Cut, type FileChunk, type PackName, type StoredChunk, isStored } from '../format/chunk.ts';
+import { bytesOf, mergeHoles } from '../index/chunk-range.ts';
 import {
   type ItemResult,
   type PackEvent,
@@ -41,8 +42,8 @@ export interface UploadWatcher {
   /** So many bytes were read; of `path`, so many of those were in the store already. */
   onRead(path: string, bytes: number, bytesStored: number): void;
   onPack(event: PackEvent): void;
-  /** The store has all that was read of the file. */
-  onStored(path: string, reading: Reading & { readonly kind: 'read' }): void;
+  /** The store has what was read of a part of the file, from byte `from` on, whatever becomes of the rest. */
+  onPartStored(path: string, from: number, part: ItemResult & { readonly kind: 'read' }): void;
 }
 
 export interface UploadOptions extends SenderOptions {
@@ -54,15 +55,12 @@ export interface UploadOptions extends SenderOptions {
   readonly pace: ((bytes: number, signal: AbortSignal) => Promise<void>) | undefined;
 }
 
-/**
- * Reads files by all threads at once and sends what the store lacks. It has a memory of its own in each thread: close it.
- *
- * INVARIANTS
- * - `onStored` is called for a file once every pack with a chunk of that reading is known to be stored, and never otherwise.
- */
+/** Reads files by all threads at once and sends what the store lacks. It has memory in each thread: close it. */
 export interface Upload {
   /** The readings by path; without those that were stopped. Rejects with what a pack failed with, or the signal's reason. */
   read(files: readonly FileRequest[], signal: AbortSignal): Promise<ReadonlyMap<string, Reading>>;
+  /** Calls `tell` once every pack with a chunk of that reading is known to be stored, and never otherwise. */
+  onceStored(reading: Reading, tell: () => void): void;
   /** Where each piece of metadata is, in order. */
   putPieces(pieces: readonly Uint8Array[], signal: AbortSignal): Promise<readonly StoredChunk[]>;
   /** Begins to send packs that aren't full, and waits until all of it is stored. */
@@ -90,6 +88,7 @@ const STRETCHES_MAX = 1024;
 export function createUpload(options: UploadOptions, workers: Workers, watcher: UploadWatcher): Upload {
   const senders: (Promise<Sender> | undefined)[] = [];
   const packs = createPackWatch(watcher);
+  const packsOfReading = new WeakMap<Reading, ReadonlySet<PackName>>();
   let bytesNew = 0;
   const senderOf = (thread: number): Promise<Sender> =>
     (senders[thread] ??= workers.openSender(thread, options, packs.onPack));
@@ -123,6 +122,8 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
               const read = bytesOf(result.chunks);
               bytesNew += result.bytesNew;
               watcher.onRead(item.path, read, read - result.bytesNew);
+              const tell = () => watcher.onPartStored(item.path, item.from, result);
+              if (item.to - item.from < request.to - request.from) packs.whenStored(result.packs, tell);
             }
             const known = stretches.get(request) ?? [];
             known.push({ from: item.from, result });
@@ -138,10 +139,14 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
         if (bytesCovered(found, request, options.cut) < stretchCount(request, options.cut)) continue;
         const reading = combined(found);
         readings.set(request.path, reading);
-        if (reading.kind === 'read') packs.follow(request.path, reading, packsOf(found));
+        if (reading.kind !== 'read') continue;
+        const own = packsOf(found);
+        packs.expectSealed(own);
+        packsOfReading.set(reading, own);
       }
       return readings;
     },
+    onceStored: (reading, tell) => packs.whenStored(packsOfReading.get(reading) ?? [], tell),
     async putPieces(pieces, signal) {
       const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
       const sender = await senderOf(0);
@@ -256,22 +261,6 @@ function packsOf(found: readonly Stretch[]): ReadonlySet<PackName> {
   return new Set(found.flatMap(({ result }) => (result.kind === 'read' ? result.packs : [])));
 }
 
-export function mergeHoles(chunks: readonly FileChunk[]): readonly FileChunk[] {
-  if (chunks.every(isStored)) return chunks;
-  const merged: FileChunk[] = [];
-  for (const chunk of chunks) {
-    const last = merged.at(-1);
-    if (last !== undefined && !isStored(last) && !isStored(chunk))
-      merged[merged.length - 1] = { plain: last.plain + chunk.plain };
-    else merged.push(chunk);
-  }
-  return merged;
-}
-
-export function bytesOf(chunks: readonly FileChunk[]): number {
-  return chunks.reduce((sum, { plain }) => sum + plain, 0);
-}
-
 /** Knows which packs are stored, and which files wait for which. */
 function createPackWatch(watcher: UploadWatcher) {
   const stored = new Set<PackName>();
@@ -299,16 +288,18 @@ function createPackWatch(watcher: UploadWatcher) {
     sealedBytes: () => [...sealed.values()].reduce((sum, bytes) => sum + bytes, 0),
     sealed: () =>
       open.size === 0 ? Promise.resolve() : new Promise<void>((resolve) => (onSealed = resolve)),
-    follow(path: string, reading: Reading & { kind: 'read' }, packs: ReadonlySet<PackName>) {
+    expectSealed(packs: Iterable<PackName>) {
       for (const name of packs) if (!sealed.has(name)) open.add(name);
+    },
+    whenStored(packs: Iterable<PackName>, tell: () => void) {
       const left = new Set([...packs].filter((name) => !stored.has(name)));
-      if (left.size === 0) return watcher.onStored(path, reading);
+      if (left.size === 0) return tell();
       for (const name of left) {
-        const tell = () => {
+        const onStored = () => {
           left.delete(name);
-          if (left.size === 0) watcher.onStored(path, reading);
+          if (left.size === 0) tell();
         };
-        waiting.set(name, (waiting.get(name) ?? new Set()).add(tell));
+        waiting.set(name, (waiting.get(name) ?? new Set()).add(onStored));
       }
       return undefined;
     },

@@ -11,7 +11,6 @@ import type { Workers } from '../worker/workers.ts';
 import { type Ownership, createOwnership } from './ownership.ts';
 import { type PackList, createPackList } from './pack-list.ts';
 import { type RateMeter, type SetActivity, type SetTracker, createTracker } from './progress.ts';
-import { firstSeen } from './read-files.ts';
 import type { Seen, SetContext, SetWork } from './set-work.ts';
 import { type Upload, type UploadWatcher, createUpload } from './upload.ts';
 
@@ -73,8 +72,6 @@ export interface SetWorkplace {
 export interface UploadManner {
   readonly stop: () => boolean;
   readonly pace: ((bytes: number, signal: AbortSignal) => Promise<void>) | undefined;
-  /** In place of a new record of the file. */
-  readonly onStored?: UploadWatcher['onStored'];
 }
 
 /** Kept for the life of the set: what is chosen at its first commit. 1 MiB is right for databases, tensors and logs. */
@@ -168,7 +165,7 @@ export function createWorkplace(
         throw error;
       }
     },
-    openUpload(work, { stop, pace, onStored }) {
+    openUpload(work, { stop, pace }) {
       const takeSeqs = (count: number) => Array.from({ length: count }, () => ++seq);
       const { index, folder } = work;
       const upload = createUpload(
@@ -185,10 +182,7 @@ export function createWorkplace(
           pace,
         },
         workers,
-        {
-          ...watcherOf(work, packs, meter, () => (isVersioned = true)),
-          ...(onStored !== undefined && { onStored }),
-        },
+        watcherOf(work, packs, meter, () => (isVersioned = true)),
       );
       return Object.assign(upload, { [Symbol.asyncDispose]: () => upload.close() });
     },
@@ -229,15 +223,8 @@ function watcherOf(work: SetWork, packs: PackList, meter: RateMeter, onVersioned
       packs.add(event.name, event.bytes);
       index.notePack(event.name, event.bytes);
     },
-    onStored(path, { before, beganAt, chunks }) {
-      activity.filesRead++;
-      tracker.store(path, before.size);
-      index.set(path, {
-        stat: before,
-        seenAt: firstSeen(work, path, before, beganAt),
-        readAt: beganAt,
-        chunks,
-      });
+    onPartStored(path, from, { before, chunks }) {
+      index.setPart(path, before.size, from, chunks);
     },
   };
 }

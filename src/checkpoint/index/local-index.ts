@@ -3,12 +3,22 @@ import { dirname, join } from 'node:path';
 
 import { EvictdError, isErrno, messageOf } from '../../base/errors.ts';
 import { forEachInSlices } from '../../base/slices.ts';
-import type { Cut, HashSpec, PackName, StoredChunk } from '../format/chunk.ts';
+import type { Cut, FileChunk, HashSpec, PackName, StoredChunk } from '../format/chunk.ts';
 import { newHashKey } from '../format/chunk-id.ts';
 import { newEpoch } from '../format/names.ts';
 import { type LogFile, createLogFile, readLines } from './log-file.ts';
-import { type FileRecord, LOST_ID } from './record.ts';
-import { Header, Line, fileLine, pieceLine, pieceOfLine, recordOfLine } from './record-line.ts';
+import { replaceRange } from './chunk-range.ts';
+import { type FileRecord, LOST_ID, recordOfEntry } from './record.ts';
+import {
+  Header,
+  Line,
+  chunksOfLine,
+  fileLine,
+  partLine,
+  pieceLine,
+  pieceOfLine,
+  recordOfLine,
+} from './record-line.ts';
 
 /** An entry of the set, by its content. */
 export interface EntryPoint {
@@ -55,11 +65,17 @@ export interface LocalIndex {
   /** The sha256 of manifests of ours that may have arrived under that id. */
   tries(id: string): ReadonlySet<string>;
   set(path: string, record: FileRecord): void;
+  /** A part of what the file holds now, from byte `from` on: to be compared with, whatever the rest is. */
+  setPart(path: string, size: number, from: number, chunks: readonly FileChunk[]): void;
   notePack(name: PackName, bytes: number): void;
   /** Before a manifest is sent. Waits for the disk, `TRY_MS_MAX` at most by the caller's bound. */
   noteTry(point: EntryPoint): Promise<void>;
   /** The set's newest entry is `base` now, with these pieces; files that it lacks are forgotten. */
-  rebase(base: EntryPoint, pieces: ReadonlyMap<string, StoredChunk>, keeps: (path: string) => boolean): Promise<void>;
+  rebase(
+    base: EntryPoint,
+    pieces: ReadonlyMap<string, StoredChunk>,
+    keeps: (path: string) => boolean,
+  ): Promise<void>;
   /** Begins a new life on what somebody else, or an earlier life, has left in the store. */
   restart(
     base: EntryPoint | null,
@@ -159,6 +175,7 @@ function brief(error: unknown): string {
 function takeLine(content: Content, line: Line): void {
   if ('file' in line) content.files.set(line.file, recordOfLine(line));
   else if ('gone' in line) content.files.delete(line.gone);
+  else if ('part' in line) putPart(content, line.part, line.size, line.from, chunksOfLine(line));
   else if ('pack' in line) content.packs.set(line.pack, line.bytes);
   else if ('try' in line) addTry(content, line.try);
   else if ('base' in line) beginBase(content, line.base);
@@ -167,6 +184,17 @@ function takeLine(content: Content, line: Line): void {
     if (ref !== undefined) content.pieces.set(line.piece, ref);
     else content.pieces.delete(line.piece);
   }
+}
+
+function putPart(
+  { files }: Content,
+  path: string,
+  size: number,
+  from: number,
+  chunks: readonly FileChunk[],
+): void {
+  const former = files.get(path)?.chunks ?? [];
+  files.set(path, recordOfEntry({ size, mtimeNs: 0n }, replaceRange(former, from, chunks), false));
 }
 
 function addTry({ tries }: Content, { id, sha256 }: EntryPoint): void {
@@ -212,10 +240,14 @@ function createIndex(
     isTold = false;
   };
   const failed = (error: unknown) =>
-    new EvictdError('index-unwritten', `the local index ${place.file} can't be written: ${messageOf(error)}`, {
-      remedy: 'make room in state.dir; until then a restart reads all files again',
-      cause: error,
-    });
+    new EvictdError(
+      'index-unwritten',
+      `the local index ${place.file} can't be written: ${messageOf(error)}`,
+      {
+        remedy: 'make room in state.dir; until then a restart reads all files again',
+        cause: error,
+      },
+    );
   const begin = (): Promise<void> => {
     writing ??= writeAll().finally(() => (writing = undefined));
     return writing;
@@ -269,6 +301,10 @@ function createIndex(
       content.files.set(path, record);
       later(fileLine(path, record));
     },
+    setPart(path, size, from, chunks) {
+      putPart(content, path, size, from, chunks);
+      later(partLine(path, size, from, chunks));
+    },
     notePack(name, bytes) {
       content.packs.set(name, bytes);
       later(JSON.stringify({ pack: name, bytes }));
@@ -283,8 +319,7 @@ function createIndex(
       later(JSON.stringify({ base }));
       for (const name of content.pieces.keys())
         if (!pieces.has(name)) later(JSON.stringify({ piece: name, packs: [], chunks: [] }));
-      for (const [name, ref] of pieces)
-        if (content.pieces.get(name) !== ref) later(pieceLine(name, ref));
+      for (const [name, ref] of pieces) if (content.pieces.get(name) !== ref) later(pieceLine(name, ref));
       content.pieces = new Map(pieces);
       await forEachInSlices(content.files.keys(), (path) => {
         if (keeps(path)) return;

@@ -11,7 +11,10 @@ import type { FileRecord } from './record.ts';
 const Nanoseconds = z.string().regex(/^-?\d{1,20}$/);
 const Natural = z.int().min(0);
 /** `[pack by its place in the line's list, offset, stored, plain, id]`, or `[plain]` of a hole. */
-const Chunk = z.union([z.tuple([Natural, Natural, Natural, Natural, z.string().max(64)]), z.tuple([Natural])]);
+const Chunk = z.union([
+  z.tuple([Natural, Natural, Natural, Natural, z.string().max(64)]),
+  z.tuple([Natural]),
+]);
 const Time = z.number().nullable();
 const Pack = z.string().max(64);
 const Point = z.object({ id: z.string().max(16), sha256: z.string().max(64) });
@@ -30,8 +33,16 @@ export type Header = z.infer<typeof Header>;
 
 const FileLine = z.object({
   file: z.string().min(1),
+  isVersion: z.boolean().optional(),
   stat: z.tuple([Natural, Nanoseconds, Nanoseconds, Nanoseconds, Nanoseconds]),
   at: z.tuple([Time, Time]),
+  packs: z.array(Pack),
+  chunks: z.array(Chunk),
+});
+const PartLine = z.object({
+  part: z.string().min(1),
+  size: Natural,
+  from: Natural,
   packs: z.array(Pack),
   chunks: z.array(Chunk),
 });
@@ -40,21 +51,22 @@ const PackLine = z.object({ pack: Pack, bytes: Natural });
 const PieceLine = z.object({ piece: z.string(), packs: z.array(Pack).max(1), chunks: z.array(Chunk).max(1) });
 const TryLine = z.object({ try: Point });
 const BaseLine = z.object({ base: Point });
-export const Line = z.union([FileLine, GoneLine, PackLine, PieceLine, TryLine, BaseLine]);
+export const Line = z.union([FileLine, PartLine, GoneLine, PackLine, PieceLine, TryLine, BaseLine]);
 export type Line = z.infer<typeof Line>;
 
-export function fileLine(path: string, { stat, seenAt, readAt, chunks }: FileRecord): string {
+export function fileLine(path: string, { stat, seenAt, readAt, chunks, isVersion }: FileRecord): string {
   const { size, mtimeNs, ctimeNs, ino, dev } = stat;
   return JSON.stringify({
     file: path,
     stat: [size, String(mtimeNs), String(ctimeNs), String(ino), String(dev)],
     // JSON has no infinity: null.
     at: [seenAt, readAt],
+    ...(!isVersion && { isVersion }),
     ...packed(chunks),
   });
 }
 
-export function recordOfLine({ stat, at, packs, chunks }: z.infer<typeof FileLine>): FileRecord {
+export function recordOfLine({ stat, at, packs, chunks, isVersion }: z.infer<typeof FileLine>): FileRecord {
   const [size, mtimeNs, ctimeNs, ino, dev] = stat;
   return {
     stat: {
@@ -67,7 +79,19 @@ export function recordOfLine({ stat, at, packs, chunks }: z.infer<typeof FileLin
     seenAt: at[0] ?? Infinity,
     readAt: at[1] ?? -Infinity,
     chunks: unpacked(packs, chunks),
+    isVersion: isVersion ?? true,
   };
+}
+
+export function partLine(path: string, size: number, from: number, chunks: readonly FileChunk[]): string {
+  return JSON.stringify({ part: path, size, from, ...packed(chunks) });
+}
+
+export function chunksOfLine({
+  packs,
+  chunks,
+}: Pick<z.infer<typeof PartLine>, 'packs' | 'chunks'>): readonly FileChunk[] {
+  return unpacked(packs, chunks);
 }
 
 export function pieceLine(name: string, ref: StoredChunk): string {

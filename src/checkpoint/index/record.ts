@@ -12,6 +12,8 @@ export interface FileRecord {
   readonly readAt: MonotonicMs;
   /** Each is in a pack that the newest manifest reaches, or that this epoch has stored since; see `isLost`. */
   readonly chunks: readonly FileChunk[];
+  /** It held all of that at one moment; else parts of it are of several, good to be compared with and nothing else. */
+  readonly isVersion: boolean;
 }
 
 /** The id of a chunk that the store doesn't have any more: no content has it. */
@@ -26,7 +28,8 @@ export function isWhole({ chunks }: FileRecord): boolean {
 export function recordOfEntry(
   { size, mtimeNs }: { readonly size: number; readonly mtimeNs: bigint },
   chunks: readonly FileChunk[],
+  isVersion = true,
 ): FileRecord {
   const stat = { size, mtimeNs, ctimeNs: -1n, ino: 0n, dev: 0n };
-  return { stat, seenAt: Infinity, readAt: -Infinity, chunks };
+  return { stat, seenAt: Infinity, readAt: -Infinity, chunks, isVersion };
 }

@@ -1,0 +1,54 @@
+import { type FileChunk, type StoredChunk, isStored } from '../format/chunk.ts';
+import { LOST_ID } from './record.ts';
+
+/**
+ * A file's chunks with `replacement` in place of what was at the same bytes, from byte `from` on. What is left of a chunk
+ * that lies half in there, and what is missing before, is filled with chunks that the store doesn't have.
+ */
+export function replaceRange(
+  chunks: readonly FileChunk[],
+  from: number,
+  replacement: readonly FileChunk[],
+): readonly FileChunk[] {
+  const to = from + bytesOf(replacement);
+  const before: FileChunk[] = [];
+  const after: FileChunk[] = [];
+  let position = 0;
+  for (const chunk of chunks) {
+    const end = position + chunk.plain;
+    if (end <= from) before.push(chunk);
+    else if (position >= to) after.push(chunk);
+    else {
+      if (position < from) before.push(remnant(chunk, from - position));
+      if (end > to) after.push(remnant(chunk, end - to));
+    }
+    position = end;
+  }
+  if (position < from) before.push(lostChunk(from - position));
+  return mergeHoles([...before, ...replacement, ...after]);
+}
+
+function remnant(chunk: FileChunk, plain: number): FileChunk {
+  return isStored(chunk) ? lostChunk(plain) : { plain };
+}
+
+function lostChunk(plain: number): StoredChunk {
+  return { id: LOST_ID, plain, pack: '', offset: 0, stored: plain };
+}
+
+export function bytesOf(chunks: readonly FileChunk[]): number {
+  return chunks.reduce((sum, { plain }) => sum + plain, 0);
+}
+
+/** Holes that follow each other as one. */
+export function mergeHoles(chunks: readonly FileChunk[]): readonly FileChunk[] {
+  if (chunks.every(isStored)) return chunks;
+  const merged: FileChunk[] = [];
+  for (const chunk of chunks) {
+    const last = merged.at(-1);
+    if (last !== undefined && !isStored(last) && !isStored(chunk))
+      merged[merged.length - 1] = { plain: last.plain + chunk.plain };
+    else merged.push(chunk);
+  }
+  return merged;
+}
