@@ -1,19 +1,24 @@
-import type { FileStat } from './file-stat.ts';
+import type { ScannedFile } from './scanned.ts';
 
-interface Named {
-  readonly path: string;
-  readonly stat: Pick<FileStat, 'dev' | 'ino'>;
+/** Files with several names, which are told in the order of paths. */
+export interface HardLinks {
+  /** The path of the first name of this file, or undefined when this is the first: it stands for the file in each scan. */
+  firstOf(file: ScannedFile): string | undefined;
 }
 
-/** `files` in the order of paths: the first name of a file stands for it, so that it is the same one in each scan. */
-export function groupHardLinks<File extends Named>(files: readonly File[]) {
-  const firstByInode = new Map<string, File>();
-  const others: (File & { readonly target: string })[] = [];
-  for (const file of files) {
-    const inode = `${file.stat.dev}:${file.stat.ino}`;
-    const first = firstByInode.get(inode);
-    if (first === undefined) firstByInode.set(inode, file);
-    else others.push({ ...file, target: first.path });
-  }
-  return { first: [...firstByInode.values()], others };
+export function createHardLinks(): HardLinks {
+  const firsts = new Map<string, string>();
+  return {
+    firstOf({ path, stat }) {
+      const inode = inodeOf(stat);
+      const first = firsts.get(inode);
+      if (first === undefined) firsts.set(inode, path);
+      return first;
+    },
+  };
+}
+
+/** What all names of a file have in common. */
+export function inodeOf({ dev, ino }: { readonly dev: bigint; readonly ino: bigint }): string {
+  return `${dev}:${ino}`;
 }

@@ -2,6 +2,7 @@
 import { lstatSync, readdirSync, readlinkSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 
+import { assert } from '../../base/assert.ts';
 import { isErrno } from '../../base/errors.ts';
 import { decodePath, fsPath, splitPath } from '../format/path-name.ts';
 import { foldersBeneath } from './beneath.ts';
@@ -98,11 +99,12 @@ export function createLooked(paths: number): Looked {
 
 /** `target` is where a symbolic link leads. A time that doesn't fit is told as a failure, beside the rest. */
 export function noteFound(
-  { stats, targets, failures }: Looked,
+  looked: Looked,
   index: number,
   found: BigIntStats,
   target: string | undefined,
-): void {
+): Looked {
+  const { stats, targets, failures } = looked;
   const { mode, nlink, uid, gid, size, mtimeNs, ctimeNs, ino, dev } = found;
   const fields = [mode, nlink, uid, gid, size, fitting(mtimeNs), fitting(ctimeNs), ino, dev];
   stats.set(fields, index * FIELDS);
@@ -111,6 +113,7 @@ export function noteFound(
     if (fitting(time) !== time)
       failures.set(index, { errno: 'EOVERFLOW', message: `its time is ${time} ns` });
   }
+  return looked;
 }
 
 function fitting(time: bigint): bigint {
@@ -137,6 +140,14 @@ export function unpack(stats: BigInt64Array, index: number): PackedStat | undefi
     ino: field(7),
     dev: field(8),
   };
+}
+
+/** Of one that was looked at here. */
+export function packOne(found: BigIntStats): PackedStat {
+  const { stats } = noteFound(createLooked(1), 0, found, undefined);
+  const packed = unpack(stats, 0);
+  assert(packed !== undefined, 'a file has a mode');
+  return packed;
 }
 
 /** ENOENT and, where a folder was, ENOTDIR: removed, or something else by now. */

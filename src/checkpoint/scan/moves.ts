@@ -1,0 +1,109 @@
+import { forEachLimit } from '../../base/concurrency.ts';
+import { forEachInSlices } from '../../base/slices.ts';
+import { splitPath } from '../format/path-name.ts';
+import type { Folder } from './found.ts';
+import { inodeOf } from './hard-links.ts';
+import { unpack } from './scan-thread.ts';
+import type { PackedStat } from './scan-thread.ts';
+import type { ScannedFile } from './scanned.ts';
+import { JOBS_IN_FLIGHT, PATHS_TOGETHER } from './walk.ts';
+import type { Ground } from './walk.ts';
+
+type Look = Pick<Ground, 'location' | 'scanner' | 'onRootFailure'>;
+
+/** Those in which something was made, removed or renamed since they were looked at. */
+export async function foldersTouched(
+  look: Look,
+  folders: readonly Folder[],
+  signal: AbortSignal,
+): Promise<ReadonlySet<string>> {
+  const touched = new Set<string>();
+  await lookAgain(look, folders, signal, (folder, now) => {
+    if (folder.disturbed || now === undefined || !isSameFolder(now, folder.stats)) touched.add(folder.path);
+  });
+  return touched;
+}
+
+/** Any change of its names is one of its times. A file system that stamps once in a second may tell by the others. */
+export function isSameFolder(one: PackedStat, other: PackedStat): boolean {
+  return (
+    one.mtimeNs === other.mtimeNs &&
+    one.ctimeNs === other.ctimeNs &&
+    one.ino === other.ino &&
+    one.dev === other.dev &&
+    one.size === other.size &&
+    one.nlink === other.nlink
+  );
+}
+
+/**
+ * Folders of files that were seen under more names than they have: one of those was moved, from a folder that had been
+ * looked at to one that was still to be. What lies under two names all the time (a bind mount) is none of them.
+ */
+export async function foldersOfMoved(
+  look: Look,
+  files: () => Iterable<ScannedFile & { readonly nlink?: number }>,
+  signal: AbortSignal,
+): Promise<ReadonlySet<string>> {
+  const suspects = await seenTooOften(files, signal);
+  if (suspects.size === 0) return suspects;
+  const names: ScannedFile[] = [];
+  await forEachInSlices(
+    files(),
+    (file) => void (suspects.has(inodeOf(file.stat)) && names.push(file)),
+    signal,
+  );
+  const moved = new Set<string>();
+  await lookAgain(look, names, signal, ({ stat }, now) => {
+    if (now === undefined || inodeOf(now) !== inodeOf(stat)) moved.add(inodeOf(stat));
+  });
+  return new Set(
+    names.filter(({ stat }) => moved.has(inodeOf(stat))).map(({ path }) => splitPath(path).folder),
+  );
+}
+
+async function seenTooOften(
+  files: () => Iterable<ScannedFile & { readonly nlink?: number }>,
+  signal: AbortSignal,
+): Promise<ReadonlySet<string>> {
+  // Not by inodeOf: of a million files, strings would take three times as much.
+  const seen = new Map<bigint, Set<bigint>>();
+  const again = new Map<string, number>();
+  const suspects = new Set<string>();
+  await forEachInSlices(
+    files(),
+    ({ stat, nlink = 1 }) => {
+      const { dev, ino } = stat;
+      const inodes = seen.get(dev) ?? new Set();
+      seen.set(dev, inodes);
+      if (!inodes.has(ino)) {
+        inodes.add(ino);
+        return;
+      }
+      const inode = inodeOf(stat);
+      const names = (again.get(inode) ?? 1) + 1;
+      again.set(inode, names);
+      if (names > nlink) suspects.add(inode);
+    },
+    signal,
+  );
+  return suspects;
+}
+
+async function lookAgain<Item extends { readonly path: string }>(
+  { location, scanner, onRootFailure }: Look,
+  items: readonly Item[],
+  signal: AbortSignal,
+  onItem: (item: Item, now: PackedStat | undefined) => void,
+): Promise<void> {
+  const starts = Array.from(
+    { length: Math.ceil(items.length / PATHS_TOGETHER) },
+    (_, part) => part * PATHS_TOGETHER,
+  );
+  await forEachLimit(starts, JOBS_IN_FLIGHT, signal, async (start, within) => {
+    const some = items.slice(start, start + PATHS_TOGETHER);
+    const answer = await scanner.look({ root: location, paths: some.map(({ path }) => path) }, within);
+    if (answer.kind === 'failed') return onRootFailure(answer);
+    for (const [index, item] of some.entries()) onItem(item, unpack(answer.stats, index));
+  });
+}

@@ -1,0 +1,143 @@
+import { EvictdError } from '../../base/errors.ts';
+import { forEachInSlices } from '../../base/slices.ts';
+import { entryError } from './file-error.ts';
+import type { Folder, Found } from './found.ts';
+import { createHardLinks } from './hard-links.ts';
+import { foldersOfMoved, foldersTouched, isSameFolder } from './moves.ts';
+import { packOne } from './scan-thread.ts';
+import type { ScannedDirectory, ScannedFile, ScannedHardLink, ScannedSymlink } from './scanned.ts';
+import { checkSetFolder, folderMissing } from './set-folder.ts';
+import type { SetFolder } from './set-folder.ts';
+import type { SetOptions } from './set-options.ts';
+import { matcher } from './set-patterns.ts';
+import { walkFolders } from './walk.ts';
+import type { Ground, Scanner } from './walk.ts';
+
+/** Of entries in a set: what is known of each takes some 300 bytes while it is committed. */
+const ENTRIES_MAX = 5_000_000;
+
+/** What lies in a set's folder; all lists in the order of comparePaths. */
+export interface Scan {
+  /** The set's own folder. */
+  readonly root: { readonly mode: number; readonly uid: number; readonly gid: number };
+  readonly files: readonly ScannedFile[];
+  readonly hardLinks: readonly ScannedHardLink[];
+  readonly directories: readonly ScannedDirectory[];
+  readonly symlinks: readonly ScannedSymlink[];
+  /** Sockets, pipes and devices: left out. */
+  readonly specials: number;
+  /** `st_dev` of the set's own folder and those in it. */
+  readonly devices: ReadonlySet<bigint>;
+  /** Folders on another device than the one that they are in, with its `st_dev`. */
+  readonly mountPoints: ReadonlyMap<string, bigint>;
+  /** Where something was made, removed or renamed meanwhile: what moved may be missing. The set's own folder is `.`. */
+  readonly foldersChanged: readonly string[];
+  /**
+   * What is there, but can't be had or can't be kept, with the reason: nobody knows what it is, or what is in it. Those
+   * that are among `directories` too are kept as folders.
+   */
+  readonly lost: ReadonlyMap<string, EvictdError>;
+  /** Of `lost`: those among `directories` of which nobody knows what is in them. */
+  readonly unlisted: ReadonlySet<string>;
+}
+
+/**
+ * All that belongs to the set. Links are not followed, so nothing outside the folder is seen. An entry that can't be
+ * looked at or kept costs nothing but itself.
+ * Rejects, where the set as a whole can't be saved, with `set-path-missing`, `restore-unfinished`, `file-unreadable` or
+ * `file-failed` for its own folder, and `too-many-files`; or with the signal's reason.
+ */
+export async function scanSet(
+  set: SetOptions,
+  folder: SetFolder,
+  scanner: Scanner,
+  signal: AbortSignal,
+): Promise<Scan> {
+  const stats = packOne(await checkSetFolder(set, folder));
+  const ground: Ground = {
+    location: folder.location,
+    stats,
+    patterns: {
+      includes: matcher(set.include),
+      excludes: matcher(set.exclude),
+      excludesByType: set.exclude.some((pattern) => pattern.trimEnd().endsWith('/')),
+    },
+    scanner,
+    onRootFailure(failure) {
+      throw failure.errno === 'gone' ? folderMissing(set) : entryError(failure, set.path);
+    },
+    onCount(entries) {
+      if (entries > ENTRIES_MAX) throw tooManyFiles(set);
+    },
+  };
+  const { root, ...walked } = await walkFolders(ground, signal);
+  const { folders, ...lists } = await collect(root, signal);
+  const touched = await foldersTouched(ground, folders, signal);
+  const moved = await foldersOfMoved(ground, () => namesOf(lists), signal);
+  const isRootChanged =
+    root.disturbed || moved.has('') || !isSameFolder(packOne(await checkSetFolder(set, folder)), stats);
+  const changed = folders.flatMap(({ path }) => (touched.has(path) || moved.has(path) ? [path] : []));
+  return {
+    root: { mode: stats.mode & 0o7777, uid: stats.uid, gid: stats.gid },
+    ...lists,
+    ...walked,
+    foldersChanged: [...(isRootChanged ? ['.'] : []), ...changed],
+  };
+}
+
+/** Puts what was found into lists. */
+async function collect(root: Folder, signal: AbortSignal) {
+  const folders: Folder[] = [];
+  const files: ScannedFile[] = [];
+  const hardLinks: ScannedHardLink[] = [];
+  const directories: ScannedDirectory[] = [];
+  const symlinks: ScannedSymlink[] = [];
+  const lost = new Map<string, EvictdError>();
+  const unlisted = new Set<string>();
+  const links = createHardLinks();
+  const put = (found: Found) => {
+    if ('parts' in found) {
+      folders.push(found);
+      const { path, needed, stats } = found;
+      if (!needed) return;
+      const { mode, uid, gid, mtimeNs } = stats;
+      directories.push({ path, mode: mode & 0o7777, uid, gid, mtimeNs });
+      const error = found.unlisted ?? found.unfit;
+      if (error !== undefined) lost.set(path, error);
+      if (found.unlisted !== undefined) unlisted.add(path);
+    } else if ('error' in found) lost.set(found.path, found.error);
+    else if ('target' in found) symlinks.push(found);
+    else {
+      const target = 'nlink' in found ? links.firstOf(found) : undefined;
+      if (target === undefined) files.push(found);
+      else hardLinks.push({ ...found, target });
+    }
+  };
+  await forEachInSlices(inOrder(root), put, signal);
+  return { folders, files, hardLinks, directories, symlinks, lost, unlisted };
+}
+
+/** A folder directly before what is in it; not by recursion, since folders may be deeper than the stack. */
+function* inOrder(root: Folder): Generator<Found> {
+  const stack = [root.parts.flat().values()];
+  for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+    const { done, value } = top.next();
+    if (done === true) {
+      stack.pop();
+      continue;
+    }
+    yield value;
+    if ('parts' in value) stack.push(value.parts.flat().values());
+  }
+}
+
+function* namesOf({ files, hardLinks }: Pick<Scan, 'files' | 'hardLinks'>): Generator<ScannedFile> {
+  yield* files;
+  yield* hardLinks;
+}
+
+function tooManyFiles({ name }: SetOptions): EvictdError {
+  return new EvictdError('too-many-files', `checkpoint set ${name} has more than ${ENTRIES_MAX} entries`, {
+    remedy: 'split it into several sets, or pack the files',
+  });
+}
