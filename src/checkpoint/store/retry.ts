@@ -76,6 +76,8 @@ export interface RetryDependencies {
 /** On a network that is only slow second tries take the bandwidth of the first ones, so they are few. */
 const BESIDE_MAX = 2;
 const BESIDE_AGAIN_MS = 100;
+/** So long the answer of one try may come after the refusal of the other. */
+const GRACE_MS = 1000;
 
 /**
  * Runs an attempt until it succeeds, can't, or the tries are used up.
@@ -157,59 +159,96 @@ async function once<T>(
 ): Promise<Outcome<T>> {
   const { clock, beside } = dependencies;
   const limitMs = limits.tryTimeoutMs + (attempt.extraMs ?? 0);
-  const { promise, resolve, reject } = Promise.withResolvers<Outcome<T>>();
-  // One for both.
-  const ended = new AbortController();
-  setMaxListeners(0, ended.signal);
+  const runs = createRuns(attempt, dependencies);
   const giveUp = () => {
     const reason = `no answer within ${Math.round(limitMs)} ms`;
-    resolve({ kind: 'failed', failure: { code: 'timeout', reason, retry: { kind: 'backoff' } } });
-    ended.abort(signal.aborted ? signal.reason : new EvictdError('timeout', reason));
-  };
-  let underWay = 0;
-  let outcome: Outcome<T> | undefined;
-  const settle = (found: Outcome<T>) => {
-    outcome = found;
-    if (--underWay === 0) resolve(found);
-  };
-  const onValue = (value: T) => {
-    if (underWay > 1) ended.abort(new EvictdError('aborted', 'another try was quicker'));
-    settle(outcome?.kind === 'done' ? outcome : { kind: 'done', value });
-  };
-  const onError = (error: unknown) => {
-    // A refusal can come from what the other one did; that shows when it is tried again.
-    const isFinal =
-      outcome?.kind === 'done' || (outcome !== undefined && outcome.failure.retry.kind !== 'never');
-    settle(
-      outcome !== undefined && isFinal ? outcome : { kind: 'failed', failure: dependencies.explain(error) },
-    );
-  };
-  const begin = () => {
-    underWay++;
-    attempt.run(ended.signal).then(onValue, onError).catch(reject);
+    const failure = { code: 'timeout', reason, retry: { kind: 'backoff' } } as const;
+    runs.giveUp(failure, signal.aborted ? signal.reason : new EvictdError('timeout', reason));
   };
   let isBeside = false;
   const beginBeside = () => {
-    if (underWay === 0) return;
+    if (!runs.areUnderWay) return;
     isBeside = beside.count < BESIDE_MAX;
     if (!isBeside) {
       patience = clock.timer(BESIDE_AGAIN_MS, beginBeside);
       return;
     }
     beside.count++;
-    begin();
+    runs.begin();
   };
   signal.addEventListener('abort', giveUp, { once: true });
   using _limit = clock.timer(limitMs, giveUp);
-  begin();
+  runs.begin();
   let patience = clock.timer(attempt.patienceMs, beginBeside);
   try {
-    return await promise;
+    return await runs.outcome;
   } finally {
     signal.removeEventListener('abort', giveUp);
     patience[Symbol.dispose]();
     if (isBeside) beside.count--;
   }
+}
+
+interface Runs<T> {
+  /** Settles when all have ended, or are given up. */
+  readonly outcome: Promise<Outcome<T>>;
+  readonly areUnderWay: boolean;
+  begin(): void;
+  giveUp(failure: Failure, reason: unknown): void;
+}
+
+/** An attempt that runs once or twice at the same time, and what comes of it. */
+function createRuns<T>(attempt: Attempt<T>, dependencies: RetryDependencies): Runs<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<Outcome<T>>();
+  // One for both.
+  const ended = new AbortController();
+  setMaxListeners(0, ended.signal);
+  let underWay = 0;
+  let outcome: Outcome<T> | undefined;
+  let grace: Disposable | undefined;
+  const settle = (found: Outcome<T>) => {
+    outcome = found;
+    if (--underWay > 0) return;
+    grace?.[Symbol.dispose]();
+    resolve(found);
+  };
+  const endOther = (why: string) => {
+    if (underWay > 0) ended.abort(new EvictdError('aborted', why));
+  };
+  const onValue = (value: T) => {
+    settle(outcome?.kind === 'done' ? outcome : { kind: 'done', value });
+    endOther('another try was quicker');
+  };
+  const onError = (error: unknown) => {
+    if (ended.signal.aborted && outcome !== undefined) {
+      settle(outcome);
+      return;
+    }
+    const failure = dependencies.explain(error);
+    // A refusal can come from what the other one did; that shows when it is tried again.
+    settle(
+      outcome?.kind === 'failed' && outcome.failure.retry.kind !== 'never'
+        ? outcome
+        : { kind: 'failed', failure },
+    );
+    // The other one's answer is near then, or never comes.
+    if (failure.retry.kind === 'never' && underWay > 0)
+      grace = dependencies.clock.timer(GRACE_MS, () => endOther('another try was refused'));
+  };
+  return {
+    outcome: promise,
+    get areUnderWay() {
+      return underWay > 0;
+    },
+    begin() {
+      underWay++;
+      attempt.run(ended.signal).then(onValue, onError).catch(reject);
+    },
+    giveUp(failure, reason) {
+      resolve({ kind: 'failed', failure });
+      ended.abort(reason);
+    },
+  };
 }
 
 async function renew(

@@ -120,7 +120,11 @@ function exchange(pool: Pool, request: WebResource): Promise<Answer> {
       if (request.method !== 'HEAD') body = createAnswerBody(received['content-length']);
     },
     onResponseData: (_, chunk) => body.add(chunk),
-    onResponseEnd: () => resolve({ status, headers, body: body.end() }),
+    onResponseEnd() {
+      const answer = { status, headers, body: body.end() };
+      // Before that the connection isn't free again, and whoever asks next would open another one.
+      setImmediate(() => setImmediate(resolve, answer));
+    },
     onResponseError: (_, error) => reject(error),
   });
   return promise.finally(() => signal?.removeEventListener('abort', stop));

@@ -20,12 +20,12 @@ function service(requestsMax = 100) {
   return {
     underWay: () => underWay.length,
     ask: (wish: AbortSignal = signal) => limit.enter(0, wish).then((place) => void underWay.push(place)),
-    /** Answers all that is under way, `ms` later; the first ones as is said. */
-    async round(ms: number, ...how: Parameters<RequestPlace['leave']>) {
+    /** Answers all that is under way, `ms` later. */
+    round: async (ms: number, how: Parameters<RequestPlace['leave']>[0]) => {
       nowMs += ms;
       const places = underWay;
       underWay = [];
-      for (const place of places) place.leave(...how);
+      for (const place of places) place.leave(how);
       await settled();
     },
   };

@@ -221,11 +221,11 @@ test('few second tries run at a time; the others’ turn comes', async () => {
 test('a try that is refused by a busy server leaves less room for others, an answered one doesn\u2019t', async () => {
   const left: string[] = [];
   const noting = { enter: async () => ({ leave: (how: string) => void left.push(how) }) };
-  const outcomes = [fail('throttled', { kind: 'backoff' }), fail('network', { kind: 'backoff' }), undefined];
+  const failures = [fail('throttled', { kind: 'backoff' }), fail('network', { kind: 'backoff' })];
   const dependencies = {
     clock: systemClock,
     random: () => 0,
-    explain: (error: unknown) => error as Failure,
+    explain: () => failures.shift() ?? fail('refused', { kind: 'never' }),
     renew: async () => false,
     beside: { count: 0 },
     limit: noting,
@@ -234,10 +234,19 @@ test('a try that is refused by a busy server leaves less room for others, an ans
     what: 'do it',
     patienceMs: PATIENCE_MS,
     async run() {
-      const outcome = outcomes.shift();
-      if (outcome !== undefined) throw outcome;
+      if (failures.length > 0) throw new Error('explained by the next failure');
     },
   };
   await withRetries(attempt, { ...LIMITS, firstDelayMs: 1 }, dependencies, signal);
   expect(left).toEqual(['refused', 'failed', 'answered']);
+});
+
+test('a refused try gives up on the other one, whose answer would have come by now', async () => {
+  const beside = runBeside();
+  await began(beside, 2);
+  beside.settle(2, 'never');
+  await vi.waitFor(() => expect(beside.signals.every(({ aborted }) => aborted)).toBe(true));
+  beside.settle(1, 'aborted');
+  expect(await beside.outcome).toMatchObject({ message: 'could not do it: a reason' });
+  expect(beside.numbers).toHaveLength(2);
 });
