@@ -11,7 +11,13 @@ import { encodePackEnd } from '../../src/checkpoint/format/pack-table.ts';
 import type { PackTableRow } from '../../src/checkpoint/format/pack-table.ts';
 import { decodePath } from '../../src/checkpoint/format/path-name.ts';
 import { comparePaths } from '../../src/checkpoint/format/path-order.ts';
-import { chunkListPieces, cutLeaves, cutNodes, cutPackUses, isLong } from '../../src/checkpoint/format/tree.ts';
+import {
+  chunkListPieces,
+  cutLeaves,
+  cutNodes,
+  cutPackUses,
+  isLong,
+} from '../../src/checkpoint/format/tree.ts';
 import type { ChildRef, Piece, TreeEntry } from '../../src/checkpoint/format/tree.ts';
 import { compressFrame } from '../../src/checkpoint/format/zstd-frame.ts';
 import { isOwnPath } from '../../src/checkpoint/scan/own-names.ts';
@@ -44,8 +50,11 @@ export interface Made {
   readonly manifest: Manifest;
   readonly sha256: string;
   readonly entries: readonly Entry[];
-  /** Blob names. */
+  /** Of the data packs so far, by name. */
+  readonly sizes: ReadonlyMap<string, number>;
+  /** Of the manifest's blob. */
   readonly name: string;
+  /** Blob names. */
   packsOf(path: string): readonly string[];
 }
 
@@ -59,12 +68,14 @@ export async function makeCheckpoint(
   const id = nextId(after?.manifest.id);
   const writer = createPackWriter(blobs, Number(id) * 0x1000);
   const data = writer.open('data', cut.packBytes, compress);
-  const found = await entriesOf(folder, cut, data, known(after));
+  const found = await entriesOf(folder, cut, data, (path) =>
+    after === undefined ? [] : chunksOf(after.entries, path),
+  );
   const entries = (change?.(found) ?? found).toSorted((one, other) => comparePaths(one.path, other.path));
   await data.close();
   const meta = writer.open('meta', cut.packBytes, true);
   const tree = await putTree(entries, meta);
-  const sizes = new Map([...(after === undefined ? [] : usesOf(after)), ...data.sizes]);
+  const sizes = new Map([...(after?.sizes ?? []), ...data.sizes]);
   const packs = await putLevels(cutPackUses(packUses(entries, sizes)), meta);
   await meta.close();
   const isA = (type: Entry['type']) => entries.filter((entry) => entry.type === type).length;
@@ -101,13 +112,19 @@ export async function makeCheckpoint(
   const bytes = encodeSetEntry(manifest);
   const name = PREFIX + entryName(id);
   await put(blobs, name, bytes);
-  packSizes.set(manifest, sizes);
   return {
     manifest,
     sha256: sha256Of(bytes),
     entries,
+    sizes,
     name,
-    packsOf: (path) => [...new Set(chunksOf(entries, path).filter(isStored).map(({ pack }) => PREFIX + PACKS + pack))],
+    packsOf: (path) => [
+      ...new Set(
+        chunksOf(entries, path)
+          .filter(isStored)
+          .map(({ pack }) => PREFIX + PACKS + pack),
+      ),
+    ],
   };
 }
 
@@ -128,16 +145,6 @@ export async function makeTakeover(blobs: MemoryBlobs, after: Made): Promise<str
   };
   await put(blobs, PREFIX + entryName(entry.id), encodeSetEntry(entry));
   return entry.id;
-}
-
-const packSizes = new WeakMap<Manifest, ReadonlyMap<string, number>>();
-
-function usesOf({ manifest }: Made): Iterable<readonly [string, number]> {
-  return packSizes.get(manifest) ?? [];
-}
-
-function known(after: Made | undefined): (path: string) => readonly FileChunk[] {
-  return (path) => (after === undefined ? [] : chunksOf(after.entries, path));
 }
 
 function chunksOf(entries: readonly Entry[], path: string): readonly FileChunk[] {
@@ -283,5 +290,7 @@ function packUses(entries: readonly Entry[], sizes: ReadonlyMap<string, number>)
       used.set(chunk.pack, (used.get(chunk.pack) ?? 0) + chunk.stored);
     }
   }
-  return [...used.keys()].toSorted().map((name) => ({ name, bytes: sizes.get(name) ?? 0, used: used.get(name) ?? 0 }));
+  return [...used.keys()]
+    .toSorted()
+    .map((name) => ({ name, bytes: sizes.get(name) ?? 0, used: used.get(name) ?? 0 }));
 }

@@ -7,8 +7,8 @@ import type { SystemCalls } from './system-calls.ts';
 /*
  * Whoever may write the container can say any owner, mode and content, and a restore runs as root: with one more bit a
  * user of the machine would have a program of their own that runs as root. So set-user-ID and set-group-ID are never
- * put on a file, unless `setIds` asks for it; where a file that is there and equal has them, of the same owner, they
- * stay. On folders set-group-ID only says who the group of new files is.
+ * put on a file, unless `setIds` asks for it (and we are root); where a file that is there and equal has them, of the same
+ * owner, they stay. On folders set-group-ID only says who the group of new files is.
  */
 export interface Dresser {
   /** Gives what is at `location` (see `SystemCalls`) the owner (only root can), mode and time; what is right is left alone. */
@@ -33,8 +33,7 @@ export function createDresser(
   const sameOwner = (found: BigIntStats, { uid, gid }: Attributes) =>
     !isRoot || (Number(found.uid) === uid && Number(found.gid) === gid);
   const modeFor = (found: BigIntStats, wanted: DressedEntry) => {
-    if (!isRoot) return wanted.mode & 0o1777;
-    if (setIds || wanted.type === 'directory') return wanted.mode;
+    if (isRoot && (setIds || wanted.type === 'directory')) return wanted.mode;
     const kept = sameOwner(found, wanted) ? Number(found.mode) & SET_IDS : 0;
     return wanted.mode & (0o1777 | kept);
   };

@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, openSync } from 'node:fs';
+import { closeSync, fstatSync, lstatSync, openSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 
 import { forEachLimit } from '../../base/concurrency.ts';
@@ -70,9 +70,12 @@ export interface Local {
 /** Undefined when there is nothing, a link, or what isn't ours to read: it is replaced. A folder shows at the rename. */
 export function openLocal(target: Target, entry: FileEntry): Local | undefined {
   return withFileError(entry.path, () => {
+    const place = target.folders.place(entry.path);
+    // An error for each file of a new folder would take longer than all else that is done for it.
+    if (lstatSync(place, { throwIfNoEntry: false })?.isFile() !== true) return undefined;
     let fd: number;
     try {
-      fd = openSync(target.folders.place(entry.path), FILE_FLAGS);
+      fd = openSync(place, FILE_FLAGS);
     } catch (error) {
       if (isErrno(error, 'ENOENT', 'ELOOP', 'EACCES', 'ENXIO')) return undefined;
       throw error;

@@ -47,6 +47,8 @@ export interface NewerWorkDependencies {
 
 const SUSPECTS_MAX = 1000;
 const ENTRIES_TOGETHER = 256;
+/** What the kernel stamps may be older than the clock says by so much. */
+const TICK_NS = 20_000_000n;
 
 /** A path that is newer work, or undefined. Nothing is changed. Rejects with what a walk rejects with, or a file's error. */
 export async function findNewerWork(
@@ -55,13 +57,14 @@ export async function findNewerWork(
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const madeAtNs = BigInt(Date.parse(manifest.createdAt)) * 1_000_000n;
+  const stampedNs = madeAtNs - TICK_NS;
   const { birthtimeNs } = target.before;
   const survived = birthtimeNs === 0n ? undefined : birthtimeNs <= madeAtNs;
   const suspects: Suspect[] = [];
   let count = 0;
   let isAnyAsItWas = false;
   /** Those that are folders on disk, with when names in them had been changed, by the checkpoint's word. */
-  const folders = new Map([['', madeAtNs]]);
+  const folders = new Map([['', stampedNs]]);
   for await (const { entry, isAbove } of entries()) {
     if (++count % ENTRIES_TOGETHER === 0) await new Promise((resolve) => setImmediate(resolve));
     signal.throwIfAborted();
@@ -80,11 +83,11 @@ export async function findNewerWork(
       if (isAbove) continue;
       const isEqual = isAsEntry(target, entry, found, dresser);
       if (isEqual && entry.type !== 'file') continue;
-      if (isEqual && found.ctimeNs <= madeAtNs) isAnyAsItWas = true;
+      if (isEqual && found.ctimeNs <= stampedNs) isAnyAsItWas = true;
       // Another content with the old time and size shows only when it is read.
       else if (!isEqual || (survived !== false && !(await isUnchanged(target, entry, isSame)))) {
         const isNewerOnNewDisk = entry.type !== 'directory' && !isEqual && found.mtimeNs > madeAtNs;
-        if (isNewerOnNewDisk || (survived !== false && isNewer(entry, found, madeAtNs)))
+        if (isNewerOnNewDisk || (survived !== false && isNewer(entry, found, { stampedNs, madeAtNs })))
           suspects.push({ path, isNewerOnNewDisk });
       }
     }
@@ -153,12 +156,17 @@ async function isUnchanged(
 }
 
 /** On a disk that lived through. */
-function isNewer(entry: Entry, found: BigIntStats, madeAtNs: bigint): boolean {
+function isNewer(
+  entry: Entry,
+  found: BigIntStats,
+  { stampedNs, madeAtNs }: { readonly stampedNs: bigint; readonly madeAtNs: bigint },
+): boolean {
   const { mtimeNs, ctimeNs, birthtimeNs } = found;
-  if (entry.type === 'hardlink') return ctimeNs > madeAtNs;
-  if (entry.type === 'directory' && found.isDirectory()) return ctimeNs > madeAtNs && birthtimeNs <= madeAtNs;
+  if (entry.type === 'hardlink') return ctimeNs > stampedNs;
+  if (entry.type === 'directory' && found.isDirectory())
+    return ctimeNs > stampedNs && birthtimeNs <= madeAtNs;
   if (entry.type === 'file' && mtimeNs === entry.mtimeNs && ctimeNs === mtimeNs) return false;
-  return ctimeNs > madeAtNs || mtimeNs > entry.mtimeNs;
+  return ctimeNs > stampedNs || mtimeNs > entry.mtimeNs;
 }
 
 function wasTaken(

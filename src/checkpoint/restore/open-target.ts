@@ -57,7 +57,7 @@ export function openTarget(
     if (!before.isDirectory()) throw noFolder(folder);
     const lock = lockTarget(location, folder, system);
     if (isNew) {
-      if (process.getuid?.() === 0) chownSync(location, root.uid, root.gid);
+      if (process.geteuid?.() === 0) chownSync(location, root.uid, root.gid);
       chmodSync(location, (root.mode & 0o7777) | 0o700);
     }
     const folders = createFolders({ root: fd, shown: folder }, { system });

@@ -50,7 +50,7 @@ export function makeFolder({ target }: PlaceContext, { path }: DirectoryEntry): 
     if (kind !== 'folder') throw notAFolder(target.shown, path, kind);
     const folder = target.folders.at(path);
     const mode = statSync(folder).mode & 0o7777;
-    if (process.getuid?.() !== 0 && (mode & 0o700) !== 0o700) chmodSync(folder, mode | 0o700);
+    if (process.geteuid?.() !== 0 && (mode & 0o700) !== 0o700) chmodSync(folder, mode | 0o700);
     sweep(target, path);
     return false;
   });

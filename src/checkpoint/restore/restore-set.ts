@@ -112,7 +112,7 @@ export async function withOpened<T>(
   const context: FilesContext = {
     target,
     system,
-    dresser: createDresser({ setIds, isRoot: process.getuid?.() === 0 }, { system }),
+    dresser: createDresser({ setIds, isRoot: process.geteuid?.() === 0 }, { system }),
     workers,
     packPrefix: setPrefix(place) + PACKS,
     hash: manifest.hash,

@@ -1,3 +1,5 @@
+import { chmod } from 'node:fs/promises';
+
 import { systemClock } from '../../../src/base/clock.ts';
 import { restoreInPlace } from '../../../src/checkpoint/restore/restore-in-place.ts';
 import type { InPlaceOptions } from '../../../src/checkpoint/restore/restore-in-place.ts';
@@ -5,9 +7,8 @@ import { restoreSet } from '../../../src/checkpoint/restore/restore-set.ts';
 import type { RestoreDependencies, RestoreOptions } from '../../../src/checkpoint/restore/restore-set.ts';
 import type { BlobStore } from '../../../src/checkpoint/store/store.ts';
 import { createLocalWorkers } from '../../../src/checkpoint/worker/local-workers.ts';
-import { testFolder } from '../../support/file-tree.ts';
+import { readTree, testFolder, writeTree } from '../../support/file-tree.ts';
 import type { TestFolder } from '../../support/file-tree.ts';
-import { writeTree } from '../../support/file-tree.ts';
 import { makeCheckpoint, PLACE } from '../../support/make-checkpoint.ts';
 import type { Made, MakeOptions } from '../../support/make-checkpoint.ts';
 import { createMemoryBlobs } from '../../support/memory-blobs.ts';
@@ -58,7 +59,10 @@ export interface Saved extends AsyncDisposable {
   readonly made: Made;
 }
 
-export async function saved(tree: Parameters<typeof writeTree>[1], options: MakeOptions = {}): Promise<Saved> {
+export async function saved(
+  tree: Parameters<typeof writeTree>[1],
+  options: MakeOptions = {},
+): Promise<Saved> {
   const from = await testFolder();
   await writeTree(from.path, tree);
   const blobs = createMemoryBlobs();
@@ -70,4 +74,35 @@ export async function saved(tree: Parameters<typeof writeTree>[1], options: Make
 export function notes() {
   const codes: string[] = [];
   return { codes, onNote: ({ code }: { readonly code: string }) => void codes.push(code) };
+}
+
+/** Long before now, epoch s. */
+export const OLD = 1_700_000_000;
+/** A checkpoint made so long before or after now. */
+export const at = (differenceS: number) => ({
+  createdAt: new Date(Date.now() + differenceS * 1000).toISOString(),
+});
+
+/** A checkpoint that was made an hour ago, so that whatever is made now is a new disk. */
+export async function savedJob() {
+  const there = await saved({
+    a: { kind: 'file', content: 'saved', mtimeS: OLD },
+    'dir/b': { kind: 'file', content: 'b', mtimeS: OLD },
+  });
+  await chmod(there.from.path, 0o750);
+  const blobs = createMemoryBlobs();
+  const made = await makeCheckpoint(blobs, there.from.path, { manifest: at(-3600) });
+  return {
+    ...there,
+    blobs,
+    made,
+    tree: await readTree(there.from.path),
+    [Symbol.asyncDispose]: there[Symbol.asyncDispose],
+  };
+}
+
+/** The tree without what evictd says of it. */
+export async function treeOf(folder: string) {
+  const { '.evictd-restored': mark, ...tree } = await readTree(folder);
+  return { tree, isMarked: mark !== undefined };
 }
