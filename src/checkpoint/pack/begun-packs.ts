@@ -3,6 +3,7 @@ import type { PackName } from '../format/chunk.ts';
 import { packName } from '../format/names.ts';
 import type { Courier } from './courier.ts';
 import { createOpenPack, memoryFor } from './open-pack.ts';
+import { giveBack } from './pack-memory.ts';
 import type { OpenPack, PackPurpose } from './open-pack.ts';
 import type { SenderOptions } from './sender.ts';
 
@@ -27,7 +28,7 @@ export function createBegunPacks(
   const open = new Map<PackPurpose, OpenPack>();
   let numbers: readonly number[] = [];
   let used = 0;
-  let spare: Buffer[] = [];
+  const spare: Buffer[] = [];
 
   const nextName = (): PackName => {
     const number = numbers[used++];
@@ -38,9 +39,8 @@ export function createBegunPacks(
     const pack = open.get(purpose);
     if (pack?.name === undefined) return true;
     if (!courier.hasRoom) return false;
-    const sealed = pack.seal();
     open.delete(purpose);
-    courier.send(sealed, () => void spare.push(sealed.memory));
+    courier.send(pack.seal(), () => void spare.push(pack.memory));
     return true;
   };
   return {
@@ -60,10 +60,14 @@ export function createBegunPacks(
     begun: () => [...open].filter(([, { name }]) => name !== undefined).map(([purpose]) => purpose),
     send,
     drop() {
-      const names = [...open.values()].flatMap(({ name }) => name ?? []);
+      const packs = [...open.values()];
       open.clear();
-      return names;
+      spare.push(...packs.map(({ memory }) => memory));
+      return packs.flatMap(({ name }) => name ?? []);
     },
-    freeMemory: () => void (spare = []),
+    freeMemory() {
+      // By themselves they would stay until somebody looks for garbage.
+      for (const memory of spare.splice(0)) giveBack(memory);
+    },
   };
 }

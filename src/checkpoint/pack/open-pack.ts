@@ -17,6 +17,8 @@ const SAVED_MIN = 1 / 8;
 export interface OpenPack {
   /** Undefined while nothing is in it: it has no number then. */
   readonly name: PackName | undefined;
+  /** All that it has; to be used again, once nobody reads it any more. */
+  readonly memory: Buffer;
   fits(bytes: number): boolean;
   /** Where the next chunk is to be put: `bytes` of memory, with anything in it. */
   space(bytes: number): Buffer;
@@ -29,8 +31,6 @@ export interface OpenPack {
 export interface SealedPack {
   readonly name: PackName;
   readonly body: Buffer;
-  /** To be used again, once nobody reads `body` any more. */
-  readonly memory: Buffer;
 }
 
 /** Memory for a pack of up to `packBytes` of chunks. */
@@ -56,6 +56,7 @@ export function createOpenPack({ purpose, packBytes, memory, nextName }: OpenPac
     get name() {
       return name;
     },
+    memory,
     fits: (bytes) => filled + bytes <= packBytes && rows.length < ROWS_MAX,
     space: (bytes) => memory.subarray(filled, filled + bytes),
     keep(id, plain, { compress }) {
@@ -70,7 +71,7 @@ export function createOpenPack({ purpose, packBytes, memory, nextName }: OpenPac
       assert(name !== undefined, 'a pack without chunks has no name');
       const end = encodePackEnd(rows);
       memory.set(end, filled);
-      return { name, body: memory.subarray(0, filled + end.length), memory };
+      return { name, body: memory.subarray(0, filled + end.length) };
     },
   };
 }

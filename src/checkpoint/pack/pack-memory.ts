@@ -9,3 +9,8 @@ const CONTENT_AT = 4096 - 16;
 export function packMemory(bytes: number): Buffer {
   return Buffer.allocUnsafeSlow(CONTENT_AT + bytes).subarray(CONTENT_AT);
 }
+
+/** Frees it at once. It is empty then. */
+export function giveBack({ buffer }: Buffer): void {
+  if (buffer instanceof ArrayBuffer) buffer.transfer(0);
+}

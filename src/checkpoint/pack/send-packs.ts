@@ -92,6 +92,8 @@ export function createPackSender(
       await run.settled();
       while (courier.underWay > 0) await courier.progress(new AbortController().signal);
       packs.drop();
+      // Sockets of requests that were aborted close in this turn of the event loop, and read their memory until then.
+      await new Promise((resolve) => setImmediate(resolve));
       packs.freeMemory();
     },
   };

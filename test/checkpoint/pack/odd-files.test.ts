@@ -1,6 +1,7 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, open, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { renameSync, rmSync, symlinkSync, truncateSync } from 'node:fs';
+import { chmod, mkdir, open, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -100,11 +101,11 @@ test('a link that takes the place of a folder while others have their turn is no
   const secret = Buffer.from('the secret of somebody else');
   let isSwapped = false;
   await using field = await sendingRig({
-    async before() {
+    before() {
       if (isSwapped) return;
       isSwapped = true;
-      await rename(field.at('a'), field.at('moved'));
-      await symlink('outside', field.at('a'));
+      renameSync(field.at('a'), field.at('moved'));
+      symlinkSync('outside', field.at('a'));
     },
   });
   await mkdir(field.at('a'));
@@ -123,10 +124,10 @@ test('a link that takes the place of a folder while others have their turn is no
 test('a file that loses its name while it is read says so, one that is removed before is gone', async () => {
   let calls = 0;
   await using field = await sendingRig({
-    async before() {
+    before() {
       if (calls++ > 0) return;
-      await rm(field.at('f'));
-      await rm(field.at('g'));
+      rmSync(field.at('f'));
+      rmSync(field.at('g'));
     },
   });
   const size = 20 * CUT.packBytes;
@@ -201,8 +202,8 @@ test("a file that somebody has a lease on fails by itself, and isn't waited for"
 test('a file that becomes shorter while it is read ends early', async () => {
   let calls = 0;
   await using field = await sendingRig({
-    async before() {
-      if (calls++ === 0) await truncate(field.at('f'), 6 * CUT.packBytes + 5);
+    before() {
+      if (calls++ === 0) truncateSync(field.at('f'), 6 * CUT.packBytes + 5);
     },
   });
   const size = 40 * CUT.packBytes;
