@@ -6,9 +6,9 @@ import { forEachLimit } from '../../base/concurrency.ts';
 import { EvictdError } from '../../base/errors.ts';
 import { tryParseJson } from '../../base/json.ts';
 import { HOLDS, type SetPlace, isCheckpointId, setPrefix } from '../format/names.ts';
-import { readEntry } from '../index/entries.ts';
 import { listPages } from '../store/list-all.ts';
 import type { BlobStore } from '../store/store.ts';
+import { findCheckpoint } from './find.ts';
 
 /** Keeps a checkpoint from being pruned: `holds/<id>-<random>` of its set. */
 export interface Hold {
@@ -28,6 +28,8 @@ export interface Hold {
 const RESTORE_HOLD_MS_MAX = 24 * 3_600_000;
 const HOLD_BYTES_MAX = 4096;
 const IN_FLIGHT = 8;
+/** One for each VM of a large fleet that restores; a listing that goes on is made up. */
+const HOLDS_MAX = 10_000;
 
 const HoldBody = z.object({ kind: z.string(), by: z.string().default('') });
 
@@ -42,6 +44,11 @@ export async function listHolds(
   let serverMs = 0;
   for await (const page of listPages(store, below, signal)) {
     serverMs = page.serverMs;
+    if (holds.length > HOLDS_MAX) {
+      throw new EvictdError('bad-answer', `there are more than ${HOLDS_MAX} holds below ${below}`, {
+        remedy: 'delete those that are of no use',
+      });
+    }
     await forEachLimit(page.items, IN_FLIGHT, signal, async ({ name, modifiedAt }, inner) => {
       const [id = '', ...random] = name.slice(below.length).split('-');
       if (!isCheckpointId(id) || random.length === 0) return;
@@ -64,7 +71,7 @@ export function isRecent(since: number, serverMs: number): boolean {
 
 /**
  * Keeps a checkpoint until `releaseCheckpoint`, whatever is pruned. Answers false when it was kept already.
- * Rejects `nothing-found` when there is no such checkpoint, as `readEntry` does, or with what the store rejects with.
+ * Rejects as `findCheckpoint` does, or with what the store rejects with.
  */
 export async function keepCheckpoint(
   place: SetPlace,
@@ -74,14 +81,14 @@ export async function keepCheckpoint(
   signal: AbortSignal,
 ): Promise<boolean> {
   const name = `${setPrefix(place)}${HOLDS}${id}-${randomBytes(8).toString('hex')}`;
-  await checkThere(place, id, store, signal);
+  await findCheckpoint(place, id, store, signal);
   const { holds } = await listHolds(place, { store }, signal);
   if (holds.some((hold) => hold.id === id && hold.kind === 'keep')) return false;
   const body = Buffer.from(`${JSON.stringify({ version: 1, kind: 'keep', by })}\n`, 'utf8');
   await store.create(name, body, { contentType: 'application/json' }, signal);
   try {
     // A pruning that has listed the holds before this one was there may have removed it.
-    await checkThere(place, id, store, signal);
+    await findCheckpoint(place, id, store, signal);
   } catch (error) {
     if (error instanceof EvictdError && error.code === 'nothing-found') await store.remove(name, signal);
     throw error;
@@ -100,20 +107,6 @@ export async function releaseCheckpoint(
   const kept = holds.filter((hold) => hold.id === id && hold.kind === 'keep');
   for (const { name } of kept) await store.remove(name, signal);
   return kept.length > 0;
-}
-
-async function checkThere(place: SetPlace, id: string, store: BlobStore, signal: AbortSignal): Promise<void> {
-  let cause: unknown;
-  try {
-    if (isCheckpointId(id) && (await readEntry(store, place, id, signal)).entry.kind === 'checkpoint') return;
-  } catch (error) {
-    if (!(error instanceof EvictdError && error.code === 'not-found')) throw error;
-    cause = error;
-  }
-  throw new EvictdError('nothing-found', `there is no checkpoint ${JSON.stringify(id)} of ${place.set}`, {
-    remedy: 'evictd checkpoints lists those that there are',
-    cause,
-  });
 }
 
 /** Undefined: it is gone meanwhile. */

@@ -1,10 +1,9 @@
 import { forEachLimit } from '../../base/concurrency.ts';
 import { EvictdError } from '../../base/errors.ts';
 import type { PackName } from '../format/chunk.ts';
-import { PACKS, type SetPlace, entryName, parsePackName, setPrefix } from '../format/names.ts';
+import { type SetPlace, entryName, setPrefix } from '../format/names.ts';
 import { walkPackUses } from '../format/tree.ts';
 import { type ListedEntry, readEntry } from '../index/entries.ts';
-import { listAll } from '../store/list-all.ts';
 import type { BlobStore } from '../store/store.ts';
 import { createPieceReader } from './pieces.ts';
 import type { Looked } from './retain.ts';
@@ -20,21 +19,6 @@ const UNUSABLE = [
   'too-large',
   'bad-answer',
 ];
-
-/** Names and bytes of the set's packs. Names that aren't ours are left out. */
-export async function listPacks(
-  store: BlobStore,
-  place: SetPlace,
-  signal: AbortSignal,
-): Promise<Map<PackName, number>> {
-  const below = setPrefix(place) + PACKS;
-  const packs = new Map<PackName, number>();
-  for await (const { name, bytes } of listAll(store, below, signal)) {
-    const pack = name.slice(below.length);
-    if (parsePackName(pack) !== undefined) packs.set(pack, bytes);
-  }
-  return packs;
-}
 
 /** Reads entries; those that are gone meanwhile are left out. Rejects with what the store rejects with. */
 export async function lookAtEntries(
@@ -72,7 +56,7 @@ async function lookAt(
 }
 
 /** Takes out of `packs` what a checkpoint needs. Answers false when that is gone. Rejects `prune-blocked`, or as the store. */
-export type DropNamed = (packs: Map<PackName, number>, id: string) => Promise<boolean>;
+export type DropNamed = (packs: Map<PackName, unknown>, id: string) => Promise<boolean>;
 
 export function createDropNamed(store: BlobStore, place: SetPlace, signal: AbortSignal): DropNamed {
   const pieces = createPieceReader({ store, prefix: setPrefix(place) }, signal);

@@ -4,7 +4,8 @@ import { PACKS, type SetPlace, entryName, parsePackName, setPrefix } from '../fo
 import { type ListedEntries, listEntries } from '../index/entries.ts';
 import type { BlobStore } from '../store/store.ts';
 import { type Hold, isHolding, isRecent, listHolds } from './holds.ts';
-import { type DropNamed, blocked, createDropNamed, isCode, listPacks, lookAtEntries } from './prune-look.ts';
+import { type DropNamed, blocked, createDropNamed, isCode, lookAtEntries } from './prune-look.ts';
+import { listPacks } from './list-packs.ts';
 import { type Keep, type Looked, choose, stagedPacks } from './retain.ts';
 
 export interface PruneOptions {
@@ -60,7 +61,9 @@ export async function pruneSet(
   const { place, keep, dryRun } = options;
   const work = createWork(options, store);
   const dropNamed = createDropNamed(store, place, signal);
-  const packs = await listPacks(store, place, signal);
+  const packs = new Map(
+    [...(await listPacks(store, place, signal))].map(([name, { bytes }]) => [name, bytes]),
+  );
   const listed = await listEntries(store, place, signal);
   const entries = await lookAtEntries(store, place, listed.entries, signal);
   if (entries.at(-1)?.id !== listed.entries.at(-1)?.id) return work.result([], 'changed');

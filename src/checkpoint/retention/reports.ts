@@ -4,6 +4,7 @@ import { isReservedSegment, keyPrefix } from '../format/names.ts';
 import { createOnce } from '../store/create-once.ts';
 import { listAll } from '../store/list-all.ts';
 import type { BlobStore } from '../store/store.ts';
+import { FOLDERS_MAX, endlessFolders, foldersBelow } from './folders.ts';
 
 /** Where the reports of drains lie: `PREFIX/KEY/reports/EVENT-ID.json`, and the same as a page in `.html`. */
 const REPORTS = 'reports/';
@@ -33,9 +34,6 @@ const IN_FLIGHT = 8;
 const KEY_SEGMENTS_MAX = 8;
 /** A drain writes its report a few times. */
 const NAMES_MAX = 9;
-/** Far more than a fleet has; a listing that goes on is made up. */
-const FOLDERS_MAX = 100_000;
-const FOLDER_PAGES_MAX = 1000;
 
 /**
  * Writes the files of a report; the newest of an event stands. Where nothing can be overwritten it gets a name of its
@@ -111,33 +109,10 @@ export async function findReportKeys(
       if (folder !== root && found.includes(REPORTS)) keys.push(folder.slice(root.length, -1));
       for (const name of found) if (!isReservedSegment(name.slice(0, -1))) next.push(folder + name);
     });
-    if (next.length > FOLDERS_MAX) throw endless(prefix);
+    if (next.length > FOLDERS_MAX) throw endlessFolders(prefix);
     level = next;
   }
   return keys.sort();
-}
-
-/** Names of the folders right below `folder`, each with a slash at its end. Rejects `bad-answer`, or as the store does. */
-export async function foldersBelow(
-  store: Pick<BlobStore, 'folders'>,
-  folder: string,
-  signal: AbortSignal,
-): Promise<string[]> {
-  const found = new Set<string>();
-  let from: string | undefined;
-  for (let pages = 1; pages <= FOLDER_PAGES_MAX && found.size <= FOLDERS_MAX; pages++) {
-    const { names, next } = await store.folders(folder, from === undefined ? {} : { from }, signal);
-    for (const name of names) if (name.startsWith(folder)) found.add(name.slice(folder.length));
-    if (next === undefined) return [...found];
-    from = next;
-  }
-  throw endless(folder);
-}
-
-function endless(folder: string): EvictdError {
-  return new EvictdError('bad-answer', `the listing of folders below ${JSON.stringify(folder)} has no end`, {
-    remedy: 'check whether something stands between this machine and the storage account',
-  });
 }
 
 function reportName(place: Place, eventId: string, extension: string): string {
