@@ -12,6 +12,7 @@ import {
 } from '../pack/sender.ts';
 import { type FileStat, sameStat } from '../scan/file-stat.ts';
 import type { Workers } from '../worker/workers.ts';
+import { createPackWatch } from './pack-watch.ts';
 
 /** A file that is to be read, and of which the store is to have what it holds. */
 export interface FileRequest {
@@ -87,7 +88,7 @@ const STRETCHES_MAX = 1024;
 
 export function createUpload(options: UploadOptions, workers: Workers, watcher: UploadWatcher): Upload {
   const senders: (Promise<Sender> | undefined)[] = [];
-  const packs = createPackWatch(watcher);
+  const packs = createPackWatch(watcher.onPack);
   const packsOfReading = new WeakMap<Reading, ReadonlySet<PackName>>();
   let bytesNew = 0;
   const senderOf = (thread: number): Promise<Sender> =>
@@ -122,8 +123,10 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
               const read = bytesOf(result.chunks);
               bytesNew += result.bytesNew;
               watcher.onRead(item.path, read, read - result.bytesNew);
+              packs.began(result.packs);
               const tell = () => watcher.onPartStored(item.path, item.from, result);
-              if (item.to - item.from < request.to - request.from) packs.whenStored(result.packs, tell);
+              if (item.to - item.from < request.to - request.from)
+                packs.whenStored(packs.ofOurs(result.chunks), tell);
             }
             const known = stretches.get(request) ?? [];
             known.push({ from: item.from, result });
@@ -140,9 +143,7 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
         const reading = combined(found);
         readings.set(request.path, reading);
         if (reading.kind !== 'read') continue;
-        const own = packsOf(found);
-        packs.expectSealed(own);
-        packsOfReading.set(reading, own);
+        packsOfReading.set(reading, packs.ofOurs(reading.chunks));
       }
       return readings;
     },
@@ -254,54 +255,5 @@ function combined(found: readonly Stretch[]): Reading {
     isUnlinked: results.some(({ isUnlinked }) => isUnlinked),
     beganAt: Math.min(...results.map(({ beganAt }) => beganAt)),
     chunks: mergeHoles(results.flatMap(({ chunks }) => chunks)),
-  };
-}
-
-function packsOf(found: readonly Stretch[]): ReadonlySet<PackName> {
-  return new Set(found.flatMap(({ result }) => (result.kind === 'read' ? result.packs : [])));
-}
-
-/** Knows which packs are stored, and which files wait for which. */
-function createPackWatch(watcher: UploadWatcher) {
-  const stored = new Set<PackName>();
-  const sealed = new Map<PackName, number>();
-  /** Packs that files were put into, and that aren't sealed yet. */
-  const open = new Set<PackName>();
-  const waiting = new Map<PackName, Set<() => void>>();
-  let onSealed: (() => void) | undefined;
-  return {
-    onPack(this: void, event: PackEvent) {
-      watcher.onPack(event);
-      const { name } = event;
-      if (event.kind === 'began') {
-        sealed.set(name, event.bytes);
-        open.delete(name);
-        if (open.size === 0) onSealed?.();
-      }
-      if (event.kind !== 'stored') return;
-      stored.add(name);
-      const told = waiting.get(name) ?? [];
-      waiting.delete(name);
-      for (const tell of told) tell();
-    },
-    bytesOf: (name: PackName) => sealed.get(name),
-    sealedBytes: () => [...sealed.values()].reduce((sum, bytes) => sum + bytes, 0),
-    sealed: () =>
-      open.size === 0 ? Promise.resolve() : new Promise<void>((resolve) => (onSealed = resolve)),
-    expectSealed(packs: Iterable<PackName>) {
-      for (const name of packs) if (!sealed.has(name)) open.add(name);
-    },
-    whenStored(packs: Iterable<PackName>, tell: () => void) {
-      const left = new Set([...packs].filter((name) => !stored.has(name)));
-      if (left.size === 0) return tell();
-      for (const name of left) {
-        const onStored = () => {
-          left.delete(name);
-          if (left.size === 0) tell();
-        };
-        waiting.set(name, (waiting.get(name) ?? new Set()).add(onStored));
-      }
-      return undefined;
-    },
   };
 }
