@@ -20,6 +20,8 @@ export interface EntryFact {
   readonly role: string;
   readonly epoch: string;
   readonly at: number;
+  /** Nothing is lost in it, nor left out at a deadline. */
+  readonly isWhole: boolean;
   removedAt: number;
   /** Blob names. */
   packs: ReadonlySet<string>;
@@ -40,7 +42,7 @@ interface LedgerOptions {
   readonly service: MemoryBlobs;
   readonly now: () => number;
   readonly broken: (what: string) => void;
-  readonly onEntry: (fact: EntryFact) => void;
+  readonly onEntry: (fact: EntryFact, entry: SetEntry) => void;
 }
 
 const never = new AbortController().signal;
@@ -63,10 +65,11 @@ export function createLedger({ prefix, key, service, now, broken, onEntry }: Led
     const entry = parseSetEntry(body, name, { set, id });
     const { kind, epoch } = entry;
     const { guest, role } = process;
-    const of = { set, id, kind, epoch, writer: guest.name, role };
+    const isWhole = entry.kind === 'takeover' || (entry.lost.count === 0 && entry.partial === undefined);
+    const of = { set, id, kind, epoch, isWhole, writer: guest.name, role };
     const fact: EntryFact = { ...of, at: now(), removedAt: Infinity, packs: new Set() };
     entries.push(fact);
-    onEntry(fact);
+    onEntry(fact, entry);
     if (entry.kind === 'takeover') return;
     // No time goes by meanwhile.
     void packsOf(entry, setPrefix({ prefix, key, set }), service).then(

@@ -115,8 +115,10 @@ function stop({ process }: World): void {
   if (process !== undefined) running.run(process, () => process.stop.abort());
 }
 
-function askForCheckpoint({ handlers, agenda, facts, rules, process }: World): void {
+function askForCheckpoint(world: World): void {
+  const { handlers, agenda, rules, process } = world;
   const since = agenda.now();
+  world.trace('asked for a checkpoint');
   if (handlers === undefined || process === undefined) return;
   const asked = running.run(process, () => handlers.checkpoint(undefined, new AbortController().signal));
   void asked.then(
@@ -124,6 +126,7 @@ function askForCheckpoint({ handlers, agenda, facts, rules, process }: World): v
       // The answer of the control socket: see CheckpointAnswer.
       const { sets } = answer as { sets: readonly { set: string; kind: string; id?: string }[] };
       for (const { set, kind, id } of sets) {
+        world.trace(`answered: ${set} ${kind} ${id}`);
         if (kind !== 'committed' || id === undefined || !process.isAlive()) continue;
         rules.onClaim(process, { set, id, since });
       }

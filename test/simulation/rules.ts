@@ -1,14 +1,13 @@
 import type { Config } from '../../src/config/schema.ts';
 import { eventPolicy } from '../../src/core/policy.ts';
-import type { HookPolicy, Policy } from '../../src/core/policy.ts';
-import { hookApplies } from '../../src/core/policy.ts';
 import type { HookRequest } from '../../src/core/ports.ts';
 import type { Status } from '../../src/daemon/status.ts';
 import { policyOf } from '../../src/daemon/policy.ts';
-import type { AckFact, Facts, HookFact } from './facts.ts';
+import type { AckFact, Facts } from './facts.ts';
 import type { GuestProcess } from './guest.ts';
 import type { SimulatedEvent } from './imds.ts';
-import type { EntryFact, Ledger } from './ledger.ts';
+import { checkNewest, checkWork } from './ack-rules.ts';
+import type { Ledger } from './ledger.ts';
 import { RESERVE_MS, SELF } from './plan.ts';
 
 /** What must never happen, whatever else does. Each rule looks at the facts and adds what breaks it. */
@@ -159,80 +158,4 @@ function checkTimeout(
   const deadlineAt = Math.max(notice.deadlineAt, (isNew ? notice.deadlineBefore : undefined) ?? -Infinity);
   const overMs = now() + request.timeoutMs - (deadlineAt - RESERVE_MS) - JITTER_MS;
   if (overMs > 100) broken(`hook ${request.name} may run ${Math.round(overMs)} ms past the end of work`);
-}
-
-/** Everything that is required was done before an ack is sent. */
-function checkWork(
-  policy: Policy,
-  sources: RuleSources,
-  { event, process }: { readonly event: SimulatedEvent; readonly process: GuestProcess },
-  broken: (what: string) => void,
-): void {
-  const { facts, config, ledger, isUnchanged, now } = sources;
-  const required = policy.hooks.filter(({ stage, required: is }) => is && stage !== 'on-resume');
-  for (const hook of required.filter((one) =>
-    hookApplies(policy, one, {
-      ...event,
-      status: 'Scheduled',
-      notBefore: undefined,
-      description: '',
-      durationSeconds: undefined,
-    }),
-  )) {
-    const last = lastRun(sources, hook);
-    if (last?.result?.kind !== 'succeeded')
-      broken(`an ack for ${event.id} though hook ${hook.name} did not succeed`);
-  }
-  const hooksEndedAt = Math.max(
-    ...policy.hooks
-      .filter(({ stage }) => stage === 'before-checkpoint')
-      .map((hook) => successAt(lastRun(sources, hook))),
-    Math.min(...[...facts.notices.values()].map(({ firstAt }) => firstAt)),
-  );
-  for (const { name } of config.checkpoint?.sets ?? []) {
-    const newest = ledger.there(name).findLast(({ kind, writer }) => kind === 'checkpoint' && writer === SELF);
-    const isOfNow = newest !== undefined && (newest.at >= hooksEndedAt || isUnchanged(name, newest.at, hooksEndedAt));
-    if (!isOfNow) {
-      broken(`an ack for ${event.id} though ${name} was not committed since the hooks ended`);
-      continue;
-    }
-    checkNewest(ledger, process, { claimed: newest, since: Math.min(hooksEndedAt, now()) }, broken);
-    // What the ack gives away has to be in there.
-    facts.claims.push({ set: name, id: newest.id, writer: SELF, since: hooksEndedAt });
-  }
-}
-
-/** A disk that failed may have lost that it was begun again; then the run before it counts. */
-function lastRun({ facts, mayForget }: RuleSources, { name }: HookPolicy): HookFact | undefined {
-  const counts = ({ request, result }: HookFact) =>
-    request.name === name && (result !== undefined || !mayForget());
-  return facts.hooks.findLast(counts);
-}
-
-/** One that fails may go on for a while after it was given up. */
-function successAt(run: HookFact | undefined): number {
-  return run?.result?.kind === 'succeeded' ? (run.endedAt ?? 0) : 0;
-}
-
-/** Nobody else had written after it, nor between it and the moment at which its writer took the set over. */
-function checkNewest(
-  { entries }: Ledger,
-  { role, guest }: GuestProcess,
-  { claimed, since }: { readonly claimed: EntryFact; readonly since: number },
-  broken: (what: string) => void,
-): void {
-  const { set, id, epoch, at } = claimed;
-  const what = `${set} ${id} is said to be committed by ${role}`;
-  const until = Math.max(at, since);
-  const others = entries.filter((one) => one.set === set && one.role !== role && one.removedAt > until);
-  for (const one of others.filter((other) => other.id > id && other.at < until))
-    broken(`${what}, though ${one.kind} ${one.id} of ${one.role} was there before`);
-  // What another one has left is fine, where it is just what there is to be saved.
-  if (claimed.role !== role) return;
-  const isTakeover = (one: EntryFact) => one.kind === 'takeover' && one.epoch === epoch && one.id < id;
-  const takeover = entries.findLast((one) => one.set === set && one.at < at && isTakeover(one));
-  if (takeover === undefined) return broken(`${what}, which never took the set over`);
-  const ownedSince = Math.max(takeover.at, guest.bornAt);
-  for (const one of others.filter((other) => other.id > takeover.id && other.id < id && other.at > ownedSince))
-    broken(`${what}, though ${one.kind} ${one.id} of ${one.role} came between`);
 }

@@ -88,7 +88,11 @@ export function createWorkload(
       if (random.chance(0.7)) disk.flush();
       workload.note();
     },
-    note: () => void workload.versions.push({ at: agenda.now(), tree: treeOf(disk, path) }),
+    note() {
+      const tree = treeOf(disk, path);
+      const last = workload.versions.at(-1);
+      if (last === undefined || !sameTree(last.tree, tree)) workload.versions.push({ at: agenda.now(), tree });
+    },
     isSame(from, until) {
       const { versions: all } = workload;
       const first = all.findLast(({ at }) => at <= from);

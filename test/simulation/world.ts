@@ -69,7 +69,10 @@ export function createWorld(
     service,
     now: agenda.now,
     broken: (what) => void facts.violations.push(what),
-    onEntry: ({ kind, set, id, role, epoch }) => say(`${kind} ${set} ${id} of ${role}, epoch ${epoch}`),
+    onEntry({ set, id, role, epoch }, entry) {
+      const doubts = entry.kind === 'checkpoint' ? [...entry.changing.paths, ...entry.lost.paths] : [];
+      say(`${entry.kind} ${set} ${id} of ${role}, epoch ${epoch}${doubts.length > 0 ? `, doubts: ${doubts.join(' ')}` : ''}`);
+    },
   });
   const isUnchanged = (set: string, from: number, until: number) =>
     workloads.find((workload) => workload.set === set)?.isSame(from, until) === true;
