@@ -21,7 +21,7 @@ import {
 import type { ChildRef, Piece, TreeEntry } from '../../src/checkpoint/format/tree.ts';
 import { compressFrame } from '../../src/checkpoint/format/zstd-frame.ts';
 import { isOwnPath } from '../../src/checkpoint/scan/own-names.ts';
-import type { MemoryBlobs } from './memory-blobs.ts';
+import type { BlobStore } from '../../src/checkpoint/store/store.ts';
 
 /*
  * Checkpoints for tests of what reads them, made of a folder by the format's own encoders: without threads, an index or
@@ -34,6 +34,11 @@ const HASH: HashSpec = { name: 'gmac-128', key: 'AAECAwQFBgcICQoLDA0ODw==' };
 const EPOCH = '0123456789abcdef';
 const PROCESS = '01234567';
 const MIB = 1024 ** 2;
+
+/** A container, as in memory-blobs.ts. */
+export interface Blobs {
+  connect(): Pick<BlobStore, 'create'>;
+}
 
 export interface MakeOptions {
   readonly cut?: Cut;
@@ -59,11 +64,7 @@ export interface Made {
 }
 
 /** A checkpoint of all that is in `folder`, as it is now. */
-export async function makeCheckpoint(
-  blobs: MemoryBlobs,
-  folder: string,
-  options: MakeOptions = {},
-): Promise<Made> {
+export async function makeCheckpoint(blobs: Blobs, folder: string, options: MakeOptions = {}): Promise<Made> {
   const { cut = { chunkBytes: MIB, packBytes: 8 * MIB }, compress = false, after, change } = options;
   const id = nextId(after?.manifest.id);
   const writer = createPackWriter(blobs, Number(id) * 0x1000);
@@ -129,7 +130,7 @@ export async function makeCheckpoint(
 }
 
 /** What a writer leaves that takes the set over from the one of `after`; answers its id. */
-export async function makeTakeover(blobs: MemoryBlobs, after: Made): Promise<string> {
+export async function makeTakeover(blobs: Blobs, after: Made): Promise<string> {
   const { id: parent, key, set, process, writer, createdAt } = after.manifest;
   const entry: Takeover = {
     kind: 'takeover',
@@ -152,7 +153,7 @@ function chunksOf(entries: readonly Entry[], path: string): readonly FileChunk[]
   return entry?.type === 'file' ? entry.chunks : [];
 }
 
-async function put(blobs: MemoryBlobs, name: string, bytes: Uint8Array): Promise<void> {
+async function put(blobs: Blobs, name: string, bytes: Uint8Array): Promise<void> {
   const type = { contentType: 'application/octet-stream' };
   await blobs.connect().create(name, bytes, type, new AbortController().signal);
 }
@@ -168,7 +169,7 @@ interface OpenPacks {
   readonly sizes: ReadonlyMap<string, number>;
 }
 
-function createPackWriter(blobs: MemoryBlobs, firstSeq: number) {
+function createPackWriter(blobs: Blobs, firstSeq: number) {
   let seq = firstSeq;
   const open = (kind: PackTableRow['kind'], packBytes: number, compress: boolean): OpenPacks => {
     const sizes = new Map<string, number>();

@@ -3,16 +3,12 @@ import type { BigIntStats } from 'node:fs';
 import type { Gate } from '../../base/concurrency.ts';
 import type { HashSpec } from '../format/chunk.ts';
 import type { FileEntry } from '../format/entry.ts';
-import type { CompareOrder, CompareResult } from '../pack/compare-file.ts';
 import type { Workers } from '../worker/workers.ts';
 import type { Disk } from './disk.ts';
 import type { PlaceContext } from './place-entries.ts';
 
 /** What threads do for a restore. */
-export interface RestoreWorkers extends Pick<Workers, 'fetch'> {
-  /** Without it, files that are there are read in this thread. */
-  compare?(order: CompareOrder, signal: AbortSignal): Promise<CompareResult>;
-}
+export type RestoreWorkers = Pick<Workers, 'fetch' | 'compare'>;
 
 /** What all that is done for files has in common. */
 export interface FilesContext extends PlaceContext {

@@ -5,7 +5,6 @@ import { forEachLimit } from '../../base/concurrency.ts';
 import { isErrno } from '../../base/errors.ts';
 import { isStored } from '../format/chunk.ts';
 import type { FileEntry } from '../format/entry.ts';
-import { compareFile } from '../pack/compare-file.ts';
 import type { ComparePart } from '../pack/compare-file.ts';
 import { FILE_FLAGS } from '../scan/beneath.ts';
 import { sameStat, statOf } from '../scan/file-stat.ts';
@@ -103,27 +102,15 @@ export function partsOf({
   return parts;
 }
 
-export function compareParts(
-  { workers, hash }: FilesContext,
-  parts: readonly ComparePart[],
-  signal: AbortSignal,
-): Promise<{ readonly wrong: readonly number[] }> {
-  const order = { hash, parts };
-  return workers.compare === undefined ? compareFile(order, signal) : workers.compare(order, signal);
-}
-
 async function compareLocals(
-  context: FilesContext,
+  { workers, hash }: FilesContext,
   locals: readonly Local[],
   signal: AbortSignal,
 ): Promise<void> {
   const all = locals.flatMap((local) => partsOf(local).map((one) => ({ ...one, local })));
   await forEachLimit(slices(all), COMPARES_IN_FLIGHT, signal, async (slice, inner) => {
-    const { wrong } = await compareParts(
-      context,
-      slice.map(({ part }) => part),
-      inner,
-    );
+    const parts = slice.map(({ part }) => part);
+    const { wrong } = await workers.compare({ hash, parts }, inner);
     const isWrong = new Set(wrong);
     for (const [at, { local, index }] of slice.entries()) if (!isWrong.has(at)) local.same.add(index);
   });

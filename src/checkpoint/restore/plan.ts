@@ -35,7 +35,9 @@ export function planOrders(
     const [first] = together;
     if (first === undefined) return;
     const { pack, offset } = first.chunk;
-    const order = { pack: packPrefix + pack, offset, bytes: end - offset, hash, chunks: together };
+    // All of it is copied to a thread: not more than it takes.
+    const chunks = together.map(({ chunk, fd, position }) => ({ chunk, fd, position }));
+    const order = { pack: packPrefix + pack, offset, bytes: end - offset, hash, chunks };
     planned.push({ order, wishes: together });
     together = [];
   };

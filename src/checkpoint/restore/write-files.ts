@@ -8,7 +8,7 @@ import type { FileEntry } from '../format/entry.ts';
 import { quotePath } from '../format/path-name.ts';
 import { fileError } from '../scan/file-error.ts';
 import type { FilesContext } from './context.ts';
-import { compareParts, openLocal, partsOf } from './keep-files.ts';
+import { openLocal, partsOf } from './keep-files.ts';
 import type { FileWork } from './keep-files.ts';
 import { compareChunks, ORDER_BYTES_MAX, planOrders } from './plan.ts';
 import type { Planned, Wish } from './plan.ts';
@@ -82,19 +82,19 @@ async function wishesOf(
 
 /** Copies chunks from what has the file's name, and answers those that still were what they should be. */
 async function copySame(
-  context: FilesContext,
+  { target, workers, hash }: FilesContext,
   entry: FileEntry,
   same: ReadonlySet<number>,
   copyTo: number,
   signal: AbortSignal,
 ): Promise<ReadonlySet<number>> {
-  const local = openLocal(context.target, entry);
+  const local = openLocal(target, entry);
   if (local === undefined) return new Set();
   try {
     const parts = partsOf(local).filter(({ index, part }) => same.has(index) && isStored(part.chunk));
-    const order = parts.map(({ part }) => ({ ...part, copyTo }));
-    const wrong = new Set((await compareParts(context, order, signal)).wrong);
-    return new Set(parts.filter((_, at) => !wrong.has(at)).map(({ index }) => index));
+    const copies = parts.map(({ part }) => ({ ...part, copyTo }));
+    const { wrong } = await workers.compare({ hash, parts: copies }, signal);
+    return new Set(parts.filter((_, at) => !wrong.includes(at)).map(({ index }) => index));
   } catch (error) {
     throw localError(error, entry.path);
   } finally {
