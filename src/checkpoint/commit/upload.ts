@@ -88,7 +88,7 @@ const STRETCHES_MAX = 1024;
 
 export function createUpload(options: UploadOptions, workers: Workers, watcher: UploadWatcher): Upload {
   const senders: (Promise<Sender> | undefined)[] = [];
-  const packs = createPackWatch(watcher.onPack);
+  const packs = createPackWatch((event) => watcher.onPack(event));
   const packsOfReading = new WeakMap<Reading, ReadonlySet<PackName>>();
   let bytesNew = 0;
   const senderOf = (thread: number): Promise<Sender> =>
