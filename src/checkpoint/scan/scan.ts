@@ -14,7 +14,7 @@ import { walkFolders } from './walk.ts';
 import type { Ground, Scanner } from './walk.ts';
 
 /** Of entries in a set: what is known of each takes some 300 bytes while it is committed. */
-const ENTRIES_MAX = 5_000_000;
+const ENTRIES_MAX = 2_000_000;
 
 /** What lies in a set's folder; all lists in the order of comparePaths. */
 export interface Scan {

@@ -28,7 +28,7 @@ const LINKS_MAX = 40;
 /**
  * Opens the set's own folder, fit to be saved. Links on the way to it are followed, but one that others than root and
  * the daemon's user can change only to a folder of that link's owner: otherwise they could have any file saved.
- * Rejects `set-path-missing`, `restore-unfinished`, `unsafe-link` or `file-unreadable`.
+ * Rejects `set-path-missing`, `restore-unfinished`, `unsafe-link`, `file-unreadable` or `file-failed`.
  */
 export async function openSetFolder(set: SetPlace): Promise<SetFolder> {
   const { handle, doubtful } = await openThroughLinks(set);
@@ -50,10 +50,14 @@ export async function openSetFolder(set: SetPlace): Promise<SetFolder> {
   }
 }
 
-/** The folder as it is by now. Rejects `restore-unfinished` or `file-unreadable`. */
+/** The folder as it is by now. Rejects `restore-unfinished`, `file-unreadable` or `file-failed`. */
 export async function checkSetFolder(set: SetPlace, folder: SetFolder): Promise<BigIntStats> {
   await checkRestored(set, folder);
-  return folder.handle.stat({ bigint: true });
+  try {
+    return await folder.handle.stat({ bigint: true });
+  } catch (error) {
+    throw fileError(error, set.path);
+  }
 }
 
 interface Link {
@@ -82,16 +86,11 @@ async function openThroughLinks(set: SetPlace): Promise<Found> {
     for (let name = names.shift(); name !== undefined; name = names.shift()) {
       if (name === '') continue;
       const path = fsPath(locationOf(here.fd), name);
-      const next = await open(path, ENTRY_FLAGS);
-      const stats = await next.stat({ bigint: true });
-      if (!stats.isSymbolicLink()) {
-        await goTo(next);
-        continue;
-      }
-      await next.close();
+      const link = await followed(await open(path, ENTRY_FLAGS), goTo);
+      if (link === undefined) continue;
       if (++links > LINKS_MAX) throw folderMissing(set);
-      if (isChangeable(await here.stat({ bigint: true }), stats))
-        doubtful.push({ path: name, owner: stats.uid });
+      if (isChangeable(await here.stat({ bigint: true }), link))
+        doubtful.push({ path: name, owner: link.uid });
       const target = decodePath(await readlink(path, { encoding: 'buffer' }));
       if (target.startsWith('/')) await goTo(await open('/', ENTRY_FLAGS));
       names.unshift(...namesOf(target));
@@ -103,6 +102,23 @@ async function openThroughLinks(set: SetPlace): Promise<Found> {
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) throw folderMissing(set);
     if (error instanceof EvictdError) throw error;
     throw fileError(error, set.path);
+  }
+}
+
+/** Goes on there, but not if it is a link: that one's attributes are answered. */
+async function followed(
+  next: FileHandle,
+  goTo: (next: FileHandle) => Promise<void>,
+): Promise<BigIntStats | undefined> {
+  let isOurs = true;
+  try {
+    const stats = await next.stat({ bigint: true });
+    if (stats.isSymbolicLink()) return stats;
+    isOurs = false;
+    await goTo(next);
+    return undefined;
+  } finally {
+    if (isOurs) await next.close();
   }
 }
 
