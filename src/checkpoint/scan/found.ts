@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 
 import type { EvictdError } from '../../base/errors.ts';
-import type { Entry } from '../format/entry.ts';
+import type { Attributes, Entry } from '../format/entry.ts';
 import { entryProblem } from '../format/entry-problem.ts';
 import { entryError, entryUnfit } from './file-error.ts';
 import type { EntryFailure } from './scan-job.ts';
@@ -103,18 +103,18 @@ export function classify(seen: Seen, patterns: Patterns): Found | 'special' | un
   const included = parent.included || patterns.includes(named);
   if (!isFolder && !included) return undefined;
   if (!isFolder && type !== constants.S_IFREG && target === undefined) return 'special';
-  const attributes = { path, mode: stats.mode & 0o7777, uid: stats.uid, gid: stats.gid };
-  const { size, nlink, mtimeNs, ctimeNs, ino } = stats;
-  const problem = entryProblem(entryOf(type, { ...attributes, mtimeNs }, size, target));
+  const { uid, gid, size, nlink, mtimeNs, ctimeNs, ino } = stats;
+  const mode = stats.mode & 0o7777;
+  const problem = entryProblem(entryOf(isFolder, { path, mode, uid, gid, mtimeNs }, size, target));
   if (problem !== undefined) return lost(path, entryUnfit(path, problem));
   const unfit = failure === undefined ? undefined : entryUnfit(path, failure.message);
   if (isFolder) return createFolder({ path, parent }, included, stats, unfit);
   if (unfit !== undefined) return lost(path, unfit);
-  if (target !== undefined) return { ...attributes, mtimeNs, target };
+  if (target !== undefined) return { path, mode, uid, gid, mtimeNs, target };
   // One value for all files of a device: of a million, that is 24 MB.
   const dev = stats.dev === parent.stats.dev ? parent.stats.dev : stats.dev;
   const stat = { size, mtimeNs, ctimeNs, ino, dev };
-  return nlink > 1 ? { ...attributes, stat, nlink } : { ...attributes, stat };
+  return nlink > 1 ? { path, mode, uid, gid, stat, nlink } : { path, mode, uid, gid, stat };
 }
 
 function isOut({ excludes, excludesByType }: Patterns, path: string): boolean {
@@ -127,12 +127,12 @@ function lost(path: string, error: EvictdError): LostEntry {
 
 /** As the checkpoint would have it. */
 function entryOf(
-  type: number,
-  attributes: Omit<Extract<Entry, { type: 'directory' }>, 'type'>,
+  isFolder: boolean,
+  { path, mode, uid, gid, mtimeNs }: Attributes & { readonly path: string },
   size: number,
   target: string | undefined,
 ): Entry {
-  if (type === constants.S_IFDIR) return { type: 'directory', ...attributes };
-  if (target !== undefined) return { type: 'symlink', ...attributes, target };
-  return { type: 'file', ...attributes, size, chunks: size === 0 ? [] : [{ plain: size }] };
+  if (isFolder) return { type: 'directory', path, mode, uid, gid, mtimeNs };
+  if (target !== undefined) return { type: 'symlink', path, mode, uid, gid, mtimeNs, target };
+  return { type: 'file', path, mode, uid, gid, mtimeNs, size, chunks: size === 0 ? [] : [{ plain: size }] };
 }
