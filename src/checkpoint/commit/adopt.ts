@@ -1,7 +1,9 @@
 import { EvictdError } from '../../base/errors.ts';
+import type { PackName } from '../format/chunk.ts';
 import type { Entry } from '../format/entry.ts';
 import type { Manifest } from '../format/manifest.ts';
-import { walkTree } from '../format/tree.ts';
+import { parsePackName } from '../format/names.ts';
+import { walkPackUses, walkTree } from '../format/tree.ts';
 import { readPiece } from '../index/read-piece.ts';
 import { type FileRecord, recordOfEntry } from '../index/record.ts';
 import type { BlobStore } from '../store/store.ts';
@@ -32,18 +34,47 @@ export async function readTreeRecords(
 ): Promise<Map<string, FileRecord>> {
   const files = new Map<string, FileRecord>();
   if (manifest === undefined) return files;
-  try {
+  await unlessUnreadable(source.onNote, async () => {
     for await (const entry of entriesOf(manifest, source, signal)) {
       if (entry.type === 'file') files.set(entry.path, recordOfEntry(entry, entry.chunks));
     }
-    return files;
+  });
+  // Each of those that were read is checked by its own id.
+  return files;
+}
+
+async function unlessUnreadable(
+  onNote: (error: EvictdError) => void,
+  read: () => Promise<void>,
+): Promise<void> {
+  try {
+    await read();
   } catch (error) {
     const isOfTheTree =
       error instanceof EvictdError &&
       ['bad-tree', 'checkpoint-gone', 'archived', 'bad-answer'].includes(error.code);
     if (!isOfTheTree) throw error;
-    source.onNote(error);
-    // Each of those that were read is checked by its own id.
-    return files;
+    onNote(error);
   }
+}
+
+/**
+ * Which packs stay while a checkpoint of `epoch` is the newest: those that it names, and what this epoch has begun since.
+ * Of names that can't be read nothing is relied on: `onNote` hears of it. Rejects with what the store rejects with.
+ */
+export async function keptPacks(
+  { packs, hash, metadata, seq }: Manifest,
+  epoch: string,
+  { store, prefix, onNote }: TreeSource & { readonly onNote: (error: EvictdError) => void },
+  signal: AbortSignal,
+): Promise<(pack: PackName) => boolean> {
+  const named = new Set(metadata.map(({ name }) => name));
+  const read = (ref: Parameters<typeof readPiece>[1]) => readPiece({ store, prefix, hash }, ref, signal);
+  await unlessUnreadable(onNote, async () => {
+    for await (const { name } of walkPackUses(packs, read, signal)) named.add(name);
+  });
+  return (name) => {
+    const pack = parsePackName(name);
+    return named.has(name) || (pack?.epoch === epoch && pack.seq > seq);
+  };
 }

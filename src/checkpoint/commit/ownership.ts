@@ -1,5 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import { EvictdError } from '../../base/errors.ts';
+import type { PackName } from '../format/chunk.ts';
 import type { Manifest, SetEntry, Takeover, Writer } from '../format/manifest.ts';
 import { encodeSetEntry, encodeSetFormat, parseSetFormat, sha256Of } from '../format/manifest-json.ts';
 import { FORMAT, type SetPlace, entryName, nextId, setPrefix } from '../format/names.ts';
@@ -7,7 +8,7 @@ import { listEntries, readEntry } from '../index/entries.ts';
 import type { EntryPoint, LocalIndex } from '../index/local-index.ts';
 import { createOnce } from '../store/create-once.ts';
 import type { BlobStore } from '../store/store.ts';
-import { readTreeRecords } from './adopt.ts';
+import { keptPacks, readTreeRecords } from './adopt.ts';
 import { conflict, storeWentBack, tookOver } from './commit-error.ts';
 
 /**
@@ -32,6 +33,11 @@ export interface Ownership {
   takeOver(signal: AbortSignal): Promise<void>;
   /** Lists the entries: rejects `conflict` when somebody else has written, `store-went-back` when ours is gone. */
   check(signal: AbortSignal): Promise<void>;
+  /**
+   * A checkpoint of ours is the newest, which we had given up. Answers which packs stay, whatever is pruned: only what is
+   * in those may be relied on. Rejects with what the store rejects with.
+   */
+  arrived(point: EntryPoint, manifest: Manifest, signal: AbortSignal): Promise<(pack: PackName) => boolean>;
   /** An entry of ours is the newest now. */
   moved(point: EntryPoint, checkpoint: Manifest | undefined): void;
 }
@@ -125,11 +131,8 @@ export function createOwnership(
     }
     if (isOurs && last.entry.kind === 'checkpoint' && index.tries(last.point.id).has(last.point.sha256)) {
       // Its answer never came: it is a checkpoint of ours all the same.
-      const paths = new Set((await readTreeRecords(last.entry, { store, prefix, onNote }, signal)).keys());
-      await index.rebase(last.point, new Map(), (path) => paths.has(path));
+      await arrived(last.point, last.entry, signal);
       isOwned = true;
-      setNewest(last.point);
-      checkpoint = last.entry;
       return;
     }
     if (known !== null && (lastId ?? '') < known.id) onNote(storeWentBack(place.set, known.id, lastId));
@@ -139,6 +142,14 @@ export function createOwnership(
     await adopt(all, last, signal);
     // An entry that can't be read has its id all the same.
     if (lastId !== undefined && lastId > (idMin ?? '')) idMin = lastId;
+  };
+
+  const arrived = async (point: EntryPoint, manifest: Manifest, signal: AbortSignal) => {
+    const pack = await keptPacks(manifest, index.epoch, { store, prefix, onNote }, signal);
+    await index.rebase(point, new Map(), { file: () => true, pack });
+    setNewest(point);
+    checkpoint = manifest;
+    return pack;
   };
 
   const findOrNote = async (id: string, signal: AbortSignal): Promise<Found | undefined> => {
@@ -179,7 +190,7 @@ export function createOwnership(
       const { outcome } = await createOnce(store, prefix + entryName(point.id), body, JSON_TYPE, signal);
       const all = await ids(signal);
       if (outcome !== 'other' && all.at(-1) === point.id) {
-        await index.rebase(point, new Map(), () => true);
+        await index.rebase(point, new Map(), { file: () => true, pack: () => true });
         isOwned = true;
         setNewest(point);
         return;
@@ -215,11 +226,9 @@ export function createOwnership(
       if (lastId === newest?.id || (lastId === undefined && newest === null)) return;
       if ((lastId ?? '') > (newest?.id ?? '')) {
         const found = lastId === undefined ? undefined : await find(lastId, signal);
-        if (found !== undefined && index.tries(found.point.id).has(found.point.sha256)) {
-          // A manifest of ours that arrived after we had given it up.
-          await index.rebase(found.point, new Map(), () => true);
-          setNewest(found.point);
-          if (found.entry.kind === 'checkpoint') checkpoint = found.entry;
+        const isTry = found !== undefined && index.tries(found.point.id).has(found.point.sha256);
+        if (isTry && found.entry.kind === 'checkpoint') {
+          await arrived(found.point, found.entry, signal);
           return;
         }
         if (!isOwned) {
@@ -234,6 +243,7 @@ export function createOwnership(
       isBound = false;
       throw storeWentBack(place.set, newest?.id ?? 'none', lastId);
     },
+    arrived,
     moved(point, made) {
       setNewest(point);
       checkpoint = made ?? checkpoint;

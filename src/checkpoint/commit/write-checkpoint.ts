@@ -81,10 +81,14 @@ export async function writeCheckpoint(
 }
 
 /** Every pack that a manifest names was confirmed to this process or seen in a listing, whole. */
-function checkPacks({ packs }: SetWork, { used, pieces }: WrittenTree): void {
+function checkPacks(
+  { packs }: SetWork,
+  { used, pieces }: WrittenTree,
+  isKept: (pack: PackName) => boolean = () => true,
+): void {
   const names = new Set([...used.keys(), ...[...pieces.values()].map(({ pack }) => pack)]);
   for (const name of names) {
-    if (packs.bytesOf(name) !== undefined) continue;
+    if (packs.bytesOf(name) !== undefined && isKept(name)) continue;
     throw new EvictdError('pack-gone', `the pack ${name} is not in the store any more`, {
       remedy: 'nothing is lost: the next attempt sends anew what was in it',
     });
@@ -115,13 +119,15 @@ async function writeManifest(work: SetWork, content: ManifestContent, signal: Ab
       const { entry, sha256 } = await readEntry(store, place, id, signal);
       // An earlier try of ours that arrived after all: it is a checkpoint, and this one comes after it.
       if (entry.kind !== 'checkpoint' || !index.tries(id).has(sha256)) throw conflict(place.set, entry);
-      ownership.moved({ id, sha256 }, entry);
+      // What that one doesn't need may be pruned before ours needs it.
+      checkPacks(work, content.tree, await ownership.arrived({ id, sha256 }, entry, signal));
       continue;
     }
     ownership.moved(point, manifest);
     await afterwards(work, id, signal);
     const files = new Set(content.entries.flatMap((entry) => (entry.type === 'file' ? [entry.path] : [])));
-    await index.rebase(point, content.tree.pieces, (path) => files.has(path));
+    const { pieces, used } = content.tree;
+    await index.rebase(point, pieces, { file: (path) => files.has(path), pack: (name) => used.has(name) });
     return id;
   }
 }

@@ -7,8 +7,8 @@ import type { Cut, FileChunk, HashSpec, PackName, StoredChunk } from '../format/
 import { newHashKey } from '../format/chunk-id.ts';
 import { newEpoch } from '../format/names.ts';
 import { type LogFile, createLogFile, readLines } from './log-file.ts';
-import { replaceRange } from './chunk-range.ts';
-import { type FileRecord, LOST_ID, recordOfEntry } from './record.ts';
+import { replaceRange, withoutPacks } from './chunk-range.ts';
+import { type FileRecord, recordOfEntry } from './record.ts';
 import {
   Header,
   Line,
@@ -70,12 +70,8 @@ export interface LocalIndex {
   notePack(name: PackName, bytes: number): void;
   /** Before a manifest is sent. Waits for the disk, `TRY_MS_MAX` at most by the caller's bound. */
   noteTry(point: EntryPoint): Promise<void>;
-  /** The set's newest entry is `base` now, with these pieces; files that it lacks are forgotten. */
-  rebase(
-    base: EntryPoint,
-    pieces: ReadonlyMap<string, StoredChunk>,
-    keeps: (path: string) => boolean,
-  ): Promise<void>;
+  /** The set's newest entry is `base` now, with these pieces. Only what it keeps may be relied on from now on. */
+  rebase(base: EntryPoint, pieces: ReadonlyMap<string, StoredChunk>, kept: Kept): Promise<void>;
   /** Begins a new life on what somebody else, or an earlier life, has left in the store. */
   restart(
     base: EntryPoint | null,
@@ -87,6 +83,12 @@ export interface LocalIndex {
   /** Writes what isn't written yet. Rejects `index-unwritten`. */
   save(): Promise<void>;
   close(): Promise<void>;
+}
+
+/** What another entry as the newest leaves: all else may be pruned. */
+export interface Kept {
+  readonly file: (path: string) => boolean;
+  readonly pack: (name: PackName) => boolean;
 }
 
 interface Content {
@@ -274,6 +276,22 @@ function createIndex(
     }
   };
 
+  const notePack = (name: PackName, bytes: number) => {
+    content.packs.set(name, bytes);
+    later(JSON.stringify({ pack: name, bytes }));
+  };
+  const lose = async (isThere: (name: PackName) => boolean): Promise<number> => {
+    let count = 0;
+    await forEachInSlices([...content.files], ([path, record]) => {
+      const chunks = withoutPacks(record.chunks, isThere);
+      if (chunks === record.chunks) return;
+      count++;
+      content.files.set(path, { ...record, chunks });
+      later(fileLine(path, { ...record, chunks }));
+    });
+    return count;
+  };
+
   return {
     get epoch() {
       return content.epoch;
@@ -305,27 +323,28 @@ function createIndex(
       putPart(content, path, size, from, chunks);
       later(partLine(path, size, from, chunks));
     },
-    notePack(name, bytes) {
-      content.packs.set(name, bytes);
-      later(JSON.stringify({ pack: name, bytes }));
-    },
+    notePack,
     async noteTry(point) {
       addTry(content, point);
       waiting.push(JSON.stringify({ try: point }));
       if (log !== undefined) await save();
     },
-    async rebase(base, pieces, keeps) {
-      beginBase(content, base);
-      later(JSON.stringify({ base }));
+    async rebase(base, pieces, kept) {
+      // The base comes last: a process that is killed before it leaves what is good for the old one.
       for (const name of content.pieces.keys())
         if (!pieces.has(name)) later(JSON.stringify({ piece: name, packs: [], chunks: [] }));
       for (const [name, ref] of pieces) if (content.pieces.get(name) !== ref) later(pieceLine(name, ref));
       content.pieces = new Map(pieces);
       await forEachInSlices(content.files.keys(), (path) => {
-        if (keeps(path)) return;
+        if (kept.file(path)) return;
         content.files.delete(path);
         later(JSON.stringify({ gone: path }));
       });
+      await lose(kept.pack);
+      const packs = [...content.packs].filter(([name]) => kept.pack(name));
+      beginBase(content, base);
+      later(JSON.stringify({ base }));
+      for (const [name, bytes] of packs) notePack(name, bytes);
     },
     restart(base, { hash, cut }, files) {
       content = { ...emptyContent(hash, cut, newEpoch(), base), files, lines: Infinity };
@@ -333,15 +352,7 @@ function createIndex(
       later();
     },
     async forgetPacks(isThere) {
-      let count = 0;
-      const isGone = (chunk: FileRecord['chunks'][number]) => 'pack' in chunk && !isThere(chunk.pack);
-      await forEachInSlices([...content.files], ([path, record]) => {
-        if (!record.chunks.some(isGone)) return;
-        count++;
-        const chunks = record.chunks.map((chunk) => (isGone(chunk) ? { ...chunk, id: LOST_ID } : chunk));
-        content.files.set(path, { ...record, chunks });
-        later(fileLine(path, { ...record, chunks }));
-      });
+      const count = await lose(isThere);
       for (const [name, { pack }] of content.pieces) if (!isThere(pack)) content.pieces.delete(name);
       return count;
     },
