@@ -1,12 +1,14 @@
 import { isatty } from 'node:tty';
 
 import { EvictdError, isErrno } from './base/errors.ts';
+import { hideExperimentalWarnings } from './base/warnings.ts';
 import type { Output } from './cli/command.ts';
 import { reportFailure } from './cli/failure.ts';
 import { runProgram } from './cli/program.ts';
 import { COMMANDS } from './cli/table.ts';
 
 async function main(): Promise<void> {
+  hideExperimentalWarnings();
   const err = outputOn(process.stderr);
   // Sets the exit code instead of leaving at once, so that what is still being written gets out.
   const fail = (error: unknown) => (process.exitCode = reportFailure(error, err));

@@ -6,6 +6,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 
 import { assert } from '../../base/assert.ts';
 import { systemClock } from '../../base/clock.ts';
+import { hideExperimentalWarnings } from '../../base/warnings.ts';
 import type { BlobStore } from '../store/store.ts';
 import { createEngine } from './engine.ts';
 import type { EngineCalls, MainCalls } from './engine-calls.ts';
@@ -14,6 +15,7 @@ import { createPeer } from './peer.ts';
 import type { Peer } from './peer.ts';
 import { callStore, createRemoteStore } from './remote-store.ts';
 
+hideExperimentalWarnings();
 assert(parentPort !== null, 'this file is for a thread of its own');
 // Given by startEngineThread in engine-worker.ts.
 const { store, hasTokens, taken } = workerData as EngineThreadData;

@@ -112,7 +112,12 @@ export function createPeer<Local extends Calls, Remote extends Calls>(
     });
     signal?.addEventListener('abort', onAbort, { once: true });
     if (calls.size === 1) onWaiting(true);
-    post({ kind: 'call', id, name, argument });
+    try {
+      post({ kind: 'call', id, name, argument });
+    } catch (error) {
+      // What can't be copied.
+      calls.get(id)?.reject(error instanceof Error ? error : new Error(String(error)));
+    }
     return promise;
   };
   return {
