@@ -28,6 +28,8 @@ export function openContainer(
     httpClient,
     retryOptions: { maxTries: 1 },
     userAgentOptions: { userAgentPrefix: `evictd/${buildInfo().version}` },
+    // Else the SDK would look for one in the environment, and fail where that is no URL. Our HTTP client uses none.
+    proxyOptions: { host: 'http://unused.invalid', port: 1 },
     // Handed on to where it is known, though the type doesn't list it.
     redirectOptions: { maxRetries: 0 },
   };

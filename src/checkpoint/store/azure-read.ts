@@ -127,7 +127,7 @@ async function readOnce(
   // Our HTTP client gives buffers of its own, one for all.
   for await (const chunk of answer.readableStreamBody ?? []) chunks.push(chunk as Buffer<ArrayBuffer>);
   const [only = Buffer.alloc(0)] = chunks;
-  const content = chunks.length > 1 ? Buffer.concat(chunks) : only;
+  const content = chunks.length > 1 ? new Uint8Array(Buffer.concat(chunks)) : only;
   if (content.length !== answer.contentLength) throw new AttemptFailed(badAnswer('the answer was cut off'));
   if (range !== undefined && content.length !== count)
     throw new AttemptFailed({

@@ -107,7 +107,7 @@ function exchange(pool: Pool, request: WebResource): Promise<Answer> {
   }
   signal?.addEventListener('abort', stop, { once: true });
   let [status, headers, body]: [number, Headers, AnswerBody] = [0, {}, createAnswerBody(undefined)];
-  pool.dispatch(orderOf(request), {
+  const handler: Dispatcher.DispatchHandler = {
     onRequestStart(controller) {
       underWay = controller;
       // It may have waited for a connection.
@@ -126,7 +126,13 @@ function exchange(pool: Pool, request: WebResource): Promise<Answer> {
       setImmediate(() => setImmediate(resolve, answer));
     },
     onResponseError: (_, error) => reject(error),
-  });
+  };
+  try {
+    pool.dispatch(orderOf(request), handler);
+  } catch (error) {
+    // A request that is none, by undici's rules.
+    reject(error);
+  }
   return promise.finally(() => signal?.removeEventListener('abort', stop));
 }
 
@@ -152,12 +158,13 @@ interface AnswerBody {
   end(): Buffer<ArrayBuffer>;
 }
 
-/** Straight into memory of the length that the answer names, where it does. undici sees to it that this is true. */
+/** Memory of its own. Straight into one of the length that the answer names, where it does. undici sees to it that this is true. */
 function createAnswerBody(contentLength: Headers[string]): AnswerBody {
   const length = Number(contentLength);
   if (!(length > 0 && length <= ANSWER_BYTES_MAX)) {
     const chunks: Buffer[] = [];
-    return { add: (chunk) => void chunks.push(Buffer.from(chunk)), end: () => Buffer.concat(chunks) };
+    const end = () => Buffer.from(new Uint8Array(Buffer.concat(chunks)).buffer);
+    return { add: (chunk) => void chunks.push(Buffer.from(chunk)), end };
   }
   const body = Buffer.allocUnsafeSlow(length);
   let filled = 0;

@@ -211,10 +211,10 @@ test('a page of HTML with status 200 is no answer to anything', async () => {
     expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'bad-answer' } });
 });
 
-test('proxy variables are ignored', async () => {
+test.each(['a proxy', 'no URL at all'])('proxy variables with %s are ignored', async (what) => {
   await using trap = await createBlobProxy('http://127.0.0.1:1');
   const variables = ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'http_proxy', 'https_proxy', 'all_proxy'];
-  for (const variable of variables) process.env[variable] = trap.url;
+  for (const variable of variables) process.env[variable] = what === 'a proxy' ? trap.url : what;
   try {
     // The SDK reads the variables when a client is made.
     const direct = await open();

@@ -1,3 +1,6 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { systemClock } from '../../../src/base/clock.ts';
@@ -7,7 +10,8 @@ import {
   createAzureStore,
 } from '../../../src/checkpoint/store/azure-store.ts';
 import { listAll } from '../../../src/checkpoint/store/list-all.ts';
-import { type Azurite, startAzurite } from '../../support/azurite.ts';
+import { type Azurite, signatureFor, startAzurite } from '../../support/azurite.ts';
+import { testFolder } from '../../support/file-tree.ts';
 import { createMemoryBlobs } from '../../support/memory-blobs.ts';
 import {
   type Profile,
@@ -57,6 +61,19 @@ describeBlobStore(
   { isVersioned: true, isSoft: true },
 );
 describeBlobStore('Azurite', opened);
+describeBlobStore('by a signature, over TLS', async () => {
+  const folder = await testFolder();
+  const secure = await startAzurite({ oauth: true });
+  const where = { url: secure.containerUrl('secure'), ca: secure.ca };
+  const owner = await createAzureStore({ ...where, auth: { kind: 'azurite' } }, { clock: systemClock });
+  await owner.ensureContainer(signal);
+  await owner.close();
+  const file = join(folder.path, 'signature');
+  await writeFile(file, signatureFor('secure', 'rwdlc'), { mode: 0o600 });
+  const store = await createAzureStore({ ...where, auth: { kind: 'sas', file } }, { clock: systemClock });
+  const close = () => Promise.all([store.close(), secure.stop(), folder[Symbol.asyncDispose]()]);
+  return { store, close };
+});
 describeBlobStore('flat', () => behind(['flat']));
 describeBlobStore('hierarchical', () => behind(['hns']));
 describeBlobStore('immutable', () => behind(['worm']), { isImmutable: true });
