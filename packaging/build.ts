@@ -37,9 +37,7 @@ export async function buildBundle(): Promise<Bundle> {
   const { version } = z
     .object({ version: z.string() })
     .parse(JSON.parse(await readFile(`${ROOT}/package.json`, 'utf8')));
-  const readThread = await buildThread('read-thread.ts');
-  const httpThread = await buildThread('http-thread.ts');
-  const identityThread = await buildThread('identity-thread.ts');
+  const identityThread = await buildThread('store/identity-thread.ts');
   const engineThread = await buildThread('worker/engine-thread.ts');
   const result = await build({
     absWorkingDir: ROOT,
@@ -70,8 +68,6 @@ export async function buildBundle(): Promise<Bundle> {
       ...DEFINES,
       EVICTD_VERSION: JSON.stringify(version),
       EVICTD_COMMIT: JSON.stringify(commit()),
-      EVICTD_READ_THREAD: JSON.stringify(readThread.text),
-      EVICTD_HTTP_THREAD: JSON.stringify(httpThread.text),
       // By far the longest, and rarely needed: as plain texts they would take their length twice for as long as we run.
       EVICTD_IDENTITY_THREAD: JSON.stringify(gzipSync(identityThread.text).toString('base64')),
       EVICTD_ENGINE_THREAD: JSON.stringify(gzipSync(engineThread.text).toString('base64')),

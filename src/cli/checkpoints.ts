@@ -1,27 +1,25 @@
 import { systemClock } from '../base/clock.ts';
-import type { EvictdError } from '../base/errors.ts';
 import { formatSize } from '../base/units.ts';
-import type { ListedCheckpoint } from '../checkpoint/list.ts';
+import type { ListedCheckpoint } from '../checkpoint/retention/list.ts';
+import { ANY_SET_OPTION, STORE_OPTIONS, noCheckpoint } from './checkpoints-set.ts';
 import { type Command, EXIT } from './command.ts';
-import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, textOption } from './options.ts';
-import { KEY_OPTION, type StoredPlace, nothingFound, openStoredPlace } from './stored-place.ts';
+import { textOption } from './options.ts';
+import { shownText } from './shown.ts';
+import { openStoredPlace } from './stored-place.ts';
 import { tableText } from './text-table.ts';
 
 export const checkpointsCommand: Command = {
   name: 'checkpoints',
   summary: 'list the checkpoints that are in the store',
-  description: 'By set, the newest first.\n\nExit code 3 when there is none.',
-  options: [
-    { name: 'set', value: 'NAME', description: 'only this set (default: all that are in the store)' },
-    KEY_OPTION,
-    CONFIG_OPTION,
-    IMDS_OPTION,
-    JSON_OPTION,
-  ],
+  description:
+    'By set, the newest first. NOTES says what one lacks: `partial` was made at a deadline with what was stored by ' +
+    'then, `lost` are entries that could not be read, `changing` those that were being written to. `kept` is one that ' +
+    '`evictd checkpoints keep` keeps, `restoring` one that is being restored.\n\nExit code 3 when there is none.',
+  options: [ANY_SET_OPTION, ...STORE_OPTIONS],
   async run(invocation) {
     const { options, out, signal } = invocation;
-    const { listCheckpoints } = await import('../checkpoint/list.ts');
-    using place = await openStoredPlace(invocation, systemClock);
+    const { listCheckpoints } = await import('../checkpoint/retention/list.ts');
+    await using place = await openStoredPlace(invocation, systemClock);
     const { store, prefix, key } = place;
     const set = textOption(options, 'set');
     const checkpoints = await listCheckpoints(
@@ -36,27 +34,31 @@ export const checkpointsCommand: Command = {
   },
 };
 
-export function noCheckpoint(place: StoredPlace, set: string | undefined): EvictdError {
-  const what = set === undefined ? 'no checkpoint' : `no checkpoint of a set ${JSON.stringify(set)}`;
-  const all = set === undefined ? '' : '; without --set all sets are looked at';
-  return nothingFound(what, place, `--key names another VM${all}`);
-}
-
 function checkpointTable(checkpoints: readonly ListedCheckpoint[]): string {
-  const header = ['SET', 'ID', 'CREATED', 'REASON', 'FILES', 'SIZE', 'SENT', 'VM'];
+  const header = ['SET', 'ID', 'CREATED', 'REASON', 'FILES', 'SIZE', 'SENT', 'VM', 'NOTES'];
   const rows = checkpoints.map((one) =>
     one.kind === 'unusable'
-      ? [one.set, one.id, `unusable: ${one.detail}`]
+      ? [one.set, one.id, `unusable: ${shownText(one.detail)}`]
       : [
           one.set,
           one.id,
           one.createdAt,
-          one.reason,
+          shownText(one.reason),
           String(one.files),
           formatSize(one.bytes),
           formatSize(one.bytesSent),
-          one.vmName,
+          shownText(one.vmName),
+          notesOf(one),
         ],
   );
   return tableText(header, rows);
+}
+
+function notesOf({ partial, lost, changing, held }: Extract<ListedCheckpoint, { kind: 'usable' }>): string {
+  return [
+    ...(partial ? ['partial'] : []),
+    ...(lost > 0 ? [`${lost} lost`] : []),
+    ...(changing > 0 ? [`${changing} changing`] : []),
+    ...(held === null ? [] : [held === 'keep' ? 'kept' : 'restoring']),
+  ].join(', ');
 }

@@ -1,6 +1,10 @@
 import { checkpointCommand } from './checkpoint.ts';
 import { checkpointsCommand } from './checkpoints.ts';
+import { checkpointsDiffCommand } from './checkpoints-diff.ts';
+import { checkpointsKeepCommand } from './checkpoints-keep.ts';
 import { checkpointsPruneCommand } from './checkpoints-prune.ts';
+import { checkpointsShowCommand } from './checkpoints-show.ts';
+import { checkpointsVerifyCommand } from './checkpoints-verify.ts';
 import type { Command } from './command.ts';
 import { completionCommand } from './completion.ts';
 import { configCheckCommand } from './config-check.ts';
@@ -27,6 +31,10 @@ export const COMMANDS: readonly Command[] = [
   hookCommand,
   checkpointCommand,
   checkpointsCommand,
+  checkpointsShowCommand,
+  checkpointsDiffCommand,
+  checkpointsVerifyCommand,
+  checkpointsKeepCommand,
   checkpointsPruneCommand,
   restoreCommand,
   reportsCommand,

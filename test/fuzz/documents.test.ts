@@ -16,7 +16,7 @@ import { createOutputLines, DEFAULT_OUTPUT_LIMITS } from '../../src/hooks/output
 import { parseDocument } from '../../src/imds/parse.ts';
 import { createJournal } from '../../src/journal/journal.ts';
 import { parseScenario } from '../../src/mock/scenario.ts';
-import { never } from '../support/checkpoints.ts';
+import { never } from '../support/old-checkpoints.ts';
 import { testFolder } from '../support/file-tree.ts';
 import { manifestFile } from '../support/manifest-file.ts';
 import { fuzz, mutated, RUNS } from './fuzz.ts';

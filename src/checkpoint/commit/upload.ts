@@ -47,7 +47,8 @@ export interface UploadWatcher {
   onPartStored(path: string, from: number, part: ItemResult & { readonly kind: 'read' }): void;
 }
 
-export interface UploadOptions extends SenderOptions {
+export interface UploadOptions {
+  readonly sender: SenderOptions;
   /** Numbers of packs that nobody had before. */
   readonly takeSeqs: (count: number) => readonly number[];
   /** Asked before each part: true ends the reading early. */
@@ -92,7 +93,7 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
   const packsOfReading = new WeakMap<Reading, ReadonlySet<PackName>>();
   let bytesNew = 0;
   const senderOf = (thread: number): Promise<Sender> =>
-    (senders[thread] ??= workers.openSender(thread, options, packs.onPack));
+    (senders[thread] ??= workers.openSender(thread, options.sender, packs.onPack));
   const all = async (work: (sender: Sender) => Promise<unknown>) => {
     const results = await Promise.allSettled(senders.map(async (one) => one && work(await one)));
     const failed = results.find((result) => result.status === 'rejected');
@@ -101,7 +102,7 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
 
   return {
     async read(files, signal) {
-      const parts = partsOf(files, options.cut)[Symbol.iterator]();
+      const parts = partsOf(files, options.sender.cut)[Symbol.iterator]();
       const stretches = new Map<FileRequest, Stretch[]>();
       const group = createGroup(signal);
       const work = async (thread: number, inner: AbortSignal) => {
@@ -115,7 +116,11 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
           await options.pace?.(bytes, inner);
           const sender = await senderOf(thread);
           const items = part.map(({ item }) => item);
-          const results = await sender.feed(items, options.takeSeqs(seqsFor(bytes, options.cut)), inner);
+          const results = await sender.feed(
+            items,
+            options.takeSeqs(seqsFor(bytes, options.sender.cut)),
+            inner,
+          );
           for (const [index, { request, item }] of part.entries()) {
             const result = results[index];
             if (result === undefined) throw new AssertionFailed(`${item.path} was not answered`);
@@ -139,7 +144,8 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
       await group.settled();
       const readings = new Map<string, Reading>();
       for (const [request, found] of stretches) {
-        if (bytesCovered(found, request, options.cut) < stretchCount(request, options.cut)) continue;
+        if (bytesCovered(found, request, options.sender.cut) < stretchCount(request, options.sender.cut))
+          continue;
         const reading = combined(found);
         readings.set(request.path, reading);
         if (reading.kind !== 'read') continue;
@@ -151,7 +157,7 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
     async putPieces(pieces, signal) {
       const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
       const sender = await senderOf(0);
-      return sender.putPieces(pieces, options.takeSeqs(seqsFor(bytes, options.cut)), signal);
+      return sender.putPieces(pieces, options.takeSeqs(seqsFor(bytes, options.sender.cut)), signal);
     },
     flush: (signal) => all((sender) => sender.flush(signal)),
     sealed: packs.sealed,

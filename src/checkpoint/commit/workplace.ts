@@ -170,13 +170,15 @@ export function createWorkplace(
       const { index, folder } = work;
       const upload = createUpload(
         {
-          packPrefix: context.packPrefix,
-          location: folder.location,
-          hash: index.hash,
-          cut: index.cut,
-          compress: set.compress === 'zstd',
-          epoch: index.epoch,
-          process,
+          sender: {
+            packPrefix: context.packPrefix,
+            location: folder.location,
+            hash: index.hash,
+            cut: index.cut,
+            compress: set.compress === 'zstd',
+            epoch: index.epoch,
+            process,
+          },
           takeSeqs,
           stop,
           pace,

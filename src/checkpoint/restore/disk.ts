@@ -2,6 +2,8 @@ import { closeSync, constants, openSync } from 'node:fs';
 
 import { EvictdError } from '../../base/errors.ts';
 import { syncFolder } from './place-entries.ts';
+import { withFileError } from './temporary.ts';
+import type { Target } from './open-target.ts';
 import type { SystemCalls } from './system-calls.ts';
 
 /** What is written gets to the disk by it. */
@@ -16,11 +18,12 @@ export interface Disk extends Disposable {
  * One sync of the file system for some thousands of files, where there is a way to ask for it: one for each small file
  * takes longer than all else together.
  */
-export function openDisk(location: string | undefined, system: SystemCalls): Disk {
-  if (location === undefined) {
+export function openDisk({ location, shown }: Target, durable: boolean, system: SystemCalls): Disk {
+  if (!durable) {
     return { how: 'none', sync: () => undefined, [Symbol.dispose]: () => undefined };
   }
-  const fd = openSync(`${location}/.`, constants.O_RDONLY | constants.O_DIRECTORY);
+  const flags = constants.O_RDONLY | constants.O_DIRECTORY;
+  const fd = withFileError(shown, () => openSync(`${location}/.`, flags));
   const canSyncAll = system.syncAll(fd);
   return {
     how: canSyncAll ? 'all' : 'each',

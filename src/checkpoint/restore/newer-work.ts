@@ -10,6 +10,7 @@ import type { Dresser } from './attributes.ts';
 import { openLocal } from './keep-files.ts';
 import type { Local } from './keep-files.ts';
 import type { Target } from './open-target.ts';
+import { withFileError } from './temporary.ts';
 
 /*
  * What is work that the checkpoint doesn't have? A restore before the workload starts must not take it back. All that
@@ -81,7 +82,7 @@ export async function findNewerWork(
     } else {
       if (entry.type === 'directory' && found.isDirectory()) folders.set(path, entry.mtimeNs);
       if (isAbove) continue;
-      const isEqual = isAsEntry(target, entry, found, dresser);
+      const isEqual = withFileError(path, () => isAsEntry(target, entry, found, dresser));
       if (isEqual && entry.type !== 'file') continue;
       if (isEqual && found.ctimeNs <= stampedNs) isAnyAsItWas = true;
       // Another content with the old time and size shows only when it is read.
@@ -175,7 +176,9 @@ function wasTaken(
   { listedNs, madeAtNs }: { readonly listedNs: bigint; readonly madeAtNs: bigint },
 ): boolean {
   const { birthtimeNs, mtimeNs } =
-    folder === '' ? target.before : lstatSync(`${target.folders.at(folder)}/.`, { bigint: true });
+    folder === ''
+      ? target.before
+      : withFileError(folder, () => lstatSync(`${target.folders.at(folder)}/.`, { bigint: true }));
   return birthtimeNs <= madeAtNs && mtimeNs > listedNs;
 }
 

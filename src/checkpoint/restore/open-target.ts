@@ -73,8 +73,13 @@ export function openTarget(
       [Symbol.dispose]() {
         folders[Symbol.dispose]();
         lock[Symbol.dispose]();
-        if (!isTouched) system.setTime(location, before.mtimeNs);
-        closeSync(fd);
+        try {
+          if (!isTouched) system.setTime(location, before.mtimeNs);
+        } catch {
+          // A folder of somebody else's, whose time only they can set: it is what the lock has made it.
+        } finally {
+          closeSync(fd);
+        }
       },
     };
   } catch (error) {

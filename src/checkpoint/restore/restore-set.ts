@@ -107,7 +107,7 @@ export async function withOpened<T>(
   const { manifest, selection } = chosen;
   using system = openSystemCalls();
   using target = openTarget({ folder: options.target, root: manifest.root }, { system });
-  using disk = openDisk(durable ? target.location : undefined, system);
+  using disk = openDisk(target, durable, system);
   const counts = createCounts(selection, dependencies.onProgress);
   const context: FilesContext = {
     target,

@@ -57,8 +57,10 @@ export function dropWritten(target: Target, { entry, name }: Pick<Written, 'entr
  */
 export function publish(target: Target, { entry, name, ino }: Written): BigIntStats | undefined {
   replace(target, entry.path, name);
-  const stats = lstatSync(target.folders.place(entry.path), { bigint: true, throwIfNoEntry: false });
-  return stats?.ino === ino ? stats : undefined;
+  return withFileError(entry.path, () => {
+    const stats = lstatSync(target.folders.place(entry.path), { bigint: true, throwIfNoEntry: false });
+    return stats?.ino === ino ? stats : undefined;
+  });
 }
 
 /** Makes something under a temporary name, which then takes the place of `path`. Throws as `publish` does. */

@@ -96,7 +96,8 @@ function createDiffer(manifests: Manifests, pieces: ReturnType<typeof createPiec
       what.push('target');
     if (before.mode !== after.mode) what.push('mode');
     if (before.uid !== after.uid || before.gid !== after.gid) what.push('owner');
-    if (before.mtimeNs !== after.mtimeNs) what.push('time');
+    // That of a folder changes with each name that comes or goes in it.
+    if (before.type !== 'directory' && before.mtimeNs !== after.mtimeNs) what.push('time');
     return what;
   };
 }

@@ -19,9 +19,9 @@ export interface DescribedCheckpoint {
   /** Why it isn't pruned, whatever is kept. */
   readonly holds: readonly Hold[];
   /** What it has, in the order of paths. Throws as `walkTree` and `readPiece` do. */
-  entries(): AsyncIterable<Entry>;
+  readonly entries: () => AsyncIterable<Entry>;
   /** The rows of its table of packs with content of files, in the order of names. */
-  packs(): AsyncIterable<PackUse>;
+  readonly packs: () => AsyncIterable<PackUse>;
 }
 
 export interface PackTotals {
