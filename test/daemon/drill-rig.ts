@@ -2,7 +2,6 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { systemClock } from '../../src/base/clock.ts';
-import { createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Effect } from '../../src/core/effect.ts';
 import { runDrill } from '../../src/daemon/drill.ts';
@@ -10,7 +9,7 @@ import type { DrillResult } from '../../src/daemon/drill-result.ts';
 import { tailing } from '../../src/daemon/log-tail.ts';
 import { createLog } from '../../src/observe/log.ts';
 import { createMachine, type Machine } from '../support/daemon.ts';
-import { soon } from './support.ts';
+import { openTestStore } from '../support/test-store.ts';
 
 /** A pretended VM with a set `job` whose files the test writes. */
 export interface DrillRig extends AsyncDisposable {
@@ -20,7 +19,7 @@ export interface DrillRig extends AsyncDisposable {
   readonly config: string;
   write(name: string, content: string | Buffer): Promise<void>;
   drill(options?: DrillAsk): Promise<DrillResult>;
-  /** Names of all blobs of the container, those with nothing but staged blocks included. */
+  /** Names of all blobs of the container. */
   blobs(): Promise<string[]>;
 }
 
@@ -71,12 +70,8 @@ checkpoint:
       );
     },
     async blobs() {
-      const store = await createAzureBlobStore({ url: places.storeUrl, auth: { kind: 'azurite' } });
-      const names: string[] = [];
-      const options = { snapshots: false, uncommitted: true };
-      for await (const { name } of store.list('', soon(), options)) names.push(name);
-      store.stop();
-      return names;
+      await using store = await openTestStore(places.storeUrl);
+      return await store.names();
     },
     [Symbol.asyncDispose]: () => machine[Symbol.asyncDispose](),
   };

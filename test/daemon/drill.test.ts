@@ -3,7 +3,6 @@ import { readdir } from 'node:fs/promises';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
 import { parseReport } from '../../src/observe/drain-report.ts';
 import { startAzurite, type Azurite } from '../support/azurite.ts';
 import { createBlobProxy } from '../support/blob-proxy.ts';
@@ -11,6 +10,7 @@ import { PROCESS_TEST_MS } from '../support/evictd-process.ts';
 import { isNote } from '../support/log-lines.ts';
 import { startTestImds } from '../support/mock-imds.ts';
 import { createSlowLink } from '../support/slow-link.ts';
+import { openTestStore } from '../support/test-store.ts';
 import { createDrillRig, type DrillRig } from './drill-rig.ts';
 import { soon } from './support.ts';
 
@@ -29,11 +29,9 @@ async function evict(rig: DrillRig, imds: Awaited<ReturnType<typeof startTestImd
   await expect.poll(async () => (await daemon.status()).upload.bytesLeft, { timeout: 20_000 }).toBeDefined();
   const { id } = imds.addEvent({ notBefore: '60s', autoStart: false });
   await daemon.waitForLog(isNote('drain-ended'), 60_000);
-  const store = await createAzureBlobStore({ url: storeUrl, auth: { kind: 'azurite' } });
-  const body = await store.read(`pre/line/reports/${id}.json`, { bytesMax: MIB }, soon());
-  store.stop();
+  await using store = await openTestStore(storeUrl);
+  const report = parseReport(await store.text(`pre/line/reports/${id}.json`));
   imds.withdraw(id);
-  const report = parseReport(Buffer.from(body).toString());
   if (typeof report === 'string') throw new Error(report);
   return report;
 }
@@ -184,17 +182,17 @@ hooks:
     await using imds = await startTestImds();
     await using rig = await createDrillRig({ imds: imds.url, storeUrl });
     await rig.write('f', 'content');
-    const store = await createAzureBlobStore({ url: storeUrl, auth: { kind: 'azurite' } });
+    await using store = await openTestStore(storeUrl);
     await store.ensureContainer(soon());
-    const write = { condition: { ifNone: true }, metadata: {}, contentType: 'text/plain' } as const;
-    await store.stageBlock('pre/drill/line/~/job/files/staged', 'AAAA', Buffer.from('x'), soon());
-    await store.put('pre/drill/line/~/job/files/whole', Buffer.from('x'), write, soon());
-    await store.put('pre/drill/other/~/job/files/whole', Buffer.from('x'), write, soon());
-    store.stop();
+    const create = (name: string) =>
+      store.create(name, Buffer.from('x'), { contentType: 'application/octet-stream' }, soon());
+    await create('pre/line/drill/sets/job/packs/0123456789abcdef-01234567-00000001');
+    await create('pre/line/drill/sets/job/checkpoints/00000002.json');
+    await create('pre/other/drill/sets/job/checkpoints/00000002.json');
     const told: string[] = [];
     await rig.drill({ onProgress: (text) => told.push(text) });
     expect(told[0]).toBe('removed 2 blobs that an earlier drill had left behind');
-    expect(await rig.blobs()).toEqual(['pre/drill/other/~/job/files/whole']);
+    expect(await rig.blobs()).toEqual(['pre/other/drill/sets/job/checkpoints/00000002.json']);
   });
 
   it('is refused beside another one, for a window that is none, and where a Preempt does not drain', async () => {

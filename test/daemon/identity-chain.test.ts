@@ -4,7 +4,6 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 
-import { type AzureBlobStore, createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
 import {
   AZURITE_ACCOUNT,
   AZURITE_KEY,
@@ -15,6 +14,7 @@ import {
 import { type EvictdProcess, PROCESS_TEST_MS } from '../support/evictd-process.ts';
 import { readTree } from '../support/file-tree.ts';
 import { type SpotVm, type SpotVmOptions, createSpotVm } from '../support/spot-vm.ts';
+import { type TestStore, openTestStore } from '../support/test-store.ts';
 
 const CLIENT_ID = '3f2504e0-4f89-41d3-9a0c-0305e82c3301';
 const CONTAINER = 'checkpoints';
@@ -25,21 +25,17 @@ vi.setConfig({ testTimeout: PROCESS_TEST_MS });
 
 let azurite: Azurite;
 let folder: string;
-let operator: AzureBlobStore;
+let operator: TestStore;
 
 beforeAll(async () => {
   azurite = await startAzurite({ oauth: true });
   folder = await mkdtemp(join(tmpdir(), 'evictd-secrets-'));
   await writeFile(join(folder, 'ca.pem'), azurite.ca ?? '');
-  operator = await createAzureBlobStore({
-    url: azurite.containerUrl(CONTAINER),
-    auth: { kind: 'azurite' },
-    ca: azurite.ca ?? '',
-  });
+  operator = await openTestStore(azurite.containerUrl(CONTAINER), azurite.ca);
   await operator.ensureContainer(new AbortController().signal);
 });
 afterAll(async () => {
-  operator.stop();
+  await operator.close();
   await azurite.stop();
   await rm(folder, { recursive: true, force: true });
 });
@@ -156,15 +152,10 @@ const CREDENTIALS: readonly Credential[] = [
   },
 ];
 
-/** All blobs of the VM but the saved files themselves, as one text. */
+/** All blobs of the VM, the saved files included, as one text. */
 async function storedTexts(prefix: string): Promise<string> {
-  const { signal } = new AbortController();
   let texts = '';
-  for await (const { name } of operator.list(prefix, signal)) {
-    if (name.includes('/files/')) continue;
-    texts += `${name}\n${Buffer.from(await operator.read(name, { bytesMax: 2 ** 20 }, signal)).toString()}\n`;
-    texts += JSON.stringify((await operator.head(name, signal))?.metadata);
-  }
+  for (const name of await operator.names(`${prefix}/`)) texts += `${name}\n${await operator.text(name)}\n`;
   return texts;
 }
 

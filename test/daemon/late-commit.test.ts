@@ -3,13 +3,12 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-import { createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
 import { startAzurite, type Azurite } from '../support/azurite.ts';
 import { createBlobProxy } from '../support/blob-proxy.ts';
 import { createMachine } from '../support/daemon.ts';
 import { isNote } from '../support/log-lines.ts';
 import { startTestImds } from '../support/mock-imds.ts';
-import { soon } from './support.ts';
+import { openTestStore } from '../support/test-store.ts';
 
 let azurite: Azurite;
 beforeAll(async () => {
@@ -50,12 +49,8 @@ checkpoint:
   expect((await daemon.status()).drain?.sets).toMatchObject([{ state: 'committed', late: true }]);
   expect(imds.acks()).toEqual([]);
 
-  const store = await createAzureBlobStore({ url: proxy.url, auth: { kind: 'azurite' } });
+  await using store = await openTestStore(proxy.url);
   await expect
-    .poll(async () => {
-      const body = await store.read(`line/reports/${id}.json`, { bytesMax: 1e6 }, soon());
-      return JSON.parse(Buffer.from(body).toString()) as unknown;
-    })
+    .poll(async () => JSON.parse(await store.text(`line/reports/${id}.json`)) as unknown)
     .toMatchObject({ outcome: 'failure', sets: [{ name: 'job', state: 'committed', late: true }] });
-  store.stop();
 });

@@ -4,7 +4,7 @@ import { lstat, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
-import { isOwnPath } from '../../src/checkpoint/own-names.ts';
+import { isOwnPath } from '../../src/checkpoint/scan/own-names.ts';
 
 export interface Comparison {
   readonly files: number;

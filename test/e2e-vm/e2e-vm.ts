@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { formatDuration } from '../../src/base/units.ts';
-import { createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
 import { startAzurite } from '../support/azurite.ts';
 import type { Azurite } from '../support/azurite.ts';
 import { runEvictd } from '../support/evictd-process.ts';
 import { userDataFor } from '../support/installed-vm.ts';
 import { startTestImds } from '../support/mock-imds.ts';
+import { openTestStore } from '../support/test-store.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
 import { freshDeb } from '../tools/fresh-deb.ts';
 import { type Image, STORE_URL, buildImage } from './image.ts';
@@ -72,16 +72,8 @@ async function goldenImage(folder: string, azurite: Azurite): Promise<Image> {
 
 /** As an operator does beforehand; the VM's identity only needs what is in the container. */
 async function createContainer(azurite: Azurite): Promise<void> {
-  const operator = await createAzureBlobStore({
-    url: azurite.containerUrl(CONTAINER),
-    auth: { kind: 'azurite' },
-    ca: azurite.ca ?? '',
-  });
-  try {
-    await operator.ensureContainer(AbortSignal.timeout(20_000));
-  } finally {
-    operator.stop();
-  }
+  await using operator = await openTestStore(azurite.containerUrl(CONTAINER), azurite.ca);
+  await operator.ensureContainer(AbortSignal.timeout(20_000));
 }
 
 interface Saved {

@@ -5,9 +5,12 @@ import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
-import { openFileIndex } from '../../src/checkpoint/file-index.ts';
-import { parseManifest } from '../../src/checkpoint/manifest.ts';
-import { pathProblem } from '../../src/checkpoint/path-name.ts';
+import type { StoredChunk } from '../../src/checkpoint/format/chunk.ts';
+import type { Entry } from '../../src/checkpoint/format/entry.ts';
+import { encodeSetEntry, parseSetEntry } from '../../src/checkpoint/format/manifest-json.ts';
+import { pathProblem } from '../../src/checkpoint/format/path-name.ts';
+import { type TreeEntry, cutLeaves, walkTree } from '../../src/checkpoint/format/tree.ts';
+import { type IndexPlace, openLocalIndex } from '../../src/checkpoint/index/local-index.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { INITIAL_STATE } from '../../src/core/state.ts';
 import { readCachedInstance } from '../../src/daemon/instance-cache.ts';
@@ -16,9 +19,8 @@ import { createOutputLines, DEFAULT_OUTPUT_LIMITS } from '../../src/hooks/output
 import { parseDocument } from '../../src/imds/parse.ts';
 import { createJournal } from '../../src/journal/journal.ts';
 import { parseScenario } from '../../src/mock/scenario.ts';
-import { never } from '../support/old-checkpoints.ts';
+import { never } from '../support/checkpoints.ts';
 import { testFolder } from '../support/file-tree.ts';
-import { manifestFile } from '../support/manifest-file.ts';
 import { fuzz, mutated, RUNS } from './fuzz.ts';
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -52,46 +54,73 @@ test('the events document', async () => {
   );
 });
 
-const HEAD = {
-  version: 1,
+const REF: StoredChunk = {
+  id: '0123456789abcdef0123456789abcdef',
+  plain: 4096,
+  stored: 512,
+  pack: '0123456789abcdef-01234567-00000001',
+  offset: 0,
+};
+const NONE = { count: 0, paths: [] };
+const MANIFEST = encodeSetEntry({
+  kind: 'checkpoint',
   id: '00000007',
   key: 'vm-1',
   set: 'job',
+  parent: { id: '00000005', sha256: 'ab'.repeat(32) },
+  epoch: '0123456789abcdef',
+  process: '01234567',
+  writer: { vmName: 'vm-1', vmId: 'id', bootId: 'boot' },
   createdAt: '2026-01-01T00:00:00.000Z',
+  hash: { name: 'gmac-128', key: 'AAECAwQFBgcICQoLDA0ODw==' },
+  cut: { chunkBytes: 2 ** 20, packBytes: 2 ** 23 },
   reason: 'command',
-  writer: { vmName: 'vm-1', vmId: 'id', bootId: 'boot', process: 'p' },
-  totals: { files: 1, bytes: 1, bytesSent: 0 },
-  filesChanging: 0,
+  seq: 1,
+  totals: { files: 1, directories: 1, links: 2, bytes: 5000, bytesSent: 5000 },
+  changing: NONE,
+  lost: { count: 1, paths: ['a/lost'] },
+  partial: { older: { count: 1, paths: ['a/b'] }, absent: NONE },
   root: { mode: 0o755, uid: 0, gid: 0 },
-};
-const ENTRIES = {
-  files: [manifestFile('a/b')],
-  directories: [{ path: 'a', mode: 0o755, mtimeNs: '1', uid: 0, gid: 0 }],
-  symlinks: [{ path: 'link', target: 'anywhere', uid: 0, gid: 0 }],
-  hardLinks: [{ path: 'other-name', target: 'a/b' }],
-};
-const MANIFEST = JSON.stringify({ ...HEAD, ...ENTRIES });
+  tree: REF,
+  packs: { ...REF, offset: 512 },
+  metadata: [{ name: REF.pack, bytes: 2000, used: 1024 }],
+  listAgeMs: 0,
+}).toString();
 
-test('a manifest: what is accepted names nothing outside of the target', async () => {
+test('a manifest: what is accepted can be written again', async () => {
   await fuzz(
-    mutated(MANIFEST, inLines()),
-    (body) => parseManifest(body, 'the manifest', { set: 'job', id: '00000007' }, never()),
-    (manifest) => {
-      for (const list of ['files', 'directories', 'symlinks', 'hardLinks'] as const) {
-        for (const { path } of manifest[list]) expect(pathProblem(path)).toBeUndefined();
-      }
-      for (const { target } of manifest.hardLinks) expect(pathProblem(target)).toBeUndefined();
-    },
+    mutated(MANIFEST),
+    (body) => parseSetEntry(body, 'the manifest', { set: 'job', id: '00000007' }),
+    (entry) => void encodeSetEntry(entry),
   );
 });
 
-/** As evictd writes it. */
-function inLines(): string {
-  const lists = Object.entries(ENTRIES).map(
-    ([name, entries]) => `"${name}":[\n${entries.map((entry) => JSON.stringify(entry)).join(',\n')}\n]`,
+const ATTRIBUTES = { mode: 0o755, uid: 0, gid: 0, mtimeNs: 1n };
+const ENTRIES: readonly TreeEntry[] = [
+  { type: 'directory', path: 'a', ...ATTRIBUTES },
+  { type: 'file', path: 'a/b', ...ATTRIBUTES, size: 5000, chunks: [REF, { plain: 904 }] },
+  { type: 'symlink', path: 'link', target: 'anywhere', ...ATTRIBUTES },
+  { type: 'hardlink', path: 'other-name', target: 'a/b' },
+];
+
+test('a tree: what is accepted names nothing outside of the target', async () => {
+  const leaves = [...cutLeaves(ENTRIES)].map(({ bytes }) => Buffer.from(bytes).toString());
+  await fuzz(
+    mutated(...leaves),
+    async (body) => {
+      const entries: Entry[] = [];
+      const root = { ...REF, plain: body.length };
+      for await (const entry of walkTree(root, async () => body, never())) entries.push(entry);
+      return entries;
+    },
+    (entries) => {
+      for (const entry of entries) {
+        expect(pathProblem(entry.path)).toBeUndefined();
+        if (entry.type === 'hardlink') expect(pathProblem(entry.target)).toBeUndefined();
+      }
+    },
   );
-  return `${JSON.stringify(HEAD).slice(0, -1)},${lists.join(',')}}\n`;
-}
+});
 
 test('the journal: never an exception, and what is read can be gone on with', async () => {
   await using folder = await testFolder();
@@ -107,16 +136,30 @@ test('the journal: never an exception, and what is read can be gone on with', as
   });
 });
 
-test('the file index, the outbox and the cached instance: what is damaged is not used', async () => {
+test('the local index, the outbox and the cached instance: what is damaged is not used', async () => {
   await using folder = await testFolder();
-  const index = join(folder.path, 'index');
-  const written = await openFileIndex({ file: index, root: '/set', bootId: 'boot' }, () => undefined);
-  const stat = { size: 5, mtimeNs: 1n, ctimeNs: 1n, ino: 1n, dev: 1n };
-  written.set('a', { stat, readAtMs: 1, blockSize: 4096, blocks: [`${'A'.repeat(22)}==`] });
+  const place: IndexPlace = {
+    file: join(folder.path, 'index'),
+    store: 'container vm-1/sets/job/',
+    root: '/set',
+    bootId: 'boot',
+    hash: 'gmac-128',
+    cut: { chunkBytes: 2 ** 20, packBytes: 2 ** 23 },
+  };
+  const written = await openLocalIndex(place, () => undefined);
+  const point = { id: '00000007', sha256: 'ab'.repeat(32) };
+  const stat = { size: 5000, mtimeNs: 1n, ctimeNs: 1n, ino: 1n, dev: 1n };
+  const chunks = [REF, { plain: 904 }];
+  written.set('a/b', { stat, seenAt: 1, readAt: 2, chunks, isVersion: true });
+  written.setPart('a/c', 5000, 0, chunks);
+  written.notePack(REF.pack, 2000);
+  await written.noteTry(point);
+  await written.rebase(point, new Map([['leaf', REF]]), { file: () => true, pack: () => true });
   await written.save();
-  await fuzz(mutated(await readFile(index, 'utf8')), async (body) => {
-    await writeFile(index, body);
-    await openFileIndex({ file: index, root: '/set', bootId: 'boot' }, () => undefined);
+  await written.close();
+  await fuzz(mutated(await readFile(join(folder.path, 'index'), 'utf8')), async (body) => {
+    await writeFile(join(folder.path, 'index'), body);
+    await (await openLocalIndex(place, () => undefined)).close();
   });
   const news = { id: 'x', kind: 'notice', at: systemClock.wallMs() };
   const outbox = JSON.stringify({ version: 1, entries: [{ news, done: ['ops'] }] });

@@ -1,8 +1,8 @@
-import { storeError } from './memory-store.ts';
-import type { ClientHooks } from './memory-store.ts';
+import { storeError } from './memory-blobs.ts';
+import type { BlobHooks } from './memory-blobs.ts';
 
 /** A process that dies at its n-th call: from then on nothing it does reaches the service. */
-export function dieAt(callNumber: number, when: 'before' | 'after'): ClientHooks {
+export function dieAt(callNumber: number, when: 'before' | 'after'): BlobHooks {
   let dead = false;
   const die = () => {
     dead = true;

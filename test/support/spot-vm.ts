@@ -6,14 +6,15 @@ import { fileURLToPath } from 'node:url';
 import type { z } from 'zod';
 
 import { type Clock, systemClock } from '../../src/base/clock.ts';
-import { createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
-import { restore } from '../../src/checkpoint/restore.ts';
+import { restoreSet } from '../../src/checkpoint/restore/restore-set.ts';
+import { createLocalWorkers } from '../../src/checkpoint/worker/local-workers.ts';
 import type { Config } from '../../src/config/schema.ts';
 import type { ScenarioInput } from '../../src/mock/schema.ts';
 import type { MockImds } from '../../src/mock/server.ts';
 import { type EvictdProcess, runEvictd, startEvictd } from './evictd-process.ts';
 import { readTree } from './file-tree.ts';
 import { startTestImds } from './mock-imds.ts';
+import { openTestStore } from './test-store.ts';
 
 type ConfigFile = z.input<typeof Config>;
 type CheckpointConfig = NonNullable<ConfigFile['checkpoint']>;
@@ -155,21 +156,17 @@ async function writeHooks(folder: string, hooks: readonly HookScript[]) {
 /** In this process, as it is quicker; that `evictd restore` does the same is tested elsewhere. */
 async function restoreJob(
   { store, ca }: SpotVmOptions,
-  place: { readonly key: string; readonly target: string; readonly at?: string },
+  { key, ...options }: { readonly key: string; readonly target: string; readonly at?: string },
 ): Promise<void> {
   if (store === undefined) throw new Error('this VM has no store');
-  const azure = await createAzureBlobStore({
-    url: store.url,
-    auth: { kind: 'azurite' },
-    ...(ca !== undefined && { ca }),
-  });
-  const { prefix } = azure.target;
-  const signal = AbortSignal.timeout(20_000);
-  try {
-    await restore({ prefix, set: 'job', ...place }, { store: azure, clock: systemClock }, signal);
-  } finally {
-    azure.stop();
-  }
+  await using azure = await openTestStore(store.url, ca);
+  const place = { prefix: azure.target.prefix, key, set: 'job' };
+  const workers = createLocalWorkers({ store: azure, clock: systemClock });
+  await restoreSet(
+    { place, ...options },
+    { store: azure, workers, clock: systemClock },
+    AbortSignal.timeout(20_000),
+  );
 }
 
 /** Waits for a condition that nothing announces. */
