@@ -48,7 +48,7 @@ describe('with an empty store', () => {
     expect(listed.stderr).toContain('vm-1');
     const restored = await evictd('restore', '--to', join(folder, 'to'));
     expect(restored).toMatchObject({ code: 3, stdout: '' });
-    expect(restored.stderr).toContain('some/prefix/vm-1/job');
+    expect(restored.stderr).toContain('some/prefix/vm-1/sets/job');
   });
 
   test('JSON says that there is nothing', async () => {
