@@ -4,7 +4,7 @@ import type { PackName } from '../format/chunk.ts';
 import type { Manifest, SetEntry, Takeover, Writer } from '../format/manifest.ts';
 import { encodeSetEntry, encodeSetFormat, parseSetFormat, sha256Of } from '../format/manifest-json.ts';
 import { FORMAT, type SetPlace, entryName, nextId, setPrefix } from '../format/names.ts';
-import { listEntries, readEntry } from '../index/entries.ts';
+import { type ListedEntry, listEntries, readEntry } from '../index/entries.ts';
 import type { EntryPoint, LocalIndex } from '../index/local-index.ts';
 import { createOnce } from '../store/create-once.ts';
 import type { BlobStore } from '../store/store.ts';
@@ -25,6 +25,8 @@ export interface Ownership {
   readonly checkpoint: Manifest | undefined;
   /** The newest entry of the set, as this process knows it. */
   readonly newest: EntryPoint | null;
+  /** The index is bound to what the store has; a store that went back to an older state undoes that. */
+  readonly isBound: boolean;
   /** The id that the next entry gets. */
   nextId(): string;
   /** Binds the index to what the store has, once. Rejects with what the store rejects with. */
@@ -33,11 +35,10 @@ export interface Ownership {
   takeOver(signal: AbortSignal): Promise<void>;
   /** Lists the entries: rejects `conflict` when somebody else has written, `store-went-back` when ours is gone. */
   check(signal: AbortSignal): Promise<void>;
-  /**
-   * A checkpoint of ours is the newest, which we had given up. Answers which packs stay, whatever is pruned: only what is
-   * in those may be relied on. Rejects with what the store rejects with.
-   */
-  arrived(point: EntryPoint, manifest: Manifest, signal: AbortSignal): Promise<(pack: PackName) => boolean>;
+  /** A checkpoint of ours is the newest, which we had given up. Rejects with what the store rejects with. */
+  arrived(point: EntryPoint, manifest: Manifest, signal: AbortSignal): Promise<void>;
+  /** Whether a pack that the index has, or had, stays whatever is pruned. */
+  isKept(pack: PackName): boolean;
   /** An entry of ours is the newest now. */
   moved(point: EntryPoint, checkpoint: Manifest | undefined): void;
 }
@@ -74,8 +75,12 @@ export function createOwnership(
   /** No entry gets this id or a lower one. */
   let idMin: string | undefined;
 
-  const ids = async (signal: AbortSignal) =>
-    (await listEntries(store, place, signal)).entries.map(({ id }) => id);
+  let isKept: (pack: PackName) => boolean = () => true;
+  /** The newest entry as a listing showed it. */
+  let listed: ListedEntry | undefined;
+
+  const list = async (signal: AbortSignal) => (await listEntries(store, place, signal)).entries;
+  const ids = async (signal: AbortSignal) => (await list(signal)).map(({ id }) => id);
   const find = async (id: string, signal: AbortSignal): Promise<Found> => {
     const { entry, sha256 } = await readEntry(store, place, id, signal);
     return { entry, point: { id, sha256 } };
@@ -110,6 +115,7 @@ export function createOwnership(
     const format = manifest ?? (await readFormat(store, prefix, onNote, signal)) ?? index;
     const files = await readTreeRecords(manifest, { store, prefix, onNote }, signal);
     index.restart(last?.point ?? null, format, files);
+    isKept = () => true;
     checkpoint = manifest;
     isOwned = false;
     setNewest(last?.point ?? null);
@@ -145,11 +151,10 @@ export function createOwnership(
   };
 
   const arrived = async (point: EntryPoint, manifest: Manifest, signal: AbortSignal) => {
-    const pack = await keptPacks(manifest, index.epoch, { store, prefix, onNote }, signal);
-    await index.rebase(point, new Map(), { file: () => true, pack });
+    isKept = await keptPacks(manifest, index.epoch, { store, prefix, onNote }, signal);
     setNewest(point);
     checkpoint = manifest;
-    return pack;
+    await index.rebase(point, new Map(), { file: () => true, pack: isKept });
   };
 
   const findOrNote = async (id: string, signal: AbortSignal): Promise<Found | undefined> => {
@@ -212,6 +217,9 @@ export function createOwnership(
     get newest() {
       return newest;
     },
+    get isBound() {
+      return isBound;
+    },
     nextId: () => nextId(idMin),
     async bind(signal) {
       if (isBound) return;
@@ -222,8 +230,18 @@ export function createOwnership(
       if (!isOwned) await takeOverNow(signal);
     },
     async check(signal) {
-      const lastId = (await ids(signal)).at(-1);
-      if (lastId === newest?.id || (lastId === undefined && newest === null)) return;
+      const last = (await list(signal)).at(-1);
+      const lastId = last?.id;
+      if (lastId === undefined && newest === null) return;
+      if (last !== undefined && last.id === newest?.id) {
+        // After a failover to an older state somebody else may have written what has the same id.
+        const isNew = listed?.id !== last.id;
+        const isSame = last.modifiedAt === listed?.modifiedAt && last.bytes === listed.bytes;
+        if (isNew || isSame || (await find(last.id, signal)).point.sha256 === newest.sha256) {
+          listed = last;
+          return;
+        }
+      }
       if ((lastId ?? '') > (newest?.id ?? '')) {
         const found = lastId === undefined ? undefined : await find(lastId, signal);
         const isTry = found !== undefined && index.tries(found.point.id).has(found.point.sha256);
@@ -244,7 +262,9 @@ export function createOwnership(
       throw storeWentBack(place.set, newest?.id ?? 'none', lastId);
     },
     arrived,
+    isKept: (pack) => isKept(pack),
     moved(point, made) {
+      isKept = () => true;
       setNewest(point);
       checkpoint = made ?? checkpoint;
     },

@@ -22,21 +22,23 @@ export function createPackList(
 ): PackList {
   let listed = new Map<PackName, number>();
   let added = new Map<PackName, { readonly bytes: number; readonly at: MonotonicMs }>();
-  let listedAt = -Infinity;
+  let listedAt = { monotonic: -Infinity, wall: -Infinity };
   return {
     bytesOf: (name) => added.get(name)?.bytes ?? listed.get(name),
     add: (name, bytes) => void added.set(name, { bytes, at: clock.monotonicMs() }),
     get ageMs() {
-      return clock.monotonicMs() - listedAt;
+      // A machine that sleeps has no monotonic time meanwhile.
+      return Math.max(clock.monotonicMs() - listedAt.monotonic, clock.wallMs() - listedAt.wall);
     },
     async refresh(signal) {
       const beganAt = clock.monotonicMs();
+      const wallMs = clock.wallMs();
       const found = new Map<PackName, number>();
       for await (const { name, bytes, isArchived } of listAll(store, packPrefix, signal)) {
         if (!isArchived) found.set(name.slice(packPrefix.length), bytes);
       }
       listed = found;
-      listedAt = beganAt;
+      listedAt = { monotonic: beganAt, wall: wallMs };
       // What was stored before the listing began has to be in it.
       added = new Map([...added].filter(([, { at }]) => at >= beganAt));
     },

@@ -106,7 +106,7 @@ export function createWorkplace(
     onNote,
   };
   let opened: { readonly index: LocalIndex; readonly ownership: Ownership } | undefined;
-  let seq = -1;
+  let seq = 0;
   let isVersioned = false;
 
   const open = async () => {
@@ -128,11 +128,11 @@ export function createWorkplace(
   };
 
   const bind = async ({ index, ownership }: NonNullable<typeof opened>, need: Need, signal: AbortSignal) => {
-    const isFirst = packs.ageMs === Infinity;
+    const isFirst = packs.ageMs === Infinity || !ownership.isBound;
     const isOld = packs.ageMs > LIST_AGE_MS_MAX && !need.isUrgent;
     // Both at once: a notice may come right after the start.
     await Promise.all([ownership.bind(signal), isFirst || isOld ? packs.refresh(signal) : undefined]);
-    for (const name of index.packs.keys()) seq = Math.max(seq, parsePackName(name)?.seq ?? -1);
+    for (const name of index.packs.keys()) seq = Math.max(seq, parsePackName(name)?.seq ?? 0);
     seq = Math.max(seq, ownEpochSeq(index, ownership.checkpoint));
     if (isFirst || isOld) {
       const count = await index.forgetPacks((name) => packs.bytesOf(name) !== undefined);
@@ -192,7 +192,7 @@ export function createWorkplace(
       const checkpoint = opened?.ownership.checkpoint;
       return checkpoint && { id: checkpoint.id, at: Date.parse(checkpoint.createdAt) };
     },
-    highestSeq: () => Math.max(0, seq),
+    highestSeq: () => seq,
     keepsDeleted: () => isVersioned,
     save: async () => opened?.index.save(),
     close: async () => opened?.index.close(),
@@ -200,7 +200,7 @@ export function createWorkplace(
 }
 
 function ownEpochSeq({ epoch }: LocalIndex, checkpoint: Manifest | undefined): number {
-  return checkpoint?.epoch === epoch ? checkpoint.seq : -1;
+  return checkpoint?.epoch === epoch ? checkpoint.seq : 0;
 }
 
 /** What the index, the counts and the rate learn from an upload. */

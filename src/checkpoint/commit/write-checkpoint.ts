@@ -68,31 +68,33 @@ export async function writeCheckpoint(
     },
     signal,
   );
-  const { checkpoint } = ownership;
-  const isFormer = checkpoint !== undefined && isSame(checkpoint, content, tree);
   await flushed;
   await upload.flush(signal);
   await checked;
+  const { checkpoint } = ownership;
   const totals = totalsOf(content);
-  if (isFormer) return { id: checkpoint.id, totals, isFormer };
   checkPacks(work, tree);
+  if (checkpoint !== undefined && isSame(checkpoint, content, tree) && hasMetadata(work, checkpoint)) {
+    return { id: checkpoint.id, totals, isFormer: true };
+  }
   const id = await writeManifest(work, { ...content, tree, totals }, signal);
-  return { id, totals, isFormer };
+  return { id, totals, isFormer: false };
 }
 
 /** Every pack that a manifest names was confirmed to this process or seen in a listing, whole. */
-function checkPacks(
-  { packs }: SetWork,
-  { used, pieces }: WrittenTree,
-  isKept: (pack: PackName) => boolean = () => true,
-): void {
+function checkPacks({ packs, ownership }: SetWork, { used, pieces }: WrittenTree): void {
   const names = new Set([...used.keys(), ...[...pieces.values()].map(({ pack }) => pack)]);
   for (const name of names) {
-    if (packs.bytesOf(name) !== undefined && isKept(name)) continue;
+    if (packs.bytesOf(name) !== undefined && ownership.isKept(name)) continue;
     throw new EvictdError('pack-gone', `the pack ${name} is not in the store any more`, {
       remedy: 'nothing is lost: the next attempt sends anew what was in it',
     });
   }
+}
+
+/** Pieces with the same ids as its own may be in other packs by now. */
+function hasMetadata({ packs }: SetWork, { metadata }: Manifest): boolean {
+  return metadata.every(({ name, bytes }) => packs.bytesOf(name) === bytes);
 }
 
 interface ManifestContent extends CheckpointContent {
@@ -120,14 +122,17 @@ async function writeManifest(work: SetWork, content: ManifestContent, signal: Ab
       // An earlier try of ours that arrived after all: it is a checkpoint, and this one comes after it.
       if (entry.kind !== 'checkpoint' || !index.tries(id).has(sha256)) throw conflict(place.set, entry);
       // What that one doesn't need may be pruned before ours needs it.
-      checkPacks(work, content.tree, await ownership.arrived({ id, sha256 }, entry, signal));
+      await ownership.arrived({ id, sha256 }, entry, signal);
+      checkPacks(work, content.tree);
       continue;
     }
     ownership.moved(point, manifest);
-    await afterwards(work, id, signal);
+    const checked = afterwards(work, id, signal);
+    checked.catch(() => undefined);
     const files = new Set(content.entries.flatMap((entry) => (entry.type === 'file' ? [entry.path] : [])));
     const { pieces, used } = content.tree;
     await index.rebase(point, pieces, { file: (path) => files.has(path), pack: (name) => used.has(name) });
+    await checked;
     return id;
   }
 }
