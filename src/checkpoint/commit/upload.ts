@@ -129,9 +129,14 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
               bytesNew += result.bytesNew;
               watcher.onRead(item.path, read, read - result.bytesNew);
               packs.began(result.packs);
-              const tell = () => watcher.onPartStored(item.path, item.from, result);
-              if (item.to - item.from < request.to - request.from)
-                packs.whenStored(packs.ofOurs(result.chunks), tell);
+              // Of one pack the whole is told of anyway.
+              if (result.packs.length > 1 || item.to - item.from < request.to - request.from) {
+                for (const run of runsOf(result.chunks, item.from)) {
+                  const tell = () =>
+                    watcher.onPartStored(item.path, run.from, { ...result, chunks: run.chunks });
+                  packs.whenStored(packs.ofOurs(run.chunks), tell);
+                }
+              }
             }
             const known = stretches.get(request) ?? [];
             known.push({ from: item.from, result });
@@ -168,6 +173,24 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
       await Promise.allSettled(senders.map(async (one) => (await one)?.close()));
     },
   };
+}
+
+/** Chunks one after the other that are in one pack, and where they begin. */
+function runsOf(
+  chunks: readonly FileChunk[],
+  from: number,
+): readonly { readonly from: number; readonly chunks: readonly FileChunk[] }[] {
+  const runs: { readonly from: number; readonly pack: PackName | undefined; readonly chunks: FileChunk[] }[] =
+    [];
+  let position = from;
+  for (const chunk of chunks) {
+    const pack = isStored(chunk) ? chunk.pack : undefined;
+    const last = runs.at(-1);
+    if (last !== undefined && last.pack === pack) last.chunks.push(chunk);
+    else runs.push({ from: position, pack, chunks: [chunk] });
+    position += chunk.plain;
+  }
+  return runs;
 }
 
 interface Stretch {
