@@ -37,6 +37,7 @@ export const checkpointsDiffCommand: Command = {
       else out.write(changeLine(change));
       count++;
     }
+    if (!isJson && count === 0) out.write(`${before} and ${after} are the same\n`);
     if (isJson) out.write(count === 0 ? `${head.slice(0, -1)},"changes":[]}\n` : '\n]}\n');
     return count === 0 ? EXIT.nothing : EXIT.done;
   },

@@ -151,7 +151,10 @@ test('diff tells what changed', async () => {
     code: 0,
     stdout: ['+ d/b\\u{1b}[2J  5 B', '- goes  3 B', '* l  type', '+ same', ''].join('\n'),
   });
-  expect(await evictd('diff', '00000002', '00000002')).toMatchObject({ code: 3, stdout: '' });
+  expect(await evictd('diff', '00000002', '00000002')).toMatchObject({
+    code: 3,
+    stdout: '00000002 and 00000002 are the same\n',
+  });
   expect(await json('diff', '00000003', '00000002')).toMatchObject({
     key: 'vm-1',
     set: 'job',
