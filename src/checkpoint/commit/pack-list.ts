@@ -11,6 +11,8 @@ export interface PackList {
   add(name: PackName, bytes: number): void;
   /** Since it was listed; infinite: it never was. */
   readonly ageMs: number;
+  /** What the store has may be something else by now. */
+  forget(): void;
   /** Lists anew. Rejects with what the store rejects with. */
   refresh(signal: AbortSignal): Promise<void>;
 }
@@ -29,6 +31,11 @@ export function createPackList(
     get ageMs() {
       // A machine that sleeps has no monotonic time meanwhile.
       return Math.max(clock.monotonicMs() - listedAt.monotonic, clock.wallMs() - listedAt.wall);
+    },
+    forget() {
+      listed = new Map();
+      added = new Map();
+      listedAt = { monotonic: -Infinity, wall: -Infinity };
     },
     async refresh(signal) {
       const beganAt = clock.monotonicMs();

@@ -128,10 +128,14 @@ export function createWorkplace(
   };
 
   const bind = async ({ index, ownership }: NonNullable<typeof opened>, need: Need, signal: AbortSignal) => {
-    const isFirst = packs.ageMs === Infinity || !ownership.isBound;
+    if (!ownership.isBound) packs.forget();
+    const isFirst = packs.ageMs === Infinity;
     const isOld = packs.ageMs > LIST_AGE_MS_MAX && !need.isUrgent;
     // Both at once: a notice may come right after the start.
-    await Promise.all([ownership.bind(signal), isFirst || isOld ? packs.refresh(signal) : undefined]);
+    const listed = isFirst || isOld ? packs.refresh(signal) : undefined;
+    listed?.catch(() => undefined);
+    // Neither may go on beside the next work, whatever becomes of the other.
+    await ownership.bind(signal).finally(() => listed);
     for (const name of index.packs.keys()) seq = Math.max(seq, parsePackName(name)?.seq ?? 0);
     seq = Math.max(seq, ownEpochSeq(index, ownership.checkpoint));
     if (isFirst || isOld) {

@@ -51,9 +51,10 @@ export async function writeCheckpoint(
   signal: AbortSignal,
 ): Promise<WrittenCheckpoint> {
   const { ownership, index, packs } = work;
-  // Both are on their way while the last packs are.
+  // Both are on their way while the last packs are, and neither may go on beside the next work.
   const checked = ownership.check(signal);
   checked.catch(() => undefined);
+  await using _end = { [Symbol.asyncDispose]: () => checked.catch(() => undefined) };
   const flushed = upload.flush(signal);
   flushed.catch(() => undefined);
   const tree = await writeTree(
@@ -131,8 +132,8 @@ async function writeManifest(work: SetWork, content: ManifestContent, signal: Ab
     checked.catch(() => undefined);
     const files = new Set(content.entries.flatMap((entry) => (entry.type === 'file' ? [entry.path] : [])));
     const { pieces, used } = content.tree;
-    await index.rebase(point, pieces, { file: (path) => files.has(path), pack: (name) => used.has(name) });
-    await checked;
+    const kept = { file: (path: string) => files.has(path), pack: (name: PackName) => used.has(name) };
+    await index.rebase(point, pieces, kept).finally(() => checked);
     return id;
   }
 }
