@@ -34,7 +34,7 @@ interface Checked {
 
 function checkRuns(
   policy: Policy,
-  { facts, config, ledger, isUnchanged, now, mayForget }: RuleSources,
+  { facts, config, ledger, versionsOf, now, mayForget }: RuleSources,
   { event, process }: Ack,
   hooks: readonly HookFact[],
 ): Checked {
@@ -43,25 +43,36 @@ function checkRuns(
   /** A disk that failed may have lost that it was begun again; then the run before it counts. */
   const lastRun = ({ name }: HookPolicy) =>
     hooks.findLast(({ request, result }) => request.name === name && (result !== undefined || !mayForget()));
-  const seen = { ...event, status: 'Scheduled', notBefore: undefined, description: '', durationSeconds: undefined } as const;
+  const seen = {
+    ...event,
+    status: 'Scheduled',
+    notBefore: undefined,
+    description: '',
+    durationSeconds: undefined,
+  } as const;
   for (const hook of policy.hooks) {
     if (!hook.required || hook.stage === 'on-resume' || !hookApplies(policy, hook, seen)) continue;
     if (lastRun(hook)?.result?.kind !== 'succeeded')
       problems.push(`an ack for ${event.id} though hook ${hook.name} did not succeed`);
   }
   const hooksEndedAt = Math.max(
-    ...policy.hooks.filter(({ stage }) => stage === 'before-checkpoint').map((hook) => successAt(lastRun(hook))),
+    ...policy.hooks
+      .filter(({ stage }) => stage === 'before-checkpoint')
+      .map((hook) => successAt(lastRun(hook))),
     Math.min(...[...facts.notices.values()].map(({ firstAt }) => firstAt)),
   );
   for (const { name: set } of config.checkpoint?.sets ?? []) {
     const newest = ledger.there(set).findLast(({ kind, writer }) => kind === 'checkpoint' && writer === SELF);
-    const isOfNow = newest !== undefined && (newest.at >= hooksEndedAt || isUnchanged(set, newest.at, hooksEndedAt));
+    const span = { madeAt: newest?.at ?? 0, since: hooksEndedAt, until: now() };
+    const isOfNow = newest !== undefined && (newest.at >= hooksEndedAt || versionsOf(set, span).length > 0);
     if (!isOfNow) {
       problems.push(`an ack for ${event.id} though ${set} was not committed since the hooks ended`);
       continue;
     }
-    checkNewest(ledger, process, { claimed: newest, since: Math.min(hooksEndedAt, now()) }, (what) => problems.push(what));
-    claims.push({ set, id: newest.id, writer: SELF, since: hooksEndedAt });
+    checkNewest(ledger, process, { claimed: newest, since: Math.min(hooksEndedAt, now()) }, (what) =>
+      problems.push(what),
+    );
+    claims.push({ set, id: newest.id, writer: SELF, since: hooksEndedAt, at: now() });
   }
   return { problems, claims };
 }
@@ -86,7 +97,10 @@ export function checkNewest(
   if (!claimed.isWhole) broken(`${what}, though it says itself that it lacks something`);
   const until = Math.max(at, since);
   const others = entries.filter((one) => one.set === set && one.role !== role && one.removedAt > until);
-  for (const one of others.filter((other) => other.id > id && other.at < until))
+  // Where it has taken the set over since, what it found is what there is to be saved.
+  const own = entries.filter((one) => one.set === set && one.role === role);
+  const newest = own.reduce((highest, one) => (one.id > highest ? one.id : highest), id);
+  for (const one of others.filter((other) => other.id > newest && other.at < until))
     broken(`${what}, though ${one.kind} ${one.id} of ${one.role} was there before`);
   // What another one has left is fine, where it is just what there is to be saved.
   if (claimed.role !== role) return;
@@ -94,6 +108,8 @@ export function checkNewest(
   const takeover = entries.findLast((one) => one.set === set && one.at < at && isTakeover(one));
   if (takeover === undefined) return broken(`${what}, which never took the set over`);
   const ownedSince = Math.max(takeover.at, guest.bornAt);
-  for (const one of others.filter((other) => other.id > takeover.id && other.id < id && other.at > ownedSince))
+  for (const one of others.filter(
+    (other) => other.id > takeover.id && other.id < id && other.at > ownedSince,
+  ))
     broken(`${what}, though ${one.kind} ${one.id} of ${one.role} came between`);
 }

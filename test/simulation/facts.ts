@@ -39,6 +39,7 @@ export interface ClaimFact {
   /** Name of the VM. */
   readonly writer: string;
   readonly since: number;
+  readonly at: number;
 }
 
 export interface HookFact {

@@ -82,7 +82,7 @@ export function createLedger({ prefix, key, service, now, broken, onEntry }: Led
     entries,
     there,
     of: (set, id) => entries.findLast((one) => one.set === set && one.id === id),
-    onEffect(process, operation, name, answer) {
+    onEffect(process, _operation, name, answer) {
       if (!name.startsWith(below)) return;
       const [, set = '', folder, file = ''] = /^([^/]+)\/([^/]+)\/(.*)$/.exec(name.slice(below.length)) ?? [];
       const id = file.replace(/\.json$/, '');
@@ -99,18 +99,24 @@ export function createLedger({ prefix, key, service, now, broken, onEntry }: Led
 }
 
 /** Names of all packs of a checkpoint. Rejects when one of them isn't there whole, or lacks a chunk. */
-async function packsOf(manifest: Manifest, prefix: string, service: MemoryBlobs): Promise<ReadonlySet<string>> {
+async function packsOf(
+  manifest: Manifest,
+  prefix: string,
+  service: MemoryBlobs,
+): Promise<ReadonlySet<string>> {
   const store = { ...service.connect(), ...readerOf(service) };
   const uses = [...manifest.metadata];
   const read = (ref: Parameters<typeof readPiece>[1]) => {
-    if (!uses.some(({ name }) => name === ref.pack)) throw new Error(`the pack ${ref.pack} is not in its list`);
+    if (!uses.some(({ name }) => name === ref.pack))
+      throw new Error(`the pack ${ref.pack} is not in its list`);
     return readPiece({ store, prefix, hash: manifest.hash }, ref, never);
   };
   for await (const use of walkPackUses(manifest.packs, read, never)) uses.push(use);
   const bytes = new Map(uses.map((use) => [use.name, use.bytes]));
   for (const [name, length] of bytes) {
     const there = service.content(`${prefix}${PACKS}${name}`)?.length;
-    if (there !== length) throw new Error(`names the pack ${name} of ${length} bytes, of which ${there ?? 'none'} are there`);
+    if (there !== length)
+      throw new Error(`names the pack ${name} of ${length} bytes, of which ${there ?? 'none'} are there`);
   }
   for await (const entry of walkTree(manifest.tree, read, never)) {
     for (const chunk of entry.type === 'file' ? entry.chunks.filter(isStored) : []) {

@@ -14,7 +14,7 @@ export interface LifeResult {
 }
 
 const CHECK_EVERY_MS = 250;
-const ARRIVAL_MS = 100_000;
+const ARRIVAL_MS = 60_000;
 
 /** Lives one life from its seed. The same seed is the same life, as long as neither the program nor this changes. */
 export async function liveOnce(

@@ -72,7 +72,9 @@ async function within(other: Other, run: () => Promise<void>): Promise<void> {
   const { world, process } = other;
   await running.run(process, run).catch((error: unknown) => {
     if (!(error instanceof EvictdError) && process.isAlive())
-      world.facts.violations.push(`${process.role} broke: ${error instanceof Error ? error.stack : String(error)}`);
+      world.facts.violations.push(
+        `${process.role} broke: ${error instanceof Error ? error.stack : String(error)}`,
+      );
     else world.trace(`${process.role}: ${messageOf(error)}`);
   });
 }
@@ -92,7 +94,8 @@ function arrive(world: World, plan: OtherPlan, role: string): Other {
     guest.bootId = world.guest.bootId;
     guest.bootedAt = world.guest.bootedAt;
   }
-  const versionsOf = (set: string) => world.workloads.get(SELF)?.find((one) => one.set === set)?.versions ?? [];
+  const versionsOf = (set: string) =>
+    world.workloads.get(SELF)?.find((one) => one.set === set)?.versions ?? [];
   const own = sets.map((set) =>
     plan.kind === 'clone'
       ? createWorkload({ set, files: 0, versions: versionsOf(set) }, parts)
@@ -120,7 +123,11 @@ async function restore({ world, process }: Other, set: string, target: string): 
   const workers = simulatedWorkers(process);
   using bound = boundedSignal(process.clock, WORK_MS);
   try {
-    const { id } = await restoreSet({ place, target }, { store: workers.store, workers, clock: process.clock }, bound.signal);
+    const { id } = await restoreSet(
+      { place, target },
+      { store: workers.store, workers, clock: process.clock },
+      bound.signal,
+    );
     world.trace(`${process.role}: restored ${set} ${id}`);
   } catch (error) {
     // Whatever is going on: what is there is whole, or isn't there.
@@ -132,7 +139,10 @@ async function restore({ world, process }: Other, set: string, target: string): 
 
 async function work(other: Other, what: OtherStep['what']): Promise<void> {
   const { world, process } = other;
-  other.checkpointer ??= checkpointerOf(other, other.plan.kind === 'container' ? '/state/container' : '/state');
+  other.checkpointer ??= checkpointerOf(
+    other,
+    other.plan.kind === 'container' ? `/state/${process.role}` : '/state',
+  );
   for (const { name: set } of setsOf(world)) {
     using bound = boundedSignal(process.clock, WORK_MS);
     const { signal } = bound;
@@ -171,11 +181,17 @@ function checkpointerOf({ world, process }: Other, indexDirectory: string): Chec
   );
 }
 
-async function commit({ world, process }: Other, checkpointer: Checkpointer, set: string, signal: AbortSignal) {
+async function commit(
+  { world, process }: Other,
+  checkpointer: Checkpointer,
+  set: string,
+  signal: AbortSignal,
+) {
   const since = world.agenda.now();
   const result = await checkpointer.commit({ set, reason: 'command' }, signal);
   world.trace(`${process.role}: ${set} ${JSON.stringify(result)}`);
-  if (result.kind === 'committed' && process.isAlive()) world.rules.onClaim(process, { set, id: result.id, since });
+  if (result.kind === 'committed' && process.isAlive())
+    world.rules.onClaim(process, { set, id: result.id, since });
 }
 
 async function prune({ world, process }: Other, set: string, signal: AbortSignal) {

@@ -5,7 +5,7 @@ import { createOtherVm, startBeside } from './beside.ts';
 import { running } from './guest.ts';
 import { KEY, PREFIX } from './plan.ts';
 import { simulatedWorkers } from './sim-workers.ts';
-import { sameTree, treeOf } from './workload.ts';
+import { type Tree, sameTree, treeOf } from './workload.ts';
 import type { World } from './world.ts';
 
 /**
@@ -52,22 +52,26 @@ async function restoreOnNewVm(world: World, set: string, id: string): Promise<st
   }
   const tree = treeOf(guest.disk, '/back');
   const versions = versionsFor(world, set, id);
-  if (versions.some((version) => sameTree(version.tree, tree))) return undefined;
-  const odd = [...tree].find(([path, line]) => !versions.some((version) => version.tree.get(path) === line));
+  if (versions.some((version) => sameTree(version, tree))) return undefined;
+  const odd = [...tree].find(([path, line]) => !versions.some((version) => version.get(path) === line));
   if (odd !== undefined) return `restored ${odd.join(': ')}, as it never was`;
   // Files that go on changing may be of different moments, and the checkpoint says so.
   return hasDoubts ? undefined : `restored files of different moments: ${JSON.stringify([...tree])}`;
 }
 
-/** How the files of its writer were at the moments that the checkpoint may be of. */
-function versionsFor({ facts, ledger, workloads }: World, set: string, id: string) {
+/** How the files of its writer were at the moments that the checkpoint may be of, by all that was said of it. */
+function versionsFor({ facts, ledger, workloads }: World, set: string, id: string): readonly Tree[] {
   const entry = ledger.of(set, id);
-  const versions =
-    workloads.get(entry?.writer ?? '')?.find((workload) => workload.set === set)?.versions ?? [];
-  const isOf = (claim: { readonly set: string; readonly id: string; readonly writer: string }) =>
-    claim.set === set && claim.id === id && claim.writer === entry?.writer;
-  const since = Math.max(...facts.claims.filter(isOf).map((claim) => claim.since), 0);
-  return versions.filter(
-    ({ at }, index) => at <= (entry?.at ?? Infinity) && (versions[index + 1]?.at ?? Infinity) > since,
+  const workload = workloads.get(entry?.writer ?? '')?.find((one) => one.set === set);
+  if (entry === undefined || workload === undefined) return [];
+  const madeAt = entry.at;
+  const claims = facts.claims.filter(
+    (claim) => claim.set === set && claim.id === id && claim.writer === entry.writer,
   );
+  const spans = claims.map(({ since, at }) => ({ madeAt, since, until: Math.max(at, madeAt) }));
+  const all = workload.versionsOf({ madeAt, since: 0, until: madeAt });
+  return spans.reduce((left, span) => {
+    const those = new Set(workload.versionsOf(span));
+    return left.filter((version) => those.has(version));
+  }, all);
 }

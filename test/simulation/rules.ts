@@ -9,13 +9,17 @@ import type { SimulatedEvent } from './imds.ts';
 import { checkNewest, checkWork } from './ack-rules.ts';
 import type { Ledger } from './ledger.ts';
 import { RESERVE_MS, SELF } from './plan.ts';
+import type { Span, Tree } from './workload.ts';
 
 /** What must never happen, whatever else does. Each rule looks at the facts and adds what breaks it. */
 export interface Rules {
   onHook(process: GuestProcess, request: HookRequest): void;
   onAck(process: GuestProcess, eventId: string): void;
   /** `since`: when that commit began, or nothing is known before. */
-  onClaim(process: GuestProcess, claim: { readonly set: string; readonly id: string; readonly since: number }): void;
+  onClaim(
+    process: GuestProcess,
+    claim: { readonly set: string; readonly id: string; readonly since: number },
+  ): void;
   onTold(process: GuestProcess, receiver: string, id: string): void;
   /** The daemon says so of itself; `settledMs`: for so long nothing has kept it from going on. */
   onStatus(status: Status, settledMs: number): void;
@@ -27,7 +31,7 @@ export interface RuleSources {
   readonly facts: Facts;
   readonly ledger: Ledger;
   /** Of our set's files. */
-  readonly isUnchanged: (set: string, from: number, until: number) => boolean;
+  readonly versionsOf: (set: string, span: Span) => readonly Tree[];
   readonly now: () => number;
   /** The disk may have lost what the daemon wrote. */
   readonly mayForget: () => boolean;
@@ -93,14 +97,16 @@ export function createRules(sources: RuleSources): Rules {
       if (rule === undefined || rule.ack === 'never') broken(`an ack for ${event.type}`);
       else if (rule.ack === 'user-initiated' && event.source !== 'User')
         broken(`an ack for ${event.type} of the platform`);
-      else if (rule.drain && rule.ack === 'after-success') checkWork(policy, sources, { event, process }, broken);
+      else if (rule.drain && rule.ack === 'after-success')
+        checkWork(policy, sources, { event, process }, broken);
       for (const one of facts.acks.filter((other) => other.eventId === eventId))
         if (isTwice(one, process)) broken(`a second ack for ${eventId}, though the first was accepted`);
     },
     onClaim(process, { set, id, since }) {
       const entry = ledger.of(set, id);
-      if (entry?.kind !== 'checkpoint') return broken(`${set} ${id} is said to be committed, and has no manifest`);
-      facts.claims.push({ set, id, writer: process.guest.name, since });
+      if (entry?.kind !== 'checkpoint')
+        return broken(`${set} ${id} is said to be committed, and has no manifest`);
+      facts.claims.push({ set, id, writer: process.guest.name, since, at: now() });
       return checkNewest(ledger, process, { claimed: entry, since }, broken);
     },
     onTold(process, receiver, id) {

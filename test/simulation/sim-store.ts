@@ -38,7 +38,8 @@ const RETRIED: ReadonlySet<string> = new Set(['throttled', 'unavailable', 'netwo
 
 /** As the real client has it for one try. */
 const TRY_MS = 8000;
-const LATE_MS_MAX = 90_000;
+/** Pruning leaves alone what is younger than some time; see boot.ts. */
+const LATE_MS_MAX = 20_000;
 const never = new AbortController().signal;
 
 /**

@@ -18,8 +18,14 @@ export interface Workload {
   work(): void;
   /** The disk was changed by something else. */
   note(): void;
-  /** Nothing in it was another between these moments. */
-  isSame(from: number, until: number): boolean;
+  /** How it was at moments up to `madeAt`, and (again) at one from `since` to `until`. */
+  versionsOf(span: Span): readonly Tree[];
+}
+
+export interface Span {
+  readonly madeAt: number;
+  readonly since: number;
+  readonly until: number;
 }
 
 const NAMES = ['a', 'b', 'c/d', 'c/e', 'f.bin'] as const;
@@ -91,15 +97,15 @@ export function createWorkload(
     note() {
       const tree = treeOf(disk, path);
       const last = workload.versions.at(-1);
-      if (last === undefined || !sameTree(last.tree, tree)) workload.versions.push({ at: agenda.now(), tree });
+      if (last === undefined || !sameTree(last.tree, tree))
+        workload.versions.push({ at: agenda.now(), tree });
     },
-    isSame(from, until) {
+    versionsOf({ madeAt, since, until }) {
       const { versions: all } = workload;
-      const first = all.findLast(({ at }) => at <= from);
-      return (
-        first !== undefined &&
-        all.every(({ at, tree }) => at <= from || at > until || sameTree(tree, first.tree))
-      );
+      const later = all.filter(({ at }, index) => at <= until && (all[index + 1]?.at ?? Infinity) > since);
+      return all
+        .filter(({ at, tree }) => at <= madeAt && later.some((one) => sameTree(one.tree, tree)))
+        .map(({ tree }) => tree);
     },
   };
   for (let file = 0; file < files; file++) work();

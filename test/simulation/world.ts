@@ -8,7 +8,7 @@ import { type Ledger, createLedger } from './ledger.ts';
 import { KEY, PREFIX, type Plan, SELF, makePlan } from './plan.ts';
 import { type Random, createRandom } from './random.ts';
 import { type Rules, createRules } from './rules.ts';
-import { type Workload, createWorkload } from './workload.ts';
+import { type Span, type Workload, createWorkload } from './workload.ts';
 
 /** Everything of one life. */
 export interface World {
@@ -71,11 +71,13 @@ export function createWorld(
     broken: (what) => void facts.violations.push(what),
     onEntry({ set, id, role, epoch }, entry) {
       const doubts = entry.kind === 'checkpoint' ? [...entry.changing.paths, ...entry.lost.paths] : [];
-      say(`${entry.kind} ${set} ${id} of ${role}, epoch ${epoch}${doubts.length > 0 ? `, doubts: ${doubts.join(' ')}` : ''}`);
+      say(
+        `${entry.kind} ${set} ${id} of ${role}, epoch ${epoch}${doubts.length > 0 ? `, doubts: ${doubts.join(' ')}` : ''}`,
+      );
     },
   });
-  const isUnchanged = (set: string, from: number, until: number) =>
-    workloads.find((workload) => workload.set === set)?.isSame(from, until) === true;
+  const versionsOf = (set: string, span: Span) =>
+    workloads.find((workload) => workload.set === set)?.versionsOf(span) ?? [];
   const world: World = {
     seed,
     plan,
@@ -87,7 +89,7 @@ export function createWorld(
       events,
       facts,
       ledger,
-      isUnchanged,
+      versionsOf,
       now: agenda.now,
       mayForget: () => world.diskHasFailed,
     }),
