@@ -24,10 +24,11 @@ parentPort.on('message', () => void Atomics.add(counter, 0, 1));
 
 const open = onceOpened(async () => {
   const { createAzureStore } = await import('../store/azure-store.ts');
+  let newest: string | undefined;
   const tokens = {
-    // Each request asks the main thread, which renews tokens: here one would grow old.
-    current: () => undefined,
-    token: (signal: AbortSignal) => main.call('token', undefined, signal),
+    // Each try of a request asks the main thread, which renews them, so that none grows old here.
+    current: () => newest,
+    token: async (signal: AbortSignal) => (newest = await main.call('token', undefined, signal)),
     renew: (stale: string, signal: AbortSignal) => main.call('renew', stale, signal),
   };
   return await createAzureStore(store, { clock: systemClock, ...(hasTokens && { tokens }) });
