@@ -119,7 +119,7 @@ async function restoreOne(
   const dependencies = { store, workers, clock, onProgress, onNote };
   // A part of a set is no complete folder, and a folder elsewhere is nobody's: neither is marked, nor waits for the disk.
   if (inPlace && path === undefined)
-    return restoreInPlace({ ...options, force, machine }, dependencies, signal);
+    return await restoreInPlace({ ...options, force, machine }, dependencies, signal);
   return {
     kind: 'restored',
     result: await restoreSet({ ...options, durable: inPlace }, dependencies, signal),

@@ -14,6 +14,8 @@ export { METADATA_PACKS_MAX } from './manifest-schema.ts';
 export const SET_ENTRY_BYTES_MAX = 64 * 1024;
 /** Of JSON, for each of the four lists of paths. */
 const NAMED_BYTES_MAX = 8 * 1024;
+/** Of one of them. */
+const NAME_CHARACTERS_MAX = 1024;
 
 type Bad = (why: string) => EvictdError;
 
@@ -78,7 +80,9 @@ export function sha256Of(bytes: Uint8Array): string {
 export function namedPaths(paths: readonly string[]): NamedPaths {
   const named: string[] = [];
   let bytes = 0;
-  for (const path of paths) {
+  for (const one of paths) {
+    // What can't be stored may be of any length.
+    const path = one.length <= NAME_CHARACTERS_MAX ? one : `${one.slice(0, NAME_CHARACTERS_MAX)}…`;
     bytes += Buffer.byteLength(JSON.stringify(path)) + 1;
     if (named.length === NAMED_PATHS_MAX || bytes > NAMED_BYTES_MAX) break;
     named.push(path);

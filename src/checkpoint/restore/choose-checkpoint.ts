@@ -4,7 +4,7 @@ import { isStored } from '../format/chunk.ts';
 import type { PackName } from '../format/chunk.ts';
 import type { Entry } from '../format/entry.ts';
 import type { Manifest, NamedPaths, PackUse } from '../format/manifest.ts';
-import { PACKS, setPrefix } from '../format/names.ts';
+import { entryName, PACKS, setPrefix } from '../format/names.ts';
 import { quotePath } from '../format/path-name.ts';
 import { walkPackUses, walkTree } from '../format/tree.ts';
 import { readPiece } from '../index/read-piece.ts';
@@ -51,6 +51,11 @@ export async function chooseCheckpoint(
   for await (const manifest of findCheckpoints(options, store, signal)) {
     await using holding = new AsyncDisposableStack();
     holding.use(await holdCheckpoint(place, manifest.id, by, { store, clock }, signal));
+    // Pruning asks for holds once more before packs go: whoever still finds the manifest by now has them all.
+    if (!(await isThere(manifest, place, store, signal))) {
+      damage ??= gone(manifest, 'it was pruned meanwhile');
+      continue;
+    }
     listed ??= await listPacks(place, store, signal);
     const found = await lookAt(manifest, { place, path, listed, store }, signal);
     if (found instanceof EvictdError) {
@@ -68,6 +73,17 @@ export async function chooseCheckpoint(
     remedy: 'evictd checkpoints lists them; with a path (--path) what is left of one can be had',
     cause: damage,
   });
+}
+
+async function isThere(
+  { id }: Manifest,
+  place: ChooseOptions['place'],
+  store: BlobStore,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const name = setPrefix(place) + entryName(id);
+  const { items } = await store.list(name, { max: 1 }, signal);
+  return items[0]?.name === name;
 }
 
 interface ListedPack {

@@ -64,8 +64,9 @@ export function createWorkers(options: WorkersOptions, { clock, tokens }: Worker
     },
     rest: () => threads.endIdle(),
     async close() {
-      const ended = threads.endAll();
-      await Promise.race([ended, new Promise<void>((resolve) => void clock.timer(END_MS_MAX, resolve))]);
+      const late = Promise.withResolvers<void>();
+      using _limit = clock.timer(END_MS_MAX, () => late.resolve());
+      await Promise.race([threads.endAll(), late.promise]);
     },
   };
 }

@@ -42,8 +42,8 @@ test('an unchanged target is left as it is, to the last inode and time, and noth
   const before = await facts();
   expect(await restoreJob(store, to.path)).toMatchObject({ files: 3, filesKept: 3, bytesFetched: 0 });
   expect(await facts()).toEqual(before);
-  // The entries, the manifest, the packs, the one that has its tree; a hold, and its end.
-  expect(store.calls.length).toBe(6);
+  // The entries, the manifest, a hold, the manifest still there, the packs, the one that has its tree; the hold's end.
+  expect(store.calls.length).toBe(7);
 });
 
 test('a file with the right content and another time and mode is kept and gets them back', async () => {
