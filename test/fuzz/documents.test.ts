@@ -151,7 +151,7 @@ test('the local index, the outbox and the cached instance: what is damaged is no
   const stat = { size: 5000, mtimeNs: 1n, ctimeNs: 1n, ino: 1n, dev: 1n };
   const chunks = [REF, { plain: 904 }];
   written.set('a/b', { stat, seenAt: 1, readAt: 2, chunks, isVersion: true });
-  written.setPart('a/c', 5000, 0, chunks);
+  written.setPart('a/c', stat, 0, chunks);
   written.notePack(REF.pack, 2000);
   await written.noteTry(point);
   await written.rebase(point, new Map([['leaf', REF]]), { file: () => true, pack: () => true });

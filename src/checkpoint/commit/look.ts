@@ -6,6 +6,7 @@ import { sameStat } from '../scan/file-stat.ts';
 import { type Scan, scanSet } from '../scan/scan.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
 import { diskMissing, isNothingToSave } from '../scan/set-folder.ts';
+import { matcher } from '../scan/set-patterns.ts';
 import { unstampedDevices } from '../scan/unstamped-devices.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { isTrusted } from './trust.ts';
@@ -38,13 +39,15 @@ export async function look(work: SetWork, versions: Versions, signal: AbortSigna
     const isKnown = record !== undefined && sameStat(record.stat, stat);
     if (isKnown) seen.delete(path);
     else if (!sameStat(seen.get(path)?.stat ?? NO_STAT, stat)) seen.set(path, { stat, at });
-    if (isCurrent(file, versions)) return tally.add(path, stat.size, true);
+    // What was read a moment ago may still be on its way.
+    const isStored = isKnown && isWhole(record);
+    if (isCurrent(file, versions)) return tally.add(path, stat.size, isStored);
     if (isTrusted(record, stat, !unstamped.has(stat.dev))) {
       versions.set(path, record);
       return tally.add(path, stat.size, true);
     }
     due.push(file);
-    return tally.add(path, stat.size, isKnown && isWhole(record));
+    return tally.add(path, stat.size, isStored);
   };
   await forEachInSlices(scan.files, count, signal);
   tally.done();
@@ -70,12 +73,14 @@ const NO_STAT = { size: -1, mtimeNs: 0n, ctimeNs: 0n, ino: 0n, dev: 0n };
 async function scanMounted({ set, folder, index, workers }: SetWork, signal: AbortSignal): Promise<Scan> {
   const scan = await scanSet(set, folder, workers, signal);
   const missing = new Map<string, EvictdError>();
+  const [includes, excludes] = [matcher(set.include), matcher(set.exclude)];
   let isAnyThere = index.files.size === 0;
   await forEachInSlices(
     index.files,
     ([path, { stat }]) => {
       if (stat.dev === 0n || scan.devices.has(stat.dev)) isAnyThere = true;
-      else missing.set(path, notMounted(path));
+      // The config may have changed since.
+      else if (includes(path) && !excludes(path)) missing.set(path, notMounted(path));
     },
     signal,
   );

@@ -54,6 +54,8 @@ export interface OwnershipDependencies {
   readonly index: LocalIndex;
   readonly clock: Clock;
   readonly onNote: (error: EvictdError) => void;
+  /** Finds out which packs there are, and has the index forget the others. */
+  readonly listPacks: (signal: AbortSignal) => Promise<void>;
 }
 
 interface Found {
@@ -65,7 +67,7 @@ const TAKEOVERS_MAX = 8;
 
 export function createOwnership(
   { place, writer, process }: OwnershipOptions,
-  { store, index, clock, onNote }: OwnershipDependencies,
+  { store, index, clock, onNote, listPacks }: OwnershipDependencies,
 ): Ownership {
   const prefix = setPrefix(place);
   let isBound = false;
@@ -204,6 +206,8 @@ export function createOwnership(
       const lastId = all.at(-1);
       if (lastId !== undefined && lastId > (idMin ?? '')) idMin = lastId;
       await adopt(all, lastId === undefined ? undefined : await findOrNote(lastId, signal), signal);
+      // What that one names may have come after they were listed.
+      await listPacks(signal);
     }
     throw new EvictdError('busy-set', `other writers go on taking ${place.set} over`, {
       remedy: 'give each VM its own checkpoint.key',

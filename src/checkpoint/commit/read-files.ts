@@ -33,6 +33,10 @@ interface Pending {
   readonly notBefore: MonotonicMs;
 }
 
+interface Asked extends Pending {
+  readonly request: FileRequest;
+}
+
 /**
  * Reads files until each is had in one version: nothing was written to it while it was read, as far as its times tell, and
  * nobody can have been inside of a write then. Of one that only grows, what it was at first is a version, once it was
@@ -54,15 +58,19 @@ export async function readFiles(
     notBefore: -Infinity,
   }));
   while (open.length > 0) {
-    const waitMs = Math.min(...open.map(({ notBefore }) => notBefore)) - work.clock.monotonicMs();
+    const first = open.reduce((least, { notBefore }) => Math.min(least, notBefore), Infinity);
+    const waitMs = first - work.clock.monotonicMs();
     if (waitMs > 0) await sleep(work.clock, waitMs, signal);
     const now = work.clock.monotonicMs();
-    const due = open.filter(({ notBefore }) => notBefore <= now);
+    const due = open
+      .filter(({ notBefore }) => notBefore <= now)
+      .map((one) => ({ ...one, request: requestOf(work, one) }));
     const later = open.filter(({ notBefore }) => notBefore > now);
     const readings = await upload.read(
-      due.map((one) => requestOf(work, one)),
+      due.map(({ request }) => request),
       signal,
     );
+    work.activity.filesRead += readings.size;
     for (const one of due) {
       const reading = readings.get(one.file.path);
       const next = reading && judge(work, upload, one, reading, versions, options);
@@ -90,8 +98,13 @@ function requestOf({ index, set }: SetWork, { file, earlier }: Pending): FileReq
   const to = earlier?.stat.size ?? stat.size;
   const isLog = earlier === undefined && record !== undefined && matcher(set.appendOnly ?? [])(path);
   const isGrown =
-    isLog && record.stat.ino === stat.ino && record.stat.dev === stat.dev && stat.size > record.stat.size;
-  return { path, from: isGrown ? lastChunkOf(record.chunks, index.cut.chunkBytes) : 0, to, known };
+    isLog &&
+    isWhole(record) &&
+    record.stat.ino === stat.ino &&
+    record.stat.dev === stat.dev &&
+    stat.size > record.stat.size;
+  const from = isGrown ? lastChunkOf(record.chunks, index.cut.chunkBytes) : 0;
+  return { path, from, to, known, isAgain: earlier !== undefined };
 }
 
 /** Where the last chunk begins: what is before it isn't read again, it itself is compared. */
@@ -104,13 +117,13 @@ function lastChunkOf(chunks: readonly FileChunk[], chunkBytes: number): number {
 function judge(
   work: SetWork,
   upload: Upload,
-  one: Pending,
+  one: Asked,
   reading: Reading,
   versions: Versions,
   options: ReadOptions,
 ): Pending | undefined {
   const { path } = one.file;
-  const { clock, index } = work;
+  const { clock, index, tracker } = work;
   if (reading.kind === 'gone') return undefined;
   if (reading.kind === 'failed') {
     options.onLost?.(path, entryError(reading, path));
@@ -118,13 +131,14 @@ function judge(
   }
   const { before, beganAt } = reading;
   const { earlier } = one;
-  const chunks = withPrefix(work, one, reading);
+  const chunks = withPrefix(one.request, reading.chunks);
   const isPrefix = earlier !== undefined && before.size > earlier.stat.size;
   if (isPrefix && bytesOf(chunks) === earlier.stat.size && sameChunks(earlier.chunks, chunks)) {
     // It was so at every moment between the two readings.
-    upload.onceStored(reading, () =>
-      index.set(path, { ...earlier, seenAt: Infinity, readAt: beganAt, isVersion: true }),
-    );
+    upload.onceStored(reading, () => {
+      index.set(path, { ...earlier, seenAt: Infinity, readAt: beganAt, isVersion: true });
+      tracker.store(path, earlier.stat.size);
+    });
     versions.set(path, { stat: earlier.stat, chunks });
     return undefined;
   }
@@ -134,10 +148,16 @@ function judge(
   const wall = { clock, offsetMs: options.wallOffsetMs };
   const missingMs = quietMsFor(before.size) - quietMs(before, seenAt, beganAt, wall);
   if (!isWholly || missingMs > 0) {
-    upload.onceStored(reading, () => index.setPart(path, before.size, 0, chunks));
+    upload.onceStored(reading, () => {
+      index.setPart(path, before, 0, chunks);
+      tracker.store(path, reading.bytesNew);
+    });
     return again(work, one, version, isWholly ? beganAt + missingMs : -Infinity, options);
   }
-  upload.onceStored(reading, () => index.set(path, { ...version, seenAt, readAt: beganAt, isVersion: true }));
+  upload.onceStored(reading, () => {
+    index.set(path, { ...version, seenAt, readAt: beganAt, isVersion: true });
+    tracker.store(path, before.size);
+  });
   versions.set(path, version);
   return undefined;
 }
@@ -175,17 +195,12 @@ function again(
 }
 
 /** Of a log that grew only the end was read. */
-function withPrefix(
-  work: SetWork,
-  one: Pending,
-  { chunks }: Reading & { kind: 'read' },
-): readonly FileChunk[] {
-  const { from } = requestOf(work, one);
-  if (from === 0) return chunks;
-  return replaceRange(work.index.files.get(one.file.path)?.chunks ?? [], from, chunks);
+function withPrefix({ from, known }: FileRequest, chunks: readonly FileChunk[]): readonly FileChunk[] {
+  return from === 0 ? chunks : replaceRange(known, from, chunks);
 }
 
-function sameChunks(one: readonly FileChunk[], other: readonly FileChunk[]): boolean {
+/** Whether two versions of a file hold the same, wherever that is stored. */
+export function sameChunks(one: readonly FileChunk[], other: readonly FileChunk[]): boolean {
   return (
     one.length === other.length &&
     one.every((chunk, index) => {

@@ -23,6 +23,8 @@ export interface FileRequest {
   readonly to: number;
   /** What it held before, from byte 0 on. */
   readonly known: readonly FileChunk[];
+  /** `known` was read a moment ago, and needn't be stored yet. */
+  readonly isAgain?: boolean;
 }
 
 export type Reading =
@@ -36,6 +38,8 @@ export type Reading =
       readonly beganAt: number;
       /** From `from` on. */
       readonly chunks: readonly FileChunk[];
+      /** Of those, bytes that were not `known`. */
+      readonly bytesNew: number;
     }
   | Exclude<ItemResult, { kind: 'read' }>;
 
@@ -127,7 +131,7 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
             if (result.kind === 'read') {
               const read = bytesOf(result.chunks);
               bytesNew += result.bytesNew;
-              watcher.onRead(item.path, read, read - result.bytesNew);
+              watcher.onRead(item.path, read, request.isAgain === true ? 0 : read - result.bytesNew);
               packs.began(result.packs);
               // Of one pack the whole is told of anyway.
               if (result.packs.length > 1 || item.to - item.from < request.to - request.from) {
@@ -284,5 +288,6 @@ function combined(found: readonly Stretch[]): Reading {
     isUnlinked: results.some(({ isUnlinked }) => isUnlinked),
     beganAt: Math.min(...results.map(({ beganAt }) => beganAt)),
     chunks: mergeHoles(results.flatMap(({ chunks }) => chunks)),
+    bytesNew: results.reduce((sum, { bytesNew }) => sum + bytesNew, 0),
   };
 }

@@ -3,6 +3,7 @@ import { EvictdError } from '../../base/errors.ts';
 import type { Cut, HashSpec } from '../format/chunk.ts';
 import { parsePackName, PACKS, type SetPlace, setPrefix } from '../format/names.ts';
 import type { Manifest, Writer } from '../format/manifest.ts';
+import { bytesOf } from '../index/chunk-range.ts';
 import { type LocalIndex, indexFileName, openLocalIndex } from '../index/local-index.ts';
 import { isNothingToSave, openSetFolder } from '../scan/set-folder.ts';
 import type { SetOptions } from '../scan/set-options.ts';
@@ -109,6 +110,11 @@ export function createWorkplace(
   let seq = 0;
   let isVersioned = false;
 
+  const forgetGone = async (index: LocalIndex) => {
+    const count = await index.forgetPacks((name) => packs.bytesOf(name) !== undefined);
+    if (count > 0) onNote(packsGone(set.name, count));
+  };
+
   const open = async () => {
     if (opened !== undefined) return opened;
     const index = await openLocalIndex(
@@ -122,7 +128,12 @@ export function createWorkplace(
       },
       onNote,
     );
-    const ownership = createOwnership({ place, writer, process }, { store, index, clock, onNote });
+    const listPacks = async (signal: AbortSignal) => {
+      await packs.refresh(signal);
+      await forgetGone(index);
+    };
+    const dependencies = { store, index, clock, onNote, listPacks };
+    const ownership = createOwnership({ place, writer, process }, dependencies);
     opened = { index, ownership };
     return opened;
   };
@@ -135,13 +146,14 @@ export function createWorkplace(
     const listed = isFirst || isOld ? packs.refresh(signal) : undefined;
     listed?.catch(() => undefined);
     // Neither may go on beside the next work, whatever becomes of the other.
-    await ownership.bind(signal).finally(() => listed);
+    try {
+      await ownership.bind(signal);
+    } finally {
+      await listed;
+    }
     for (const name of index.packs.keys()) seq = Math.max(seq, parsePackName(name)?.seq ?? 0);
     seq = Math.max(seq, ownEpochSeq(index, ownership.checkpoint));
-    if (isFirst || isOld) {
-      const count = await index.forgetPacks((name) => packs.bytesOf(name) !== undefined);
-      if (count > 0) onNote(packsGone(set.name, count));
-    }
+    if (isFirst || isOld) await forgetGone(index);
     if (isOld && !isFirst) await ownership.check(signal);
     if (need.writes) await ownership.takeOver(signal);
   };
@@ -230,7 +242,8 @@ function watcherOf(work: SetWork, packs: PackList, meter: RateMeter, onVersioned
       index.notePack(event.name, event.bytes);
     },
     onPartStored(path, from, { before, chunks }) {
-      index.setPart(path, before.size, from, chunks);
+      index.setPart(path, before, from, chunks);
+      tracker.store(path, bytesOf(chunks));
     },
   };
 }

@@ -7,7 +7,8 @@ import type { Entry } from '../format/entry.ts';
 import type { Manifest, PackUse } from '../format/manifest.ts';
 import { METADATA_PACKS_MAX, encodeSetEntry, namedPaths, sha256Of } from '../format/manifest-json.ts';
 import { entryName } from '../format/names.ts';
-import { readEntry } from '../index/entries.ts';
+import { listEntries, readEntry } from '../index/entries.ts';
+import type { EntryPoint } from '../index/local-index.ts';
 import { createOnce } from '../store/create-once.ts';
 import type { Scan } from '../scan/scan.ts';
 import { conflict } from './commit-error.ts';
@@ -63,7 +64,8 @@ export async function writeCheckpoint(
       hash: index.hash,
       former: isMergeDue(work, content) ? new Map() : index.pieces,
       isThere: (name) => packs.bytesOf(name) !== undefined,
-      bytesOf: (name) => packs.bytesOf(name) ?? upload.bytesOf(name) ?? missing(name),
+      // One that isn't there is found out below.
+      bytesOf: (name) => packs.bytesOf(name) ?? upload.bytesOf(name) ?? 0,
       sealed: () => Promise.race([upload.sealed(), flushed]),
       putPieces: (pieces) => upload.putPieces(pieces, signal),
     },
@@ -74,8 +76,10 @@ export async function writeCheckpoint(
   await checked;
   const { checkpoint } = ownership;
   const totals = totalsOf(content);
-  checkPacks(work, tree);
+  await checkPacks(work, tree);
   if (checkpoint !== undefined && isSame(checkpoint, content, tree) && hasMetadata(work, checkpoint)) {
+    // Or the next one would send its pieces again.
+    index.setPieces(tree.pieces);
     return { id: checkpoint.id, totals, isFormer: true };
   }
   const id = await writeManifest(work, { ...content, tree, totals }, signal);
@@ -83,14 +87,16 @@ export async function writeCheckpoint(
 }
 
 /** Every pack that a manifest names was confirmed to this process or seen in a listing, whole. */
-function checkPacks({ packs, ownership }: SetWork, { used, pieces }: WrittenTree): void {
+async function checkPacks(work: SetWork, { used, pieces }: WrittenTree): Promise<void> {
+  const { packs, ownership, index } = work;
+  const isThere = (name: PackName) => packs.bytesOf(name) !== undefined && ownership.isKept(name);
   const names = new Set([...used.keys(), ...[...pieces.values()].map(({ pack }) => pack)]);
-  for (const name of names) {
-    if (packs.bytesOf(name) !== undefined && ownership.isKept(name)) continue;
-    throw new EvictdError('pack-gone', `the pack ${name} is not in the store any more`, {
-      remedy: 'nothing is lost: the next attempt sends anew what was in it',
-    });
-  }
+  const gone = [...names].find((name) => !isThere(name));
+  if (gone === undefined) return;
+  await index.forgetPacks(isThere);
+  throw new EvictdError('pack-gone', `the pack ${gone} is not in the store any more`, {
+    remedy: 'nothing is lost: the next attempt sends anew what was in it',
+  });
 }
 
 /** Pieces with the same ids as its own may be in other packs by now. */
@@ -124,41 +130,55 @@ async function writeManifest(work: SetWork, content: ManifestContent, signal: Ab
       if (entry.kind !== 'checkpoint' || !index.tries(id).has(sha256)) throw conflict(place.set, entry);
       // What that one doesn't need may be pruned before ours needs it.
       await ownership.arrived({ id, sha256 }, entry, signal);
-      checkPacks(work, content.tree);
+      await checkPacks(work, content.tree);
       continue;
     }
     ownership.moved(point, manifest);
-    const checked = afterwards(work, id, signal);
+    const checked = afterwards(work, point, signal);
     checked.catch(() => undefined);
     const files = new Set(content.entries.flatMap((entry) => (entry.type === 'file' ? [entry.path] : [])));
     const { pieces, used } = content.tree;
     const kept = { file: (path: string) => files.has(path), pack: (name: PackName) => used.has(name) };
-    await index.rebase(point, pieces, kept).finally(() => checked);
+    try {
+      await index.rebase(point, pieces, kept);
+    } finally {
+      await checked;
+    }
     return id;
   }
 }
 
-/** Whoever wrote meanwhile has an entry above ours. Then ours goes again: nobody may take it for the newest. */
-async function afterwards(
-  { ownership, store, prefix }: SetWork,
-  id: string,
-  signal: AbortSignal,
-): Promise<void> {
+/**
+ * Whoever wrote meanwhile has an entry above ours. Then ours goes again, since nobody may take it for the newest; but not
+ * when the other one has found it and goes on from it: that one relies on its packs.
+ */
+async function afterwards(work: SetWork, point: EntryPoint, signal: AbortSignal): Promise<void> {
+  const { ownership, store, prefix } = work;
   try {
     await ownership.check(signal);
   } catch (error) {
-    if (error instanceof EvictdError && error.code === 'conflict') {
-      await store.remove(prefix + entryName(id), signal).catch(() => undefined);
+    const isConflict = error instanceof EvictdError && error.code === 'conflict';
+    if (isConflict && !(await isGoneOnFrom(work, point, signal))) {
+      await store.remove(prefix + entryName(point.id), signal).catch(() => undefined);
     }
     throw error;
   }
 }
 
-async function journalled(
-  { index, clock, onNote }: SetWork,
-  point: { id: string; sha256: string },
-  signal: AbortSignal,
-) {
+/** As long as nobody knows it may be so. */
+async function isGoneOnFrom({ store, place }: SetWork, point: EntryPoint, signal: AbortSignal) {
+  try {
+    const { entries } = await listEntries(store, place, signal);
+    const next = entries.find(({ id }) => id > point.id);
+    if (next === undefined) return true;
+    const { entry } = await readEntry(store, place, next.id, signal);
+    return entry.parent?.sha256 === point.sha256;
+  } catch {
+    return true;
+  }
+}
+
+async function journalled({ index, clock, onNote }: SetWork, point: EntryPoint, signal: AbortSignal) {
   using bound = boundedSignal(clock, JOURNAL_MS, signal);
   try {
     await abandonOn(bound.signal, index.noteTry(point));

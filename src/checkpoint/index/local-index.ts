@@ -6,6 +6,7 @@ import { forEachInSlices } from '../../base/slices.ts';
 import type { Cut, FileChunk, HashSpec, PackName, StoredChunk } from '../format/chunk.ts';
 import { newHashKey } from '../format/chunk-id.ts';
 import { newEpoch } from '../format/names.ts';
+import type { FileStat } from '../scan/file-stat.ts';
 import { type LogFile, createLogFile, readLines } from './log-file.ts';
 import { replaceRange, withoutPacks } from './chunk-range.ts';
 import { type FileRecord, recordOfEntry } from './record.ts';
@@ -15,6 +16,7 @@ import {
   chunksOfLine,
   fileLine,
   partLine,
+  partStatOf,
   pieceLine,
   pieceOfLine,
   recordOfLine,
@@ -66,10 +68,12 @@ export interface LocalIndex {
   tries(id: string): ReadonlySet<string>;
   set(path: string, record: FileRecord): void;
   /** A part of what the file holds now, from byte `from` on: to be compared with, whatever the rest is. */
-  setPart(path: string, size: number, from: number, chunks: readonly FileChunk[]): void;
+  setPart(path: string, stat: PartStat, from: number, chunks: readonly FileChunk[]): void;
   notePack(name: PackName, bytes: number): void;
   /** Before a manifest is sent. Waits for the disk, `TRY_MS_MAX` at most by the caller's bound. */
   noteTry(point: EntryPoint): Promise<void>;
+  /** The base's tree has been written anew, equal, with its pieces in other places. */
+  setPieces(pieces: ReadonlyMap<string, StoredChunk>): void;
   /** The set's newest entry is `base` now, with these pieces. Only what it keeps may be relied on from now on. */
   rebase(base: EntryPoint, pieces: ReadonlyMap<string, StoredChunk>, kept: Kept): Promise<void>;
   /** Begins a new life on what somebody else, or an earlier life, has left in the store. */
@@ -84,6 +88,9 @@ export interface LocalIndex {
   save(): Promise<void>;
   close(): Promise<void>;
 }
+
+/** What is known of a file that was not had at one moment; its device is what tells that a disk is missing. */
+export type PartStat = Pick<FileStat, 'size' | 'dev'>;
 
 /** What another entry as the newest leaves: all else may be pruned. */
 export interface Kept {
@@ -177,7 +184,7 @@ function brief(error: unknown): string {
 function takeLine(content: Content, line: Line): void {
   if ('file' in line) content.files.set(line.file, recordOfLine(line));
   else if ('gone' in line) content.files.delete(line.gone);
-  else if ('part' in line) putPart(content, line.part, line.size, line.from, chunksOfLine(line));
+  else if ('part' in line) putPart(content, line.part, partStatOf(line), line.from, chunksOfLine(line));
   else if ('pack' in line) content.packs.set(line.pack, line.bytes);
   else if ('try' in line) addTry(content, line.try);
   else if ('base' in line) beginBase(content, line.base);
@@ -191,12 +198,13 @@ function takeLine(content: Content, line: Line): void {
 function putPart(
   { files }: Content,
   path: string,
-  size: number,
+  { size, dev }: PartStat,
   from: number,
   chunks: readonly FileChunk[],
 ): void {
   const former = files.get(path)?.chunks ?? [];
-  files.set(path, recordOfEntry({ size, mtimeNs: 0n }, replaceRange(former, from, chunks), false));
+  const record = recordOfEntry({ size, mtimeNs: 0n }, replaceRange(former, from, chunks), false);
+  files.set(path, { ...record, stat: { ...record.stat, dev } });
 }
 
 function addTry({ tries }: Content, { id, sha256 }: EntryPoint): void {
@@ -292,6 +300,13 @@ function createIndex(
     return count;
   };
 
+  const setPieces = (pieces: ReadonlyMap<string, StoredChunk>) => {
+    for (const name of content.pieces.keys())
+      if (!pieces.has(name)) later(JSON.stringify({ piece: name, packs: [], chunks: [] }));
+    for (const [name, ref] of pieces) if (content.pieces.get(name) !== ref) later(pieceLine(name, ref));
+    content.pieces = new Map(pieces);
+  };
+
   return {
     get epoch() {
       return content.epoch;
@@ -319,22 +334,21 @@ function createIndex(
       content.files.set(path, record);
       later(fileLine(path, record));
     },
-    setPart(path, size, from, chunks) {
-      putPart(content, path, size, from, chunks);
-      later(partLine(path, size, from, chunks));
+    setPart(path, stat, from, chunks) {
+      putPart(content, path, stat, from, chunks);
+      later(partLine(path, stat, from, chunks));
     },
     notePack,
+    setPieces,
     async noteTry(point) {
       addTry(content, point);
+      if (log === undefined) return;
       waiting.push(JSON.stringify({ try: point }));
-      if (log !== undefined) await save();
+      await save();
     },
     async rebase(base, pieces, kept) {
       // The base comes last: a process that is killed before it leaves what is good for the old one.
-      for (const name of content.pieces.keys())
-        if (!pieces.has(name)) later(JSON.stringify({ piece: name, packs: [], chunks: [] }));
-      for (const [name, ref] of pieces) if (content.pieces.get(name) !== ref) later(pieceLine(name, ref));
-      content.pieces = new Map(pieces);
+      setPieces(pieces);
       await forEachInSlices(content.files.keys(), (path) => {
         if (kept.file(path)) return;
         content.files.delete(path);

@@ -42,6 +42,8 @@ export function createLogFile(file: string, wholeBytes?: number): LogFile {
     if (isBroken) throw new Error('an earlier line could not be written');
     try {
       handle ??= await openToAppend(file, goodBytes);
+      // From now on all that is there is ours.
+      goodBytes = undefined;
       await handle.appendFile(lines.map((line) => `${line}\n`).join(''));
     } catch (error) {
       isBroken = true;
@@ -67,9 +69,14 @@ export function createLogFile(file: string, wholeBytes?: number): LogFile {
 
 async function openToAppend(file: string, wholeBytes: number | undefined): Promise<FileHandle> {
   const handle = await open(file, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW);
-  // What follows was being written by a process that died.
-  if (wholeBytes !== undefined) await handle.truncate(wholeBytes);
-  return handle;
+  try {
+    // What follows was being written by a process that died.
+    if (wholeBytes !== undefined) await handle.truncate(wholeBytes);
+    return handle;
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
 }
 
 /** No line is larger. */

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 
 import type { FileChunk, PackName, StoredChunk } from '../format/chunk.ts';
+import type { FileStat } from '../scan/file-stat.ts';
 import type { FileRecord } from './record.ts';
 
 /*
@@ -8,7 +9,7 @@ import type { FileRecord } from './record.ts';
  * anything: one that doesn't fit makes the index unusable, which costs time and nothing else.
  */
 
-const Nanoseconds = z.string().regex(/^-?\d{1,20}$/);
+const Integer = z.string().regex(/^-?\d{1,20}$/);
 const Natural = z.int().min(0);
 /** `[pack by its place in the line's list, offset, stored, plain, id]`, or `[plain]` of a hole. */
 const Chunk = z.union([
@@ -34,7 +35,7 @@ export type Header = z.infer<typeof Header>;
 const FileLine = z.object({
   file: z.string().min(1),
   isVersion: z.boolean().optional(),
-  stat: z.tuple([Natural, Nanoseconds, Nanoseconds, Nanoseconds, Nanoseconds]),
+  stat: z.tuple([Natural, Integer, Integer, Integer, Integer]),
   at: z.tuple([Time, Time]),
   packs: z.array(Pack),
   chunks: z.array(Chunk),
@@ -42,6 +43,7 @@ const FileLine = z.object({
 const PartLine = z.object({
   part: z.string().min(1),
   size: Natural,
+  dev: Integer,
   from: Natural,
   packs: z.array(Pack),
   chunks: z.array(Chunk),
@@ -83,8 +85,17 @@ export function recordOfLine({ stat, at, packs, chunks, isVersion }: z.infer<typ
   };
 }
 
-export function partLine(path: string, size: number, from: number, chunks: readonly FileChunk[]): string {
-  return JSON.stringify({ part: path, size, from, ...packed(chunks) });
+export function partLine(
+  path: string,
+  { size, dev }: Pick<FileStat, 'size' | 'dev'>,
+  from: number,
+  chunks: readonly FileChunk[],
+): string {
+  return JSON.stringify({ part: path, size, dev: String(dev), from, ...packed(chunks) });
+}
+
+export function partStatOf({ size, dev }: z.infer<typeof PartLine>): Pick<FileStat, 'size' | 'dev'> {
+  return { size, dev: BigInt(dev) };
 }
 
 export function chunksOfLine({

@@ -3,29 +3,17 @@ import { appendFile, chmod, readFile, rename, rm, stat, utimes, writeFile } from
 import { expect, test } from 'vitest';
 
 import type { Workers } from '../../../src/checkpoint/worker/workers.ts';
-import { committed, commitJob, never, restoreJob, testCheckpointer } from '../../support/checkpoints.ts';
+import {
+  committed,
+  commitJob,
+  never,
+  restoreJob,
+  shiftedClock,
+  testCheckpointer,
+} from '../../support/checkpoints.ts';
 import { changeFile, pattern, readTree, testFolder, writeTree } from '../../support/file-tree.ts';
 import { createMemoryBlobs } from '../../support/memory-blobs.ts';
-
-const MIB = 1024 ** 2;
-
-/** Calls `act` after each part of files that was read, with the paths in it. */
-function afterReading(act: (paths: readonly string[]) => Promise<void>) {
-  return (workers: Workers): Workers => ({
-    ...workers,
-    async openSender(thread, options, onPack) {
-      const sender = await workers.openSender(thread, options, onPack);
-      return {
-        ...sender,
-        async feed(items, seqs, signal) {
-          const results = await sender.feed(items, seqs, signal);
-          await act(items.map(({ path }) => path));
-          return results;
-        },
-      };
-    },
-  });
-}
+import { MIB, afterReading, busyFile, packBytes, packNames } from './rig.ts';
 
 test('an append sends the new chunks and the one that grew', async () => {
   await using from = await testFolder();
@@ -97,22 +85,13 @@ test('a file that is rewritten in place during each reading of it is lost, by na
     still: { kind: 'file', content: 's' },
   });
   const store = createMemoryBlobs().connect();
-  let writes = 0;
-  // It is read in two stretches, with a change between them.
-  const workers = afterReading(async (paths) => {
-    if (paths.includes('busy')) await changeFile(`${from.path}/busy`, pattern(40 * MIB, ++writes));
-  });
+  const { workers } = busyFile(`${from.path}/busy`);
   const result = await commitJob(testCheckpointer(store, from.path, { workers }));
   expect(result).toMatchObject({ kind: 'failed', code: 'file-changing', retryable: true, id: '00000002' });
   expect(result.kind === 'failed' && result.detail).toContain('"busy"');
   await restoreJob(store, to.path);
-  const { busy, ...others } = await readTree(to.path);
-  expect(Object.keys(others)).toEqual(['still']);
-  // Of one moment, or not there at all.
-  if (busy === undefined) return;
-  const restored = await readFile(`${to.path}/busy`);
-  const generations = Array.from({ length: writes + 1 }, (_, generation) => pattern(40 * MIB, generation));
-  expect(generations.some((one) => one.equals(restored))).toBe(true);
+  // Of its parts no two were of one moment.
+  expect(Object.keys(await readTree(to.path))).toEqual(['still']);
 });
 
 test('a log that grows all the time is saved up to a length that it had', async () => {
@@ -144,6 +123,42 @@ test('of a file that only grows just the end is read, and its last old chunk com
   const { bytesRead = 0 } = checkpointer.activity().get('job') ?? {};
   expect(bytesRead - before).toBeLessThan(2 * MIB);
   await restoreJob(store, to.path);
+  expect(await readTree(to.path)).toEqual(await readTree(from.path));
+});
+
+test('of a log that grew by much just that is sent', async () => {
+  await using from = await testFolder();
+  await using to = await testFolder();
+  await writeTree(from.path, { log: { kind: 'file', content: pattern(10.5 * MIB) } });
+  const store = createMemoryBlobs().connect();
+  const checkpointer = testCheckpointer(store, from.path, { set: { appendOnly: ['log'] } });
+  await committed(checkpointer);
+  const before = packBytes(store);
+  await appendFile(`${from.path}/log`, pattern(72 * MIB, 3));
+  await committed(checkpointer);
+  expect(packBytes(store) - before).toBeLessThan(73 * MIB);
+  await restoreJob(store, to.path);
+  expect(await readTree(to.path)).toEqual(await readTree(from.path));
+});
+
+test('what is missing in the store of a log that grows all the time is sent again', async () => {
+  await using from = await testFolder();
+  await using to = await testFolder();
+  await writeTree(from.path, { log: { kind: 'file', content: pattern(20.5 * MIB) } });
+  const blobs = createMemoryBlobs();
+  const clock = shiftedClock();
+  const checkpointer = testCheckpointer(blobs.connect(), from.path, {
+    set: { appendOnly: ['log'] },
+    clock,
+  });
+  await committed(checkpointer);
+  const [first = ''] = packNames(blobs);
+  blobs.remove(first);
+  // Packs are listed anew.
+  clock.advance(3_600_000);
+  await appendFile(`${from.path}/log`, 'more');
+  expect((await committed(checkpointer)).bytesSent).toBeLessThan(9 * MIB);
+  await restoreJob(blobs.connect(), to.path);
   expect(await readTree(to.path)).toEqual(await readTree(from.path));
 });
 
@@ -229,7 +244,8 @@ test('a commit that arrives while staging stops it at the next part and uses wha
       await go.promise;
     },
   });
-  const packs = () => store.calls.filter(({ operation, name }) => operation === 'create' && name.includes('/packs/'));
+  const packs = () =>
+    store.calls.filter(({ operation, name }) => operation === 'create' && name.includes('/packs/'));
   const checkpointer = testCheckpointer(store, from.path);
   const staging = checkpointer.stage('job', never());
   await started.promise;
