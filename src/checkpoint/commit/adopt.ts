@@ -43,7 +43,8 @@ export async function readTreeRecords(
   return files;
 }
 
-async function unlessUnreadable(
+/** What can't be read for good is told, and done without. */
+export async function unlessUnreadable(
   onNote: (error: EvictdError) => void,
   read: () => Promise<void>,
 ): Promise<void> {

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 
 import type { Clock } from '../../base/clock.ts';
-import { EvictdError, messageOf } from '../../base/errors.ts';
+import { EvictdError, errnoOf, messageOf } from '../../base/errors.ts';
 import type { CheckpointPort, CommitResult } from '../../core/ports.ts';
 import type { HashSpec } from '../format/chunk.ts';
 import type { Writer } from '../format/manifest.ts';
@@ -126,7 +126,7 @@ export function createCheckpointer(
     commitIfChanged: (set, signal) =>
       answering(signal, async () => {
         const taken = await lineOf(set).commit({ set, reason: 'schedule' }, signal);
-        return taken.isFormer ? undefined : resultOf(taken);
+        return taken.isFormer && taken.lost === undefined ? undefined : resultOf(taken);
       }),
     estimate() {
       const all = [...lines.values()].map((line) => line.set);
@@ -173,7 +173,15 @@ function failed({ code, message, remedy }: EvictdError): CommitResult & { kind: 
 function explained(error: unknown, signal: AbortSignal): EvictdError {
   const cause: unknown = signal.aborted ? signal.reason : error;
   if (cause instanceof EvictdError) return cause;
-  return new EvictdError(signal.aborted ? 'aborted' : 'file-failed', messageOf(cause), { cause });
+  if (signal.aborted) return new EvictdError('aborted', messageOf(cause), { cause });
+  if (/^E[A-Z0-9]+$/.test(errnoOf(cause) ?? ''))
+    return new EvictdError('file-failed', messageOf(cause), { cause });
+  // One set's defect must not cost the others their time before an eviction: it is told, and nothing is acknowledged.
+  const place = cause instanceof Error ? (cause.stack?.match(/^ {4}at .*$/m)?.[0].trim() ?? '') : '';
+  return new EvictdError('internal', `a defect of evictd: ${messageOf(cause)} ${place}`.trimEnd(), {
+    remedy: 'report it with this line; the next attempt begins anew',
+    cause,
+  });
 }
 
 function sum(numbers: readonly number[]): number {

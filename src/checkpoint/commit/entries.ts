@@ -1,13 +1,13 @@
 import type { EvictdError } from '../../base/errors.ts';
 import { forEachInSlices } from '../../base/slices.ts';
-import { isStored } from '../format/chunk.ts';
+import { type FileChunk, isStored } from '../format/chunk.ts';
 import type { Entry } from '../format/entry.ts';
-import { entryProblem } from '../format/entry-problem.ts';
 import { comparePaths } from '../format/path-order.ts';
 import { splitPath } from '../format/path-name.ts';
+import { createTreeCheck } from '../format/tree-check.ts';
 import { entryUnfit } from '../scan/file-error.ts';
 import type { Scan } from '../scan/scan.ts';
-import { entriesOf } from './adopt.ts';
+import { entriesOf, unlessUnreadable } from './adopt.ts';
 import type { SetWork, Versions } from './set-work.ts';
 
 /** What a checkpoint has, in the order of paths; entries that can't be stored are added to `lost`. */
@@ -18,21 +18,28 @@ export async function entriesFor(
   lost: Map<string, EvictdError>,
   signal: AbortSignal,
 ): Promise<readonly Entry[]> {
-  const entries: Entry[] = [];
-  const left = new Set<string>();
-  const add = (entry: Entry) => {
-    const problem = left.has(parentOf(entry.path)) ? 'its folder can not be' : entryProblem(entry);
-    if (problem === undefined) return void entries.push(entry);
-    lost.set(entry.path, entryUnfit(entry.path, problem));
-    if (entry.type === 'directory' || entry.type === 'file') left.add(entry.path);
-    return undefined;
-  };
-  await forEachInSlices(merged(scan, versions), add, signal);
+  const entries = await readable(merged(scan, versions), lost, signal);
   const former = lost.size === 0 ? [] : await formerEntries(work, entries, lost, scan.unlisted, signal);
-  if (former.length === 0 && left.size === 0) return entries;
-  return [...entries, ...former]
-    .filter((entry) => entry.type !== 'hardlink' || !left.has(entry.target))
-    .toSorted((one, other) => comparePaths(one.path, other.path));
+  if (former.length === 0) return entries;
+  const all = [...entries, ...former].toSorted((one, other) => comparePaths(one.path, other.path));
+  return readable(all, lost, signal);
+}
+
+/** Those of which a reader of the checkpoint would say the same; of the others, that they are lost. */
+async function readable(
+  entries: Iterable<Entry>,
+  lost: Map<string, EvictdError>,
+  signal: AbortSignal,
+): Promise<readonly Entry[]> {
+  const check = createTreeCheck(true);
+  const good: Entry[] = [];
+  const add = (entry: Entry) => {
+    const problem = check(entry);
+    if (problem === undefined) good.push(entry);
+    else lost.set(entry.path, entryUnfit(entry.path, problem));
+  };
+  await forEachInSlices(entries, add, signal);
+  return good;
 }
 
 function* merged(scan: Scan, versions: Versions): Iterable<Entry> {
@@ -91,7 +98,7 @@ function* mapped<T>(items: readonly T[], map: (item: T) => Entry | undefined): G
  * was in it. Left out is what another kind of entry has the place of, and whose content is not in the store any more.
  */
 async function formerEntries(
-  { ownership, store, prefix, packs }: SetWork,
+  { ownership, store, prefix, packs, onNote }: SetWork,
   entries: readonly Entry[],
   lost: ReadonlyMap<string, EvictdError>,
   unlisted: ReadonlySet<string>,
@@ -104,22 +111,21 @@ async function formerEntries(
   const fromBefore = new Set<string>();
   const isWanted = (path: string): boolean =>
     lost.has(path) || unlisted.has(parentOf(path)) || fromBefore.has(parentOf(path));
+  const isThere = (chunk: FileChunk) => !isStored(chunk) || packs.bytesOf(chunk.pack) !== undefined;
   const hasFolder = (path: string) => {
     const parent = parentOf(path);
     return parent === '' || there.get(parent) === 'directory';
   };
-  for await (const entry of entriesOf(checkpoint, { store, prefix }, signal)) {
-    if (there.has(entry.path) || !hasFolder(entry.path) || !isWanted(entry.path)) continue;
-    if (
-      entry.type === 'file' &&
-      entry.chunks.some((chunk) => isStored(chunk) && packs.bytesOf(chunk.pack) === undefined)
-    )
-      continue;
-    if (entry.type === 'hardlink' && there.get(entry.target) !== 'file') continue;
-    there.set(entry.path, entry.type);
-    if (entry.type === 'directory') fromBefore.add(entry.path);
-    found.push(entry);
-  }
+  await unlessUnreadable(onNote, async () => {
+    for await (const entry of entriesOf(checkpoint, { store, prefix }, signal)) {
+      if (there.has(entry.path) || !hasFolder(entry.path) || !isWanted(entry.path)) continue;
+      if (entry.type === 'file' && !entry.chunks.every(isThere)) continue;
+      if (entry.type === 'hardlink' && there.get(entry.target) !== 'file') continue;
+      there.set(entry.path, entry.type);
+      if (entry.type === 'directory') fromBefore.add(entry.path);
+      found.push(entry);
+    }
+  });
   return found;
 }
 

@@ -1,4 +1,5 @@
 import type { EvictdError } from '../../base/errors.ts';
+import { comparePaths } from '../format/path-order.ts';
 import type { Scan } from '../scan/scan.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
 import { isCurrent, look } from './look.ts';
@@ -40,8 +41,15 @@ export async function settle(
   const versions: Versions = new Map();
   const lost = new Map<string, EvictdError>();
   const onLost = (path: string, error: EvictdError) => void lost.set(path, error);
-  const send = (files: readonly ScannedFile[]) =>
-    readFiles(work, upload, files, versions, { readsMax: READS_MAX, onLost, wallOffsetMs }, signal);
+  /** As files were known before they were read: what of a reading fails takes the place of that. */
+  const former: Versions = new Map();
+  const send = (files: readonly ScannedFile[]) => {
+    for (const { path } of files) {
+      const version = lastVersion(work, path);
+      if (version !== undefined && !former.has(path)) former.set(path, version);
+    }
+    return readFiles(work, upload, files, versions, { readsMax: READS_MAX, onLost, wallOffsetMs }, signal);
+  };
   let { scan, due } = await look(work, versions, signal);
   for (let round = 0; round < ROUNDS_MAX; round++) {
     const open = due.filter(({ path }) => !lost.has(path));
@@ -60,10 +68,14 @@ export async function settle(
   const open = new Set([...due, ...orphans].map(({ path }) => path));
   for (const path of open) {
     if (!lost.has(path)) continue;
-    const version = versions.get(path) ?? lastVersion(work, path);
+    const version = versions.get(path) ?? former.get(path);
     if (version !== undefined) versions.set(path, version);
   }
-  const files = [...scan.files, ...orphans].filter(({ path }) => versions.has(path));
+  const linked = scan.hardLinks.flatMap(({ path, target }) => {
+    const error = versions.has(target) ? undefined : lost.get(target);
+    return error === undefined ? [] : [[path, error] as const];
+  });
+  const files = inOrder(scan.files, orphans).filter(({ path }) => versions.has(path));
   const written = files.filter((file) => !isCurrent(file, versions) && !lost.has(file.path));
   const hardLinks = scan.hardLinks.filter(({ target }) => versions.has(target));
   return {
@@ -71,6 +83,12 @@ export async function settle(
     versions,
     changing: [...written.map(({ path }) => path), ...scan.foldersChanged],
     moving: scan.foldersChanged.length > 1 ? scan.foldersChanged : [],
-    lost: new Map([...scan.lost, ...[...lost].filter(([path]) => open.has(path))]),
+    lost: new Map([...scan.lost, ...[...lost].filter(([path]) => open.has(path)), ...linked]),
   };
+}
+
+/** Two lists that are in the order of paths, as one. */
+function inOrder(files: readonly ScannedFile[], more: readonly ScannedFile[]): readonly ScannedFile[] {
+  if (more.length === 0) return files;
+  return [...files, ...more].toSorted((one, other) => comparePaths(one.path, other.path));
 }

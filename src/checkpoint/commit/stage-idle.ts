@@ -7,7 +7,7 @@ import type { ScannedFile } from '../scan/scanned.ts';
 import { compaction } from './compact.ts';
 import { look } from './look.ts';
 import type { Pace } from './pace.ts';
-import { isUntouched, readFiles } from './read-files.ts';
+import { isUntouched, readFiles, sameChunks } from './read-files.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { isDoubtOver } from './trust.ts';
 import type { Upload } from './upload.ts';
@@ -90,6 +90,8 @@ async function compact(
     if (reading?.kind !== 'read' || record === undefined || !isUntouched(reading)) continue;
     if (!sameStat(record.stat, reading.before)) continue;
     const chunks = replaceRange(record.chunks, from, reading.chunks);
+    // It may be only because of its times that a file seems to be as it was.
+    if (!sameChunks(record.chunks, chunks)) continue;
     upload.onceStored(reading, () => index.set(path, { ...record, chunks }));
   }
   await upload.flush(signal);
