@@ -9,6 +9,7 @@ import { COMMANDS } from './cli/table.ts';
 
 async function main(): Promise<void> {
   hideExperimentalWarnings();
+  leaveLostFolder();
   const err = outputOn(process.stderr);
   // Sets the exit code instead of leaving at once, so that what is still being written gets out.
   const fail = (error: unknown) => (process.exitCode = reportFailure(error, err));
@@ -22,6 +23,16 @@ async function main(): Promise<void> {
     process.exitCode = await runProgram(COMMANDS, process.argv.slice(2), surroundings);
   } catch (error) {
     fail(error);
+  }
+}
+
+/** No thread can be started in a folder that was removed. */
+function leaveLostFolder(): void {
+  try {
+    process.cwd();
+  } catch (error) {
+    if (!isErrno(error, 'ENOENT')) throw error;
+    process.chdir('/');
   }
 }
 

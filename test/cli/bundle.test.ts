@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -31,6 +31,30 @@ describe('the bundle', () => {
     for (const args of [['version'], ['config', 'reference'], ['--help']]) {
       expect(await runBundle(args, { file: copy, cwd: folder })).toMatchObject({ code: 0, stderr: '' });
     }
+  });
+
+  test('works in a folder that has been removed, threads included', async () => {
+    const config = join(folder, 'removed.yaml');
+    const set = join(folder, 'set');
+    await mkdir(set);
+    const store = 'http://127.0.0.1:9/devstoreaccount1/none';
+    await writeFile(
+      config,
+      `vm: { name: vm-1 }\nstate: { dir: ${folder}/state }\ncontrol: { socket: ${folder}/none.sock }\n` +
+        `checkpoint: { store: { url: "${store}", auth: { kind: azurite } }, key: k, sets: [{ name: job, path: ${set} }] }\n`,
+    );
+    const lost = join(folder, 'lost');
+    const command = `mkdir ${lost} && cd ${lost} && rmdir ${lost} && exec "$0" "$@"`;
+    const child = spawn('sh', ['-c', command, process.execPath, BUNDLE, 'checkpoints', '--config', config], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      timeout: 50_000,
+    });
+    let stderr = '';
+    child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
+    const [code] = await once(child, 'close');
+    // Nobody is there: a thread has found that out.
+    expect(stderr).toContain('ECONNREFUSED');
+    expect(code).toBe(1);
   });
 
   test('begins with a line that makes it a program', async () => {
