@@ -278,7 +278,7 @@ function createIndex(
     try {
       // What came meanwhile goes with the next one.
       do await begin();
-      while (waiting.length > 0 || isToBeReplaced());
+      while (writing !== undefined || waiting.length > 0 || isToBeReplaced());
     } catch (error) {
       throw failed(error);
     }
