@@ -88,7 +88,7 @@ function successAt(run: HookFact | undefined): number {
  */
 export function checkNewest(
   { entries }: Ledger,
-  { role, guest }: GuestProcess,
+  { role }: GuestProcess,
   { claimed, since }: { readonly claimed: EntryFact; readonly since: number },
   broken: Broken,
 ): void {
@@ -107,7 +107,9 @@ export function checkNewest(
   const isTakeover = (one: EntryFact) => one.kind === 'takeover' && one.epoch === epoch && one.id < id;
   const takeover = entries.findLast((one) => one.set === set && one.at < at && isTakeover(one));
   if (takeover === undefined) return broken(`${what}, which never took the set over`);
-  const ownedSince = Math.max(takeover.at, guest.bornAt);
+  // A copy of a disk knows all that the other one was about to write, and goes on from that.
+  const inherited = takeover.role === role ? undefined : own.find((one) => one.epoch === epoch)?.at;
+  const ownedSince = inherited ?? takeover.at;
   for (const one of others.filter(
     (other) => other.id > takeover.id && other.id < id && other.at > ownedSince,
   ))

@@ -8,7 +8,7 @@ export function createOtherVm({ agenda }: World, name: string): Guest {
   const now = agenda.now();
   const disk = createDisk(() => BigInt(Math.floor(agenda.now())) * 1_000_000n);
   for (const folder of ['/data', '/state']) disk.mkdir(folder, 0o755);
-  const times = { bootedAt: now, bornAt: now, wallOffset: 0, rate: 1, frozenUntil: 0 };
+  const times = { bootedAt: now, wallOffset: 0, rate: 1, frozenUntil: 0 };
   return { name, disk, bootId: `boot of ${name}`, ...times, isAlive: true };
 }
 
@@ -27,5 +27,6 @@ export function startBeside(world: World, guest: Guest, role: string): GuestProc
       if (process.isAlive()) running.run(process, fire);
     }),
   };
+  world.besides.push(process);
   return process;
 }

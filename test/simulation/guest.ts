@@ -16,8 +16,6 @@ export interface Guest {
   readonly disk: Disk;
   bootId: string;
   bootedAt: number;
-  /** In the world's time: it has nothing to do with what was before. */
-  readonly bornAt: number;
   /** What the wall clock is ahead of the world's, in ms; a step changes it. */
   wallOffset: number;
   /** Guest milliseconds in one of the world's. */

@@ -14,6 +14,7 @@ export interface LifeResult {
 }
 
 const CHECK_EVERY_MS = 250;
+const SUCCESSOR_MS = 60_000;
 const ARRIVAL_MS = 60_000;
 
 /** Lives one life from its seed. The same seed is the same life, as long as neither the program nor this changes. */
@@ -37,6 +38,10 @@ export async function liveOnce(
   if (plan.isCalm) checkCalm(world);
   guest.isAlive = false;
   world.process?.kill('the VM is gone');
+  // Others go on: one of them may be its successor.
+  await agenda.play(plan.quietFrom + SUCCESSOR_MS, () => facts.violations.length === 0);
+  world.isOver = true;
+  for (const other of world.besides) other.guest.isAlive = false;
   // What was on its way to the store gets there yet.
   await agenda.play(agenda.now() + ARRIVAL_MS, () => facts.violations.length === 0);
   if (facts.violations.length === 0) await checkRestores(world);

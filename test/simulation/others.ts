@@ -36,6 +36,7 @@ export function arrangeOthers(world: World): void {
 
 async function begin(world: World, plan: OtherPlan, role: string): Promise<void> {
   const { agenda } = world;
+  if (world.isOver) return;
   const other = arrive(world, plan, role);
   world.trace(`${role} begins`);
   for (const { at, forMs } of plan.freezes) {

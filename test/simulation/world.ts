@@ -27,7 +27,11 @@ export interface World {
   /** The daemon that runs at the moment, and how it is asked; see doors.ts. */
   process: GuestProcess | undefined;
   handlers: ControlHandlers | undefined;
+  /** All others, dead ones too. */
+  readonly besides: GuestProcess[];
   processes: number;
+  /** Nobody else comes any more. */
+  isOver: boolean;
   /** Nothing has kept the daemon from going on since then. */
   undisturbedSince: number;
   diskHasFailed: boolean;
@@ -49,7 +53,6 @@ export function createWorld(
   const facts = createFacts();
   const times = {
     bootedAt: -60_000,
-    bornAt: -60_000,
     wallOffset: plan.isCalm ? 0 : random.between(-5000, 5000),
     rate: plan.rate,
     frozenUntil: 0,
@@ -100,6 +103,8 @@ export function createWorld(
     trace: say,
     process: undefined,
     handlers: undefined,
+    besides: [],
+    isOver: false,
     processes: 0,
     undisturbedSince: 0,
     diskHasFailed: false,
