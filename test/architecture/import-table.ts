@@ -24,7 +24,7 @@ export const ROOMS_MAY_IMPORT: Readonly<Record<string, Room>> = {
   scan: { values: ['format'] },
   pack: { values: ['format', 'store', 'scan'] },
   worker: { values: ['format', 'store', 'scan', 'pack'] },
-  index: { values: ['format', 'scan'] },
+  index: { values: ['format', 'store', 'scan'] },
   commit: { values: ['format', 'store', 'scan', 'index'], types: ['pack', 'worker'] },
   retention: { values: ['format', 'store', 'index'] },
   restore: { values: ['format', 'store', 'scan', 'index'], types: ['pack', 'worker'] },

@@ -1,10 +1,9 @@
-import { randomBytes } from 'node:crypto';
-
 import type { Clock } from '../../base/clock.ts';
 import { EvictdError, errnoOf, messageOf } from '../../base/errors.ts';
 import type { CheckpointPort, CommitResult } from '../../core/ports.ts';
 import type { HashSpec } from '../format/chunk.ts';
 import type { Writer } from '../format/manifest.ts';
+import { newProcess } from '../format/names.ts';
 import type { SetOptions } from '../scan/set-options.ts';
 import type { BlobStore } from '../store/store.ts';
 import type { Workers } from '../worker/workers.ts';
@@ -89,7 +88,7 @@ export function createCheckpointer(
       for (const line of lines.values()) line.giveWay();
     },
   });
-  const process = randomBytes(4).toString('hex');
+  const process = newProcess();
   const lines = new Map(
     sets.map((set): [string, SetLine] => {
       const place = { prefix, key, set: set.name };

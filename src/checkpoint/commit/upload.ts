@@ -1,16 +1,16 @@
 import { AssertionFailed } from '../../base/assert.ts';
 import { createGroup } from '../../base/concurrency.ts';
-import { type Cut, type FileChunk, type PackName, type StoredChunk, isStored } from '../format/chunk.ts';
-import { bytesOf, mergeHoles } from '../index/chunk-range.ts';
 import {
-  type ItemResult,
-  type PackEvent,
-  type SendItem,
-  type Sender,
-  type SenderOptions,
+  type Cut,
+  type FileChunk,
+  type PackName,
+  type StoredChunk,
+  isStored,
   seqsFor,
-} from '../pack/sender.ts';
-import { type FileStat, sameStat } from '../scan/file-stat.ts';
+} from '../format/chunk.ts';
+import { bytesOf, mergeHoles } from '../index/chunk-range.ts';
+import type { ItemResult, PackEvent, SendItem, Sender, SenderOptions } from '../pack/sender.ts';
+import { sameStat } from '../scan/file-stat.ts';
 import type { Workers } from '../worker/workers.ts';
 import { createPackWatch } from './pack-watch.ts';
 
@@ -27,20 +27,9 @@ export interface FileRequest {
   readonly isAgain?: boolean;
 }
 
+/** What reading from `from` on gave; whether the store has it is known by then. */
 export type Reading =
-  | {
-      readonly kind: 'read';
-      /** Of the open file, before the first byte was read and after the last one. */
-      readonly before: FileStat;
-      readonly after: FileStat;
-      /** It lost its last name meanwhile, which changes its times too. */
-      readonly isUnlinked: boolean;
-      readonly beganAt: number;
-      /** From `from` on. */
-      readonly chunks: readonly FileChunk[];
-      /** Of those, bytes that were not `known`. */
-      readonly bytesNew: number;
-    }
+  | Omit<Extract<ItemResult, { kind: 'read' }>, 'packs'>
   | Exclude<ItemResult, { kind: 'read' }>;
 
 export interface UploadWatcher {

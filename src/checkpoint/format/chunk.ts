@@ -39,3 +39,8 @@ export interface Cut {
   readonly chunkBytes: number;
   readonly packBytes: number;
 }
+
+/** How many packs may be begun for so many bytes: each kind of file has a pack of its own, and one may be begun already. */
+export function seqsFor(bytes: number, { packBytes }: Cut): number {
+  return Math.ceil(bytes / (packBytes / 2)) + 3;
+}

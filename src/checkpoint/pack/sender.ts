@@ -97,8 +97,3 @@ export type PackEvent =
       readonly isVersioned: boolean;
     }
   | { readonly kind: 'failed'; readonly name: PackName; readonly error: EvictdError };
-
-/** How many packs may be begun for so many bytes: each kind of file has a pack of its own, and one may be begun already. */
-export function seqsFor(bytes: number, { packBytes }: Cut): number {
-  return Math.ceil(bytes / (packBytes / 2)) + 3;
-}

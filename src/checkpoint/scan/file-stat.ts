@@ -19,15 +19,6 @@ export function statOf(stats: Pick<BigIntStats, 'size' | 'mtimeNs' | 'ctimeNs' |
   };
 }
 
-/**
- * Nothing was written to an open file since `stat`, as far as its times tell. Losing its last name, as when another
- * file is renamed over it, changes its ctime and nothing in it.
- */
-export function isUnwritten(now: BigIntStats, stat: FileStat): boolean {
-  const found = statOf(now);
-  return sameStat(now.nlink === 0n ? { ...found, ctimeNs: stat.ctimeNs } : found, stat);
-}
-
 export function sameStat(one: FileStat, other: FileStat): boolean {
   return (
     one.size === other.size &&

@@ -28,8 +28,6 @@ export interface Scan {
   readonly specials: number;
   /** `st_dev` of the set's own folder and those in it. */
   readonly devices: ReadonlySet<bigint>;
-  /** Folders on another device than the one that they are in, with its `st_dev`. */
-  readonly mountPoints: ReadonlyMap<string, bigint>;
   /** Where something was made, removed or renamed meanwhile: what moved may be missing. The set's own folder is `.`. */
   readonly foldersChanged: readonly string[];
   /**

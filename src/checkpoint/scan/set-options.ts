@@ -17,8 +17,6 @@ export interface SetOptions {
   readonly compress?: 'none' | 'zstd';
   /** Patterns of files that are sent before all others. */
   readonly first?: readonly string[];
-  /** Patterns of files of which a partial checkpoint has all as they are, or all as they were. */
-  readonly together?: readonly string[];
   /** Patterns of files that only ever grow: of one that grew, what it was before isn't read again. */
   readonly appendOnly?: readonly string[];
 }

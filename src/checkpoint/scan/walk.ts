@@ -40,8 +40,6 @@ export interface Walked {
   readonly root: Folder;
   /** `st_dev` of all folders. */
   readonly devices: ReadonlySet<bigint>;
-  /** Folders on another device than the one that they are in. */
-  readonly mountPoints: ReadonlyMap<string, bigint>;
   readonly specials: number;
 }
 
@@ -53,7 +51,6 @@ export async function walkFolders(ground: Ground, signal: AbortSignal): Promise<
     pending: [{ folder: root, anchor: setAnchor(ground.location) }],
     listed: [],
     devices: new Set([ground.stats.dev]),
-    mountPoints: new Map(),
     specials: 0,
     count: 0,
   };
@@ -77,8 +74,7 @@ export async function walkFolders(ground: Ground, signal: AbortSignal): Promise<
   } finally {
     for (const { anchor } of [...walk.pending, ...walk.listed]) anchor.release();
   }
-  const { devices, mountPoints, specials } = walk;
-  return { root, devices, mountPoints, specials };
+  return { root, devices: walk.devices, specials: walk.specials };
 }
 
 interface Walk extends Ground {
@@ -87,7 +83,6 @@ interface Walk extends Ground {
   /** Names that are to be looked at. */
   readonly listed: Listed[];
   readonly devices: Set<bigint>;
-  readonly mountPoints: Map<string, bigint>;
   specials: number;
   count: number;
 }
@@ -259,15 +254,13 @@ async function look(
   }
 }
 
-function note(walk: Walk, { path, parent, part }: Place, found: Found, folders: Folder[]): void {
+function note(walk: Walk, { parent, part }: Place, found: Found, folders: Folder[]): void {
   walk.count++;
   part.push(found);
   if (!('parts' in found)) return need(parent);
   if (found.included) need(found);
   folders.push(found);
-  const { dev } = found.stats;
-  walk.devices.add(dev);
-  if (dev !== parent.stats.dev) walk.mountPoints.set(path, dev);
+  walk.devices.add(found.stats.dev);
 }
 
 function holding(anchor: Anchor): Disposable {

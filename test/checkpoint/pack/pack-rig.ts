@@ -2,11 +2,10 @@ import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { systemClock } from '../../../src/base/clock.ts';
-import { isStored } from '../../../src/checkpoint/format/chunk.ts';
+import { isStored, seqsFor } from '../../../src/checkpoint/format/chunk.ts';
 import type { FileChunk, HashSpec, StoredChunk } from '../../../src/checkpoint/format/chunk.ts';
 import { decompressFrame } from '../../../src/checkpoint/format/zstd-frame.ts';
 import { createPackSender } from '../../../src/checkpoint/pack/send-packs.ts';
-import { seqsFor } from '../../../src/checkpoint/pack/sender.ts';
 import type {
   ItemResult,
   PackEvent,
