@@ -110,8 +110,7 @@ export function checkNewest(
   // A copy of a disk knows all that the other one was about to write, and goes on from that.
   const inherited = takeover.role === role ? undefined : own.find((one) => one.epoch === epoch)?.at;
   const ownedSince = inherited ?? takeover.at;
-  for (const one of others.filter(
-    (other) => other.id > takeover.id && other.id < id && other.at > ownedSince,
-  ))
+  const isBetween = (one: EntryFact) => one.id > takeover.id && one.id < id && one.at > ownedSince;
+  for (const one of others.filter((other) => other.wasNewest && isBetween(other)))
     broken(`${what}, though ${one.kind} ${one.id} of ${one.role} came between`);
 }

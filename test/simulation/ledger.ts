@@ -20,6 +20,8 @@ export interface EntryFact {
   readonly role: string;
   readonly epoch: string;
   readonly at: number;
+  /** When it was written; one that comes late is below others. */
+  readonly wasNewest: boolean;
   /** Nothing is lost in it, nor left out at a deadline. */
   readonly isWhole: boolean;
   removedAt: number;
@@ -66,7 +68,8 @@ export function createLedger({ prefix, key, service, now, broken, onEntry }: Led
     const { kind, epoch } = entry;
     const { guest, role } = process;
     const isWhole = entry.kind === 'takeover' || (entry.lost.count === 0 && entry.partial === undefined);
-    const of = { set, id, kind, epoch, isWhole, writer: guest.name, role };
+    const wasNewest = there(set).every((one) => one.id < id);
+    const of = { set, id, kind, epoch, isWhole, wasNewest, writer: guest.name, role };
     const fact: EntryFact = { ...of, at: now(), removedAt: Infinity, packs: new Set() };
     entries.push(fact);
     onEntry(fact, entry);
