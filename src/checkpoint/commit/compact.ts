@@ -1,5 +1,6 @@
 import { forEachInSlices } from '../../base/slices.ts';
 import { type FileChunk, type PackName, isStored } from '../format/chunk.ts';
+import { packEndBytes } from '../format/pack-table.ts';
 import { sameStat } from '../scan/file-stat.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
 import { LOST_ID, isWhole } from '../index/record.ts';
@@ -14,7 +15,7 @@ import type { FileRequest } from './upload.ts';
 
 export interface PackNeed {
   readonly bytes: number;
-  /** Of chunks that records have in it. */
+  /** Of chunks that records have in it, with their rows in its table: all of `bytes` in a pack that was just made. */
   used: number;
 }
 
@@ -60,8 +61,8 @@ export async function compaction(
   const needs = new Map<PackName, PackNeed>();
   const count = (chunk: FileChunk) => {
     if (!isStored(chunk) || chunk.id === LOST_ID) return;
-    const need = needs.get(chunk.pack) ?? { bytes: packs.bytesOf(chunk.pack) ?? 0, used: 0 };
-    need.used += chunk.stored;
+    const need = needs.get(chunk.pack) ?? { bytes: packs.bytesOf(chunk.pack) ?? 0, used: packEndBytes(0) };
+    need.used += chunk.stored + packEndBytes(1) - packEndBytes(0);
     needs.set(chunk.pack, need);
   };
   await forEachInSlices(index.files.values(), ({ chunks }) => chunks.forEach(count), signal);

@@ -53,7 +53,8 @@ export function record(changes: Partial<FileRecord> = {}): FileRecord {
 }
 
 /** All that an index knows, to be compared. */
-export function contentOf({ epoch, hash, cut, base, files, pieces, packs, tries }: LocalIndex) {
+export function contentOf(index: LocalIndex) {
+  const { epoch, hash, cut, base, files, pieces, packs } = index;
   return {
     epoch,
     hash,
@@ -62,6 +63,6 @@ export function contentOf({ epoch, hash, cut, base, files, pieces, packs, tries 
     files: new Map(files),
     pieces: new Map(pieces),
     packs: new Map(packs),
-    tries: new Map(['00000001', '00000002', '00000003'].map((id) => [id, new Set(tries(id))])),
+    tries: new Map(['00000001', '00000002', '00000003'].map((id) => [id, new Set(index.tries(id))])),
   };
 }

@@ -1,5 +1,4 @@
-import { appendFile, mkdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
-import { readdir } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 
 import { expect, test } from 'vitest';
 
@@ -7,7 +6,9 @@ import { createLogFile, readLines } from '../../../src/checkpoint/index/log-file
 import { testFolder } from '../../support/file-tree.ts';
 
 async function linesOf(file: string): Promise<readonly (readonly [string, number])[]> {
-  return Array.fromAsync(readLines(file));
+  const lines: (readonly [string, number])[] = [];
+  for await (const line of readLines(file)) lines.push(line);
+  return lines;
 }
 
 const textsOf = async (file: string) => (await linesOf(file)).map(([line]) => line);
@@ -65,7 +66,6 @@ test('appends go behind what is whole, and stay when it is closed and used again
   await log.append(['four']);
   await log.close();
   expect(await textsOf(file)).toEqual(['one', 'two', 'three', 'four']);
-  expect(await readdir('/proc/self/fd')).not.toContain(file);
 });
 
 test('after a failure nothing is appended before all of it has been replaced', async () => {
@@ -97,5 +97,4 @@ test('what was replaced is the file that is appended to, also when the old one w
   await log.append(['f']);
   expect(await textsOf(file)).toEqual(['e', 'f']);
   await log.close();
-  await appendFile(file, '');
 });
