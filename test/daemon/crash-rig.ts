@@ -9,8 +9,9 @@ import { pattern, readTree } from '../support/file-tree.ts';
 import { type SpotVm, type SpotVmOptions, createSpotVm } from '../support/spot-vm.ts';
 
 const MIB = 1024 ** 2;
-/** Of `model.bin`. */
-export const BLOCKS = 3;
+/** Full ones, of `model.bin`. */
+export const PACKS = 3;
+const PACK_BYTES = 8 * MIB;
 export const NOTICE = '10m';
 
 /** A VM whose store is behind a proxy, with a first checkpoint, and then files that have all changed. */
@@ -53,7 +54,7 @@ export async function createRig(azurite: Azurite, options: SpotVmOptions = {}): 
 /** A version of everything in the set; only names can be alike between two. */
 export async function writeJob(job: string, version: number): Promise<void> {
   await mkdir(join(job, 'logs'), { recursive: true });
-  await writeFile(join(job, 'model.bin'), pattern(BLOCKS * 4 * MIB, version));
+  await writeFile(join(job, 'model.bin'), pattern(PACKS * PACK_BYTES, version));
   await writeFile(join(job, 'step'), `step ${version}\n`);
   await writeFile(join(job, `logs/only-${version}`), `log of ${version}\n`);
 }

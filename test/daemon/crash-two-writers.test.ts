@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 
 import { type Azurite, startAzurite } from '../support/azurite.ts';
-import { type ProxiedRequest, createBlobProxy } from '../support/blob-proxy.ts';
+import { type ProxiedRequest, createBlobProxy, operations } from '../support/blob-proxy.ts';
 import { PROCESS_TEST_MS } from '../support/evictd-process.ts';
 import { readTree } from '../support/file-tree.ts';
 import { createSpotVm } from '../support/spot-vm.ts';
@@ -18,16 +18,17 @@ afterAll(async () => {
 });
 
 describe('two VMs with one checkpoint.key', () => {
-  /** Two VMs on one store; each has its own files, and so much that a mixture would show. */
+  /** Two VMs on one store, the first by a proxy; each has its own files, and so much that a mixture would show. */
   async function createPair() {
-    const proxy = await createBlobProxy(azurite.containerUrl());
-    const store = { url: proxy.url, auth: { kind: 'azurite' as const } };
-    const create = async (name: string, version: number) => {
+    const url = azurite.containerUrl();
+    const proxy = await createBlobProxy(url);
+    const create = async (name: string, storeUrl: string, version: number) => {
+      const store = { url: storeUrl, auth: { kind: 'azurite' as const } };
       const vm = await createSpotVm({ store, key: 'shared', scenario: { vm: { name } } });
       await writeJob(vm.job, version);
       return vm;
     };
-    const [one, two] = [await create('fleet_1', 1), await create('fleet_2', 2)];
+    const [one, two] = [await create('fleet_1', proxy.url, 1), await create('fleet_2', url, 2)];
     return {
       one,
       two,
@@ -42,14 +43,13 @@ describe('two VMs with one checkpoint.key', () => {
   test('at the same time: one gets a conflict that names the other, and nothing is mixed', async () => {
     await using pair = await createPair();
     const { one, two, proxy } = pair;
-    // The first has looked at the store and wants to write; the second does all of its checkpoint meanwhile.
-    const claims = (request: ProxiedRequest) =>
-      request.path.endsWith('/writer.json') && request.headers['x-ms-meta-evictd_vm_name'] === 'fleet_1';
+    // The first has the set and sends; the second does all of its checkpoint meanwhile.
+    const sends = (request: ProxiedRequest) => operations.put(request) && request.path.includes('/packs/');
     // Unanswered tries take seconds each, so there is time for the second however slow the machine is.
-    proxy.fail({ fault: { kind: 'hang' }, match: claims, times: Infinity });
+    proxy.fail({ fault: { kind: 'hang' }, match: sends, times: Infinity });
     await using _daemon = await one.daemon();
     const late = one.command('checkpoint');
-    await proxy.arrived(claims);
+    await proxy.arrived(sends);
     expect(await two.command('checkpoint')).toMatchObject({ code: 0 });
     proxy.reset();
     const { code, output } = await late;

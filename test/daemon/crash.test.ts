@@ -1,11 +1,14 @@
+import { readFile, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 
 import { listProcesses } from '../../src/hooks/process-group.ts';
 import { type Azurite, startAzurite } from '../support/azurite.ts';
-import { type BlobProxy, type Fault, type ProxiedRequest, operations } from '../support/blob-proxy.ts';
+import { type BlobProxy, type ProxiedRequest, operations } from '../support/blob-proxy.ts';
 import { type EvictdProcess, PROCESS_TEST_MS } from '../support/evictd-process.ts';
 import { until } from '../support/spot-vm.ts';
-import { BLOCKS, type CrashRig, NOTICE, createRig } from './crash-rig.ts';
+import { type CrashRig, NOTICE, PACKS, createRig } from './crash-rig.ts';
 
 vi.setConfig({ testTimeout: PROCESS_TEST_MS });
 
@@ -17,18 +20,22 @@ afterAll(async () => {
   await azurite?.stop();
 });
 
-const ofModel = (request: ProxiedRequest) => request.path.endsWith('/model.bin');
-const blockOf = (request: ProxiedRequest) => request.query.get('blockid') ?? '';
-const stagesModel = (request: ProxiedRequest) => ofModel(request) && operations.stageBlock(request);
-const isManifest = (request: ProxiedRequest) =>
+const isPack = (request: ProxiedRequest) => operations.put(request) && request.path.includes('/packs/');
+const isOfModel = (request: ProxiedRequest) => isPack(request) && request.bytes > 4 * 1024 ** 2;
+const isOfSmall = (request: ProxiedRequest) => isPack(request) && !isOfModel(request);
+const isEntry = (request: ProxiedRequest) =>
   operations.put(request) && /\/checkpoints\/\d+\.json$/.test(request.path);
 const isReport = (request: ProxiedRequest) => operations.put(request) && request.path.includes('/reports/');
 
-/** Blocks of the model that the target has got since the proxy's last reset. */
-function blocksThatArrived(proxy: BlobProxy, fault: Fault['kind']): string[] {
-  const reached = (status: number | undefined) =>
-    status === 201 || (status === undefined && fault !== 'hang');
-  return proxy.requests.filter((one) => stagesModel(one) && reached(one.status)).map(blockOf);
+/** Names of the model's packs that the target has got since the proxy's last reset. */
+function packsThatArrived(proxy: BlobProxy): string[] {
+  return proxy.requests.filter((one) => isOfModel(one) && one.status === 201).map(({ path }) => path);
+}
+
+/** Whether the daemon has kept in mind that it has sent these. */
+async function areKnown(vm: CrashRig['vm'], packs: readonly string[]): Promise<boolean> {
+  const index = await readFile(join(vm.folder, 'state/job.index.jsonl'), 'utf8');
+  return packs.every((path) => index.includes(`{"pack":"${basename(path)}"`));
 }
 
 /** Starts the daemon again and waits until it has ended the drain; checks what has to hold whenever it was killed. */
@@ -54,46 +61,45 @@ interface Instant {
   readonly fault: 'hang' | 'hang-answer';
   /** Of so many matching requests the last one and those after it are hit. */
   readonly nth?: number;
-  /** Blocks of the model that the restarted daemon sends. */
-  readonly blocksLeft: number;
+  /** Packs of the model that the restarted daemon sends. */
+  readonly packsLeft: number;
   /** Is the new checkpoint complete already? */
   readonly complete?: true;
+  /** It has to take the set over: nothing is known of earlier lives. */
+  readonly forgot?: true;
 }
 
 const INSTANTS: readonly Instant[] = [
-  { when: 'before the first block is staged', match: stagesModel, fault: 'hang', blocksLeft: BLOCKS },
-  { when: 'in the middle of staging', match: stagesModel, fault: 'hang', nth: 2, blocksLeft: 2 },
+  { when: 'before the takeover', match: isEntry, fault: 'hang', packsLeft: PACKS, forgot: true },
   {
-    when: 'when all is staged and nothing committed',
-    match: operations.commit,
-    fault: 'hang',
-    blocksLeft: 0,
-  },
-  {
-    when: 'when a block list is committed and not snapshot',
-    match: (request) => ofModel(request) && operations.snapshot(request),
-    fault: 'hang',
-    blocksLeft: 0,
-  },
-  {
-    when: 'when a snapshot is made and its answer not seen',
-    match: (request) => ofModel(request) && operations.snapshot(request),
+    when: 'when the takeover is written and its answer not seen',
+    match: isEntry,
     fault: 'hang-answer',
-    blocksLeft: 0,
+    packsLeft: PACKS,
+    forgot: true,
   },
-  { when: 'before the manifest', match: isManifest, fault: 'hang', blocksLeft: 0 },
+  { when: 'before the first pack is sent', match: isOfModel, fault: 'hang', packsLeft: PACKS },
+  { when: 'in the middle of sending', match: isOfModel, fault: 'hang', nth: 2, packsLeft: PACKS - 1 },
+  { when: 'when all large files are sent', match: isOfSmall, fault: 'hang', packsLeft: 0 },
+  {
+    when: 'when all is sent and answers not seen',
+    match: isOfSmall,
+    fault: 'hang-answer',
+    packsLeft: 0,
+  },
+  { when: 'before the manifest', match: isEntry, fault: 'hang', packsLeft: 0 },
   {
     when: 'when the manifest is written and its answer not seen',
-    match: isManifest,
+    match: isEntry,
     fault: 'hang-answer',
-    blocksLeft: 0,
+    packsLeft: 0,
     complete: true,
   },
   {
     when: 'between the manifest and the acknowledgement',
     match: isReport,
     fault: 'hang',
-    blocksLeft: 0,
+    packsLeft: 0,
     complete: true,
   },
 ];
@@ -102,6 +108,7 @@ describe('killed with -9', () => {
   test.for(INSTANTS)('$when: nothing is lost, sent twice or run twice', async (instant) => {
     await using rig = await createRig(azurite);
     const { vm, proxy } = rig;
+    if (instant.forgot === true) await rm(join(vm.folder, 'state/job.index.jsonl'));
     let seen = 0;
     const isHit = (request: ProxiedRequest) => instant.match(request) && ++seen >= (instant.nth ?? 1);
     proxy.fail({ fault: { kind: instant.fault }, match: isHit, times: Infinity });
@@ -110,22 +117,21 @@ describe('killed with -9', () => {
     await daemon.line('hook-ended', { hook: 'early', result: 'succeeded' });
     await proxy.arrived(instant.match, instant.nth);
     // Those before it have had their answers.
-    const earlier = stagesModel === instant.match ? (instant.nth ?? 1) - 1 : BLOCKS;
-    await until('answers to blocks', () => blocksThatArrived(proxy, instant.fault).length >= earlier);
+    const isSent = () => packsThatArrived(proxy).length >= PACKS - instant.packsLeft;
+    await until('answers to packs', isSent);
+    await expect.poll(() => areKnown(vm, packsThatArrived(proxy)), { timeout: 20_000 }).toBe(true);
     await daemon.kill();
     proxy.dropClients();
 
-    const arrived = blocksThatArrived(proxy, instant.fault);
+    expect(packsThatArrived(proxy)).toHaveLength(PACKS - instant.packsLeft);
     proxy.reset();
     expect(await vm.restored()).toEqual(instant.complete === true ? rig.after : rig.before);
-    if (instant.complete === true) expect(await vm.restored('00000001')).toEqual(rig.before);
+    if (instant.complete === true) expect(await vm.restored('00000002')).toEqual(rig.before);
     expect(vm.imds.acks()).toEqual([]);
 
     proxy.reset();
     await expectToFinish(rig, eventId);
-    const sent = proxy.requests.filter(stagesModel).map(blockOf);
-    expect(sent).toHaveLength(instant.blocksLeft);
-    expect(new Set([...arrived, ...sent]).size).toBe(BLOCKS);
+    expect(packsThatArrived(proxy)).toHaveLength(instant.packsLeft);
     expect(await vm.hookStarts()).toEqual(['early 1', 'late 1']);
   });
 });
@@ -189,7 +195,7 @@ describe('killed with -9 in other moments', () => {
     await using rig = await createRig(azurite);
     const { vm, proxy } = rig;
     const eventId = vm.preempt(NOTICE);
-    for (const match of [stagesModel, operations.commit, isManifest]) {
+    for (const match of [isOfModel, isOfSmall, isEntry]) {
       proxy.reset();
       proxy.fail({ fault: { kind: 'hang' }, match, times: Infinity });
       const daemon = await vm.start();

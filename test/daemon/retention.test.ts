@@ -6,17 +6,20 @@ import { expect, test } from 'vitest';
 import { startAzurite } from '../support/azurite.ts';
 import { PROCESS_TEST_MS } from '../support/evictd-process.ts';
 import { readTree } from '../support/file-tree.ts';
+import { createQuirkProxy } from '../support/quirk-proxy.ts';
 import { createSpotVm } from '../support/spot-vm.ts';
 
 test(
   'the next daemon removes what the evictions before it have left over',
   async () => {
     await using azurite = await startAzurite();
+    // What was written within the last hour is left alone.
+    await using store = await createQuirkProxy(azurite.containerUrl(), ['later'], { aheadMs: 2 * 3_600_000 });
     await using vm = await createSpotVm({
-      store: { url: azurite.containerUrl(), auth: { kind: 'azurite' } },
+      store: { url: store.url, auth: { kind: 'azurite' } },
       checkpoint: { keep: 1 },
     });
-    for (const id of ['00000001', '00000002']) {
+    for (const id of ['00000002', '00000003']) {
       await writeFile(join(vm.job, 'model'), `before ${id}`);
       const daemon = await vm.daemon();
       const event = vm.preempt();
@@ -27,7 +30,7 @@ test(
     }
     const daemon = await vm.daemon();
     const line = await daemon.line('older checkpoints removed');
-    expect(line).toMatchObject({ set: 'job', removed: ['00000001'] });
+    expect(line).toMatchObject({ set: 'job', removed: ['00000002'] });
     expect(await vm.restored()).toEqual(await readTree(vm.job));
   },
   PROCESS_TEST_MS,

@@ -59,13 +59,8 @@ export interface BlobProxy extends AsyncDisposable {
 
 /** `match` for the operations of the Blob service. */
 export const operations = {
-  stageBlock: (request: ProxiedRequest) => request.query.get('comp') === 'block',
-  commit: (request: ProxiedRequest) => request.method === 'PUT' && request.query.get('comp') === 'blocklist',
-  blockList: (request: ProxiedRequest) =>
-    request.method === 'GET' && request.query.get('comp') === 'blocklist',
   put: (request: ProxiedRequest) =>
     request.method === 'PUT' && !request.query.has('comp') && !request.query.has('restype'),
-  snapshot: (request: ProxiedRequest) => request.query.get('comp') === 'snapshot',
   head: (request: ProxiedRequest) => request.method === 'HEAD',
   read: (request: ProxiedRequest) => request.method === 'GET' && !request.query.has('comp'),
   list: (request: ProxiedRequest) => request.query.get('comp') === 'list',

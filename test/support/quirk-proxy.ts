@@ -34,6 +34,7 @@ const PROFILES = {
   skew,
   throttle,
   lost,
+  later,
   'container-scope': (): Quirk => ({
     // Azure looks at the role before it looks for the container.
     after: (_, answer) =>
@@ -151,6 +152,17 @@ function skew({ aheadMs = 0 }: QuirkOptions): Quirk {
     before({ headers }) {
       const date = Date.parse(String(headers['x-ms-date']));
       return Date.now() + aheadMs - date > 15 * 60_000 ? refusal(403, 'AuthenticationFailed') : undefined;
+    },
+  };
+}
+
+/** All that is listed was written a while ago. */
+function later({ aheadMs = 0 }: QuirkOptions): Quirk {
+  return {
+    after(request, answer) {
+      if (!isListing(request)) return answer;
+      const date = new Date(Date.now() + aheadMs).toUTCString();
+      return { ...answer, headers: { ...answer.headers, date } };
     },
   };
 }
