@@ -29,6 +29,8 @@ interface Pending {
   readonly reads: number;
   /** The last reading. The next one goes no further, so that of a file that only grows the two can agree. */
   readonly earlier: FileVersion | undefined;
+  /** Nothing was written to it during that one, as far as its times tell; only that it began too soon after a stamp. */
+  readonly isOnlyDoubtful: boolean;
   /** Monotonic: not to be read before. */
   readonly notBefore: MonotonicMs;
 }
@@ -55,6 +57,7 @@ export async function readFiles(
     file,
     reads: 0,
     earlier: undefined,
+    isOnlyDoubtful: false,
     notBefore: -Infinity,
   }));
   while (open.length > 0) {
@@ -142,6 +145,11 @@ function judge(
     versions.set(path, { stat: earlier.stat, chunks });
     return undefined;
   }
+  if (earlier !== undefined && one.isOnlyDoubtful && before.ino !== earlier.stat.ino) {
+    // Another file has its place by now: whoever replaces one has written all of it before.
+    versions.set(path, earlier);
+    return undefined;
+  }
   const version = { stat: before, chunks };
   const seenAt = firstSeen(work, path, before, beganAt);
   const isWholly = isUntouched(reading) && bytesOf(chunks) === before.size;
@@ -152,7 +160,8 @@ function judge(
       index.setPart(path, before, 0, chunks);
       tracker.store(path, reading.bytesNew);
     });
-    return again(work, one, version, isWholly ? beganAt + missingMs : -Infinity, options);
+    const notBefore = isWholly ? beganAt + missingMs : -Infinity;
+    return again(work, { ...one, earlier: version, isOnlyDoubtful: isWholly, notBefore }, options);
   }
   upload.onceStored(reading, () => {
     index.set(path, { ...version, seenAt, readAt: beganAt, isVersion: true });
@@ -182,15 +191,9 @@ export function firstSeen(
   return now;
 }
 
-function again(
-  work: SetWork,
-  { file, reads }: Pending,
-  earlier: FileVersion,
-  notBefore: MonotonicMs,
-  { readsMax, onLost }: ReadOptions,
-): Pending | undefined {
-  if (reads + 1 < readsMax) return { file, reads: reads + 1, earlier, notBefore };
-  onLost?.(file.path, fileChanging(work.set.path, file.path));
+function again({ set }: SetWork, one: Pending, { readsMax, onLost }: ReadOptions): Pending | undefined {
+  if (one.reads + 1 < readsMax) return { ...one, reads: one.reads + 1 };
+  onLost?.(one.file.path, fileChanging(set.path, one.file.path));
   return undefined;
 }
 

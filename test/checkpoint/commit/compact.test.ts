@@ -44,11 +44,11 @@ test('packs are given up only where more than half is of no use, or many are sho
       expect(sum(chosen.map(({ used }) => used))).toBeLessThanOrEqual(Math.max(PASS, chosen[0]?.used ?? 0));
       // The sparsest first.
       const ratio = ({ bytes, used }: PackNeed) => used / bytes;
-      const sparse = values.filter(({ bytes, used }) => isWasteful && used < bytes / 2);
+      const sparse = new Set(values.filter(({ bytes, used }) => isWasteful && used < bytes / 2));
       const left = [...all]
-        .filter(([name, one]) => sparse.includes(one) && !given.has(name))
+        .filter(([name, one]) => sparse.has(one) && !given.has(name))
         .map(([, one]) => one);
-      const worst = Math.max(0, ...chosen.filter((one) => sparse.includes(one)).map(ratio));
+      const worst = Math.max(0, ...chosen.filter((one) => sparse.has(one)).map(ratio));
       for (const one of left) expect(ratio(one)).toBeGreaterThanOrEqual(worst);
     }),
   );
