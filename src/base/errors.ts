@@ -15,6 +15,11 @@ export class EvictdError extends Error {
   }
 }
 
+/** It is one of operation, with one of these codes. */
+export function hasCode(error: unknown, ...codes: readonly string[]): error is EvictdError {
+  return error instanceof EvictdError && codes.includes(error.code);
+}
+
 /** The errno name (`ENOENT`, `ECONNRESET`, …) of a system error, also when it is wrapped as a cause. */
 export function errnoOf(error: unknown): string | undefined {
   for (

@@ -3,10 +3,11 @@
  * whoever runs the program to know.
  */
 export function hideExperimentalWarnings(): void {
-  const { emitWarning } = process;
+  const emit = process.emitWarning.bind(process);
   process.emitWarning = (warning: string | Error, ...rest: unknown[]) => {
     const [options] = rest;
-    const type = typeof options === 'object' && options !== null && 'type' in options ? options.type : options;
-    if (type !== 'ExperimentalWarning') Reflect.apply(emitWarning, process, [warning, ...rest]);
+    const type =
+      typeof options === 'object' && options !== null && 'type' in options ? options.type : options;
+    if (type !== 'ExperimentalWarning') Reflect.apply(emit, process, [warning, ...rest]);
   };
 }

@@ -43,12 +43,12 @@ export async function checkStore(patient: Patient, signal: AbortSignal): Promise
   }
 }
 
-async function reach({ store, tokenError }: OpenStore, signal: AbortSignal): Promise<void> {
+async function reach(opened: OpenStore, signal: AbortSignal): Promise<void> {
   try {
-    await store.ensureContainer(signal);
+    await opened.store.ensureContainer(signal);
   } catch (error) {
     // A try that is over before it has failed says nothing; why there is no token does.
-    throw tokenError() ?? error;
+    throw opened.tokenError() ?? error;
   }
 }
 

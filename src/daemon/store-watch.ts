@@ -12,7 +12,7 @@ export interface StoreWatchDependencies {
   /** Writes, reads and removes; once. */
   readonly probe: (signal: AbortSignal) => Promise<void>;
   readonly reach: (signal: AbortSignal) => Promise<void>;
-  readonly tokenError: () => EvictdError | undefined;
+  readonly tokenError: (this: void) => EvictdError | undefined;
   readonly clock: Clock;
   /** Hears each new reason once. */
   readonly onProblem: (error: EvictdError) => void;
@@ -32,7 +32,10 @@ export function startStoreWatch(dependencies: StoreWatchDependencies): StoreWatc
   const { probe, reach, tokenError, clock, onProblem, onWorks } = dependencies;
   let problem: EvictdError | undefined;
   let isProbed = false;
+  let isOver = false;
   const note = (found: EvictdError | undefined) => {
+    // At the end the store is closed, and that is no problem of its.
+    if (isOver) return;
     const earlier = problem;
     problem = found;
     if (found !== undefined && found.message !== earlier?.message) onProblem(found);
@@ -52,7 +55,6 @@ export function startStoreWatch(dependencies: StoreWatchDependencies): StoreWatc
       );
     }
   };
-  let isOver = false;
   let timer: Disposable | undefined;
   const again = async () => {
     await look();

@@ -5,7 +5,7 @@ import { pruneSet } from '../checkpoint/retention/prune.ts';
 import { writeReport } from '../checkpoint/retention/reports.ts';
 import { probeStore } from '../checkpoint/store/probe.ts';
 import type { BlobStore } from '../checkpoint/store/store.ts';
-import { keyPrefix } from '../checkpoint/format/names.ts';
+import { rehearsalPrefix } from '../checkpoint/commit/rehearsal-store.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
 import type { CommitRequest, CommitResult } from '../core/ports.ts';
 import type { Instance } from '../imds/instance.ts';
@@ -15,7 +15,7 @@ import { type CheckpointHost, type OpenCheckpoints, startCheckpointHost } from '
 import { createDryCheckpoints } from './dry-run.ts';
 import type { Identity } from './identity.ts';
 import { expandKey } from './key.ts';
-import { startStoreWatch } from './store-watch.ts';
+import { type StoreWatch, startStoreWatch } from './store-watch.ts';
 import { type OpenStore, openStore } from './wire-store.ts';
 
 /** Where this VM's checkpoints are: `PREFIX/KEY`. */
@@ -100,15 +100,7 @@ function withBackground(
 ): OpenCheckpoints {
   const { clock, log, isDraining } = dependencies;
   const { port, store, place } = engine;
-  const watch = startStoreWatch({
-    probe: (signal) => probeStore(store, `${keyPrefix(place)}drill/`, signal),
-    reach: (signal) => store.ensureContainer(signal),
-    tokenError: () => engine.tokenError(),
-    clock,
-    onProblem: ({ code, message, remedy }) =>
-      log.error('checkpoint store can not be used, trying again', { code, detail: message, remedy }),
-    onWorks: () => log.info('checkpoint store can be used again'),
-  });
+  const watch = watchStore(engine, dependencies);
   const { background, every } = checkpoint;
   const work = startBackground(
     {
@@ -163,6 +155,21 @@ function withBackground(
       await engine.close();
     },
   };
+}
+
+function watchStore(
+  { store, place, tokenError }: OpenEngine,
+  { clock, log }: CheckpointDependencies,
+): StoreWatch {
+  return startStoreWatch({
+    probe: (signal) => probeStore(store, rehearsalPrefix(place), signal),
+    reach: (signal) => store.ensureContainer(signal),
+    tokenError,
+    clock,
+    onProblem: ({ code, message, remedy }) =>
+      log.error('checkpoint store can not be used, trying again', { code, detail: message, remedy }),
+    onWorks: () => log.info('checkpoint store can be used again'),
+  });
 }
 
 /** Opens store and engine. Rejects with the EvictdErrors of the store, and those of a key that can't be made. */

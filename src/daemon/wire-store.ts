@@ -19,7 +19,7 @@ export interface OpenStore {
   /** Begins to fetch and renew the token in the background. Without it the first request fetches one. */
   start(): void;
   /** Why there is no fresh token, if so. */
-  tokenError(): EvictdError | undefined;
+  tokenError(this: void): EvictdError | undefined;
   /** Ends renewal and threads; requests under way fail. */
   close(): Promise<void>;
 }

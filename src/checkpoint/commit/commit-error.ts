@@ -28,6 +28,13 @@ export function tookOver(set: string, { writer, id, createdAt }: SetEntry, nowMs
   );
 }
 
+/** Writers that take it over from each other at their starts. */
+export function busySet(set: string): EvictdError {
+  return new EvictdError('busy-set', `other writers go on taking ${set} over`, {
+    remedy: 'give each VM its own checkpoint.key',
+  });
+}
+
 /** An account that failed over to an older state, or somebody's hand. */
 export function storeWentBack(set: string, known: string, found: string | undefined): EvictdError {
   const has = found === undefined ? 'has no entry any more' : `has only ${found}`;

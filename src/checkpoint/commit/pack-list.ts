@@ -1,6 +1,6 @@
 import type { Clock, MonotonicMs } from '../../base/clock.ts';
 import type { PackName } from '../format/chunk.ts';
-import { listAll } from '../store/list-all.ts';
+import { listPacks } from '../index/list-packs.ts';
 import type { BlobStore } from '../store/store.ts';
 
 /** The packs of a set that are in the store, as they were last listed, with those that were stored since. */
@@ -41,8 +41,8 @@ export function createPackList(
       const beganAt = clock.monotonicMs();
       const wallMs = clock.wallMs();
       const found = new Map<PackName, number>();
-      for await (const { name, bytes, isArchived } of listAll(store, packPrefix, signal)) {
-        if (!isArchived) found.set(name.slice(packPrefix.length), bytes);
+      for (const [name, { bytes, isArchived }] of await listPacks(store, packPrefix, signal)) {
+        if (!isArchived) found.set(name, bytes);
       }
       listed = found;
       listedAt = { monotonic: beganAt, wall: wallMs };

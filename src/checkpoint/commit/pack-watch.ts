@@ -2,6 +2,8 @@ import { type FileChunk, type PackName, isStored } from '../format/chunk.ts';
 import type { PackEvent } from '../pack/sender.ts';
 
 /** Knows which packs are stored, and which files wait for which. */
+export type PackWatch = ReturnType<typeof createPackWatch>;
+
 export function createPackWatch(onPack: (event: PackEvent) => void) {
   const stored = new Set<PackName>();
   const sealed = new Map<PackName, number>();

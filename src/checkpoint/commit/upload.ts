@@ -12,7 +12,7 @@ import { bytesOf, mergeHoles } from '../index/chunk-range.ts';
 import type { ItemResult, PackEvent, SendItem, Sender, SenderOptions } from '../pack/sender.ts';
 import { sameStat } from '../scan/file-stat.ts';
 import type { Workers } from '../worker/workers.ts';
-import { createPackWatch } from './pack-watch.ts';
+import { type PackWatch, createPackWatch } from './pack-watch.ts';
 
 /** A file that is to be read, and of which the store is to have what it holds. */
 export interface FileRequest {
@@ -81,6 +81,7 @@ const STRETCH_BYTES_MIN = 32 * 1024 ** 2;
 const STRETCHES_MAX = 1024;
 
 export function createUpload(options: UploadOptions, workers: Workers, watcher: UploadWatcher): Upload {
+  const { cut } = options.sender;
   const senders: (Promise<Sender> | undefined)[] = [];
   const packs = createPackWatch((event) => watcher.onPack(event));
   const packsOfReading = new WeakMap<Reading, ReadonlySet<PackName>>();
@@ -95,59 +96,41 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
 
   return {
     async read(files, signal) {
-      const parts = partsOf(files, options.sender.cut)[Symbol.iterator]();
-      const stretches = new Map<FileRequest, Stretch[]>();
-      const group = createGroup(signal);
+      const parts = partsOf(files, cut)[Symbol.iterator]();
+      const found = new Map<FileRequest, Stretch[]>();
       const work = async (thread: number, inner: AbortSignal) => {
-        for (
-          let next = parts.next();
-          next.done !== true && !inner.aborted && !options.stop();
-          next = parts.next()
-        ) {
+        while (!inner.aborted && !options.stop()) {
+          const next = parts.next();
+          if (next.done === true) return;
           const part = next.value;
           const bytes = part.reduce((sum, { item }) => sum + item.to - item.from, 0);
           await options.pace?.(bytes, inner);
           const sender = await senderOf(thread);
           const items = part.map(({ item }) => item);
-          const results = await sender.feed(
-            items,
-            options.takeSeqs(seqsFor(bytes, options.sender.cut)),
-            inner,
-          );
-          for (const [index, { request, item }] of part.entries()) {
+          const results = await sender.feed(items, options.takeSeqs(seqsFor(bytes, cut)), inner);
+          for (const [index, one] of part.entries()) {
             const result = results[index];
-            if (result === undefined) throw new AssertionFailed(`${item.path} was not answered`);
+            if (result === undefined) throw new AssertionFailed(`${one.item.path} was not answered`);
             if (result.kind === 'read') {
-              const read = bytesOf(result.chunks);
               bytesNew += result.bytesNew;
-              watcher.onRead(item.path, read, request.isAgain === true ? 0 : read - result.bytesNew);
-              packs.began(result.packs);
-              // Of one pack the whole is told of anyway.
-              if (result.packs.length > 1 || item.to - item.from < request.to - request.from) {
-                for (const run of runsOf(result.chunks, item.from)) {
-                  const tell = () =>
-                    watcher.onPartStored(item.path, run.from, { ...result, chunks: run.chunks });
-                  packs.whenStored(packs.ofOurs(run.chunks), tell);
-                }
-              }
+              noteRead(one, result, watcher, packs);
             }
-            const known = stretches.get(request) ?? [];
-            known.push({ from: item.from, result });
-            stretches.set(request, known);
+            const known = found.get(one.request) ?? [];
+            known.push({ from: one.item.from, result });
+            found.set(one.request, known);
           }
         }
       };
+      const group = createGroup(signal);
       for (let thread = 0; thread < workers.count; thread++)
         for (let lane = 0; lane < PARTS_IN_FLIGHT; lane++) group.run((inner) => work(thread, inner));
       await group.settled();
       const readings = new Map<string, Reading>();
-      for (const [request, found] of stretches) {
-        if (bytesCovered(found, request, options.sender.cut) < stretchCount(request, options.sender.cut))
-          continue;
-        const reading = combined(found);
+      for (const [request, stretches] of found) {
+        if (bytesCovered(stretches, request, cut) < stretchCount(request, cut)) continue;
+        const reading = combined(stretches);
         readings.set(request.path, reading);
-        if (reading.kind !== 'read') continue;
-        packsOfReading.set(reading, packs.ofOurs(reading.chunks));
+        if (reading.kind === 'read') packsOfReading.set(reading, packs.ofOurs(reading.chunks));
       }
       return readings;
     },
@@ -155,7 +138,7 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
     async putPieces(pieces, signal) {
       const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
       const sender = await senderOf(0);
-      return sender.putPieces(pieces, options.takeSeqs(seqsFor(bytes, options.sender.cut)), signal);
+      return sender.putPieces(pieces, options.takeSeqs(seqsFor(bytes, cut)), signal);
     },
     flush: (signal) => all((sender) => sender.flush(signal)),
     sealed: packs.sealed,
@@ -166,6 +149,23 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
       await Promise.allSettled(senders.map(async (one) => (await one)?.close()));
     },
   };
+}
+
+function noteRead(
+  { request, item }: Part,
+  result: ItemResult & { readonly kind: 'read' },
+  watcher: UploadWatcher,
+  packs: PackWatch,
+): void {
+  const read = bytesOf(result.chunks);
+  watcher.onRead(item.path, read, request.isAgain === true ? 0 : read - result.bytesNew);
+  packs.began(result.packs);
+  // Of one pack the whole is told of anyway.
+  if (result.packs.length <= 1 && item.to - item.from === request.to - request.from) return;
+  for (const { from, chunks } of runsOf(result.chunks, item.from)) {
+    const tell = () => watcher.onPartStored(item.path, from, { ...result, chunks });
+    packs.whenStored(packs.ofOurs(chunks), tell);
+  }
 }
 
 /** Chunks one after the other that are in one pack, and where they begin. */

@@ -2,10 +2,9 @@ import type { Clock } from '../../base/clock.ts';
 import { EvictdError } from '../../base/errors.ts';
 import type { Cut, HashSpec } from '../format/chunk.ts';
 import { parsePackName, PACKS, type SetPlace, setPrefix } from '../format/names.ts';
-import type { Manifest, Writer } from '../format/manifest.ts';
-import { bytesOf } from '../index/chunk-range.ts';
+import type { Writer } from '../format/manifest.ts';
 import { type LocalIndex, indexFileName, openLocalIndex } from '../index/local-index.ts';
-import { isNothingToSave, openSetFolder } from '../scan/set-folder.ts';
+import { type SetFolder, isNothingToSave, openSetFolder } from '../scan/set-folder.ts';
 import type { SetOptions } from '../scan/set-options.ts';
 import type { BlobStore } from '../store/store.ts';
 import type { Workers } from '../worker/workers.ts';
@@ -13,7 +12,8 @@ import { type Ownership, createOwnership } from './ownership.ts';
 import { type PackList, createPackList } from './pack-list.ts';
 import { type RateMeter, type SetActivity, type SetTracker, createTracker } from './progress.ts';
 import type { Seen, SetContext, SetWork } from './set-work.ts';
-import { type Upload, type UploadWatcher, createUpload } from './upload.ts';
+import { type Upload, createUpload } from './upload.ts';
+import { watcherOf } from './upload-watcher.ts';
 
 export interface WorkplaceOptions {
   readonly place: SetPlace;
@@ -61,13 +61,13 @@ export interface SetWorkplace {
   begin(need: Need, signal: AbortSignal): Promise<SetWork>;
   openUpload(work: SetWork, how: UploadManner): Upload & AsyncDisposable;
   /** The newest checkpoint that is known to be in the store. */
-  newest(): NewestCheckpoint | undefined;
+  newest(this: void): NewestCheckpoint | undefined;
   /** The highest number that a pack of this epoch has. */
   highestSeq(this: void): number;
   /** The account keeps what is deleted, as versions. */
   keepsDeleted(this: void): boolean;
-  save(): Promise<void>;
-  close(): Promise<void>;
+  save(this: void): Promise<void>;
+  close(this: void): Promise<void>;
 }
 
 export interface UploadManner {
@@ -84,15 +84,73 @@ export function createWorkplace(
   options: WorkplaceOptions,
   dependencies: WorkplaceDependencies,
 ): SetWorkplace {
-  const { place, set, writer, process, indexDirectory } = options;
-  const { store, workers, clock, meter } = dependencies;
-  const prefix = setPrefix(place);
-  const onNote = (error: EvictdError) => dependencies.onNote(set.name, error);
-  const tracker = createTracker();
-  const activity: SetActivity = { filesRead: 0, bytesRead: 0, bytesSent: 0, scans: 0, specials: 0 };
-  const packs = createPackList(prefix + PACKS, { store, clock });
+  const { set, process } = options;
+  const { clock, workers, meter } = dependencies;
+  const context = contextOf(options, dependencies);
+  const { tracker, activity } = context;
+  const packs = createPackList(context.prefix + PACKS, dependencies);
   const seen = new Map<string, Seen>();
-  const context: SetContext = {
+  const seqs: Seqs = { highest: 0 };
+  let opened: OpenSet | undefined;
+  let isVersioned = false;
+  return {
+    tracker,
+    activity,
+    wallOffsetMs: clock.wallMs() - clock.monotonicMs(),
+    async begin(need, signal) {
+      const folder = await openCounted(context);
+      try {
+        opened ??= await openSet(context, options, packs);
+        await bind(context, opened, packs, seqs, need, signal);
+        const close = () => folder[Symbol.asyncDispose]();
+        return { ...context, ...opened, folder, packs, seen, [Symbol.asyncDispose]: close };
+      } catch (error) {
+        await folder[Symbol.asyncDispose]();
+        throw error;
+      }
+    },
+    openUpload(work, manner) {
+      const { index, folder } = work;
+      const sender = {
+        packPrefix: context.packPrefix,
+        location: folder.location,
+        hash: index.hash,
+        cut: index.cut,
+        compress: set.compress === 'zstd',
+        epoch: index.epoch,
+        process,
+      };
+      const takeSeqs = (count: number) => Array.from({ length: count }, () => ++seqs.highest);
+      const watcher = watcherOf(work, packs, meter, () => (isVersioned = true));
+      const upload = createUpload({ sender, takeSeqs, ...manner }, workers, watcher);
+      return Object.assign(upload, { [Symbol.asyncDispose]: () => upload.close() });
+    },
+    newest() {
+      const checkpoint = opened?.ownership.checkpoint;
+      return checkpoint && { id: checkpoint.id, at: Date.parse(checkpoint.createdAt) };
+    },
+    highestSeq: () => seqs.highest,
+    keepsDeleted: () => isVersioned,
+    save: async () => opened?.index.save(),
+    close: async () => opened?.index.close(),
+  };
+}
+
+interface OpenSet {
+  readonly index: LocalIndex;
+  readonly ownership: Ownership;
+}
+
+/** Numbers of packs of this epoch. */
+interface Seqs {
+  highest: number;
+}
+
+function contextOf(options: WorkplaceOptions, dependencies: WorkplaceDependencies): SetContext {
+  const { place, set, writer, process } = options;
+  const { store, workers, clock } = dependencies;
+  const prefix = setPrefix(place);
+  return {
     place,
     prefix,
     set,
@@ -101,151 +159,82 @@ export function createWorkplace(
     store,
     workers,
     clock,
-    tracker,
-    activity,
+    tracker: createTracker(),
+    activity: { filesRead: 0, bytesRead: 0, bytesSent: 0, scans: 0, specials: 0 },
     packPrefix: options.packPrefix ?? prefix + PACKS,
-    onNote,
+    onNote: (error) => dependencies.onNote(set.name, error),
   };
-  let opened: { readonly index: LocalIndex; readonly ownership: Ownership } | undefined;
-  let seq = 0;
-  let isVersioned = false;
+}
 
-  const forgetGone = async (index: LocalIndex) => {
-    const count = await index.forgetPacks((name) => packs.bytesOf(name) !== undefined);
-    if (count > 0) onNote(packsGone(set.name, count));
-  };
-
-  const open = async () => {
-    if (opened !== undefined) return opened;
-    const index = await openLocalIndex(
-      {
-        file: indexDirectory === undefined ? undefined : indexFileName(indexDirectory, set.name),
-        store: `${store.describe} ${prefix}`,
-        root: set.path,
-        bootId: writer.bootId,
-        hash: options.hash,
-        cut: CUT,
-      },
-      onNote,
-    );
-    const listPacks = async (signal: AbortSignal) => {
-      await packs.refresh(signal);
-      await forgetGone(index);
-    };
-    const dependencies = { store, index, clock, onNote, listPacks };
-    const ownership = createOwnership({ place, writer, process }, dependencies);
-    opened = { index, ownership };
-    return opened;
-  };
-
-  const bind = async ({ index, ownership }: NonNullable<typeof opened>, need: Need, signal: AbortSignal) => {
-    if (!ownership.isBound) packs.forget();
-    const isFirst = packs.ageMs === Infinity;
-    const isOld = packs.ageMs > LIST_AGE_MS_MAX && !need.isUrgent;
-    // Both at once: a notice may come right after the start.
-    const listed = isFirst || isOld ? packs.refresh(signal) : undefined;
-    listed?.catch(() => undefined);
-    // Neither may go on beside the next work, whatever becomes of the other.
-    try {
-      await ownership.bind(signal);
-    } finally {
-      await listed;
+/** Where there is nothing to save, nothing is counted. */
+async function openCounted({ set, tracker, activity }: SetContext): Promise<SetFolder> {
+  try {
+    return await openSetFolder(set);
+  } catch (error) {
+    if (isNothingToSave(error)) {
+      tracker.count().done();
+      activity.scans++;
     }
-    for (const name of index.packs.keys()) seq = Math.max(seq, parsePackName(name)?.seq ?? 0);
-    seq = Math.max(seq, ownEpochSeq(index, ownership.checkpoint));
-    if (isFirst || isOld) await forgetGone(index);
-    if (isOld && !isFirst) await ownership.check(signal);
-    if (need.writes) await ownership.takeOver(signal);
-  };
-
-  return {
-    tracker,
-    activity,
-    wallOffsetMs: clock.wallMs() - clock.monotonicMs(),
-    async begin(need, signal) {
-      const folder = await openSetFolder(set).catch((error: unknown) => {
-        // Where there is nothing to save, nothing is counted.
-        if (isNothingToSave(error)) {
-          tracker.count().done();
-          activity.scans++;
-        }
-        throw error;
-      });
-      try {
-        const found = await open();
-        await bind(found, need, signal);
-        const close = () => folder[Symbol.asyncDispose]();
-        return { ...context, ...found, folder, packs, seen, [Symbol.asyncDispose]: close };
-      } catch (error) {
-        await folder[Symbol.asyncDispose]();
-        throw error;
-      }
-    },
-    openUpload(work, { stop, pace }) {
-      const takeSeqs = (count: number) => Array.from({ length: count }, () => ++seq);
-      const { index, folder } = work;
-      const upload = createUpload(
-        {
-          sender: {
-            packPrefix: context.packPrefix,
-            location: folder.location,
-            hash: index.hash,
-            cut: index.cut,
-            compress: set.compress === 'zstd',
-            epoch: index.epoch,
-            process,
-          },
-          takeSeqs,
-          stop,
-          pace,
-        },
-        workers,
-        watcherOf(work, packs, meter, () => (isVersioned = true)),
-      );
-      return Object.assign(upload, { [Symbol.asyncDispose]: () => upload.close() });
-    },
-    newest() {
-      const checkpoint = opened?.ownership.checkpoint;
-      return checkpoint && { id: checkpoint.id, at: Date.parse(checkpoint.createdAt) };
-    },
-    highestSeq: () => seq,
-    keepsDeleted: () => isVersioned,
-    save: async () => opened?.index.save(),
-    close: async () => opened?.index.close(),
-  };
+    throw error;
+  }
 }
 
-function ownEpochSeq({ epoch }: LocalIndex, checkpoint: Manifest | undefined): number {
-  return checkpoint?.epoch === epoch ? checkpoint.seq : 0;
+async function openSet(
+  context: SetContext,
+  { indexDirectory, hash }: WorkplaceOptions,
+  packs: PackList,
+): Promise<OpenSet> {
+  const { place, prefix, set, writer, process, store, clock, onNote } = context;
+  const index = await openLocalIndex(
+    {
+      file: indexDirectory === undefined ? undefined : indexFileName(indexDirectory, set.name),
+      store: `${store.describe} ${prefix}`,
+      root: set.path,
+      bootId: writer.bootId,
+      hash,
+      cut: CUT,
+    },
+    onNote,
+  );
+  const listPacks = async (signal: AbortSignal) => {
+    await packs.refresh(signal);
+    await forgetGone(context, index, packs);
+  };
+  const ownership = createOwnership({ place, writer, process }, { store, index, clock, onNote, listPacks });
+  return { index, ownership };
 }
 
-/** What the index, the counts and the rate learn from an upload. */
-function watcherOf(work: SetWork, packs: PackList, meter: RateMeter, onVersioned: () => void): UploadWatcher {
-  const { index, tracker, activity } = work;
-  const underWay = new Map<string, (sent: boolean) => void>();
-  return {
-    onRead(path, bytes, bytesStored) {
-      activity.bytesRead += bytes;
-      tracker.store(path, bytesStored);
-    },
-    onPack(event) {
-      if (event.kind === 'began') {
-        underWay.set(event.name, meter.begin(event.bytes));
-        return;
-      }
-      underWay.get(event.name)?.(event.kind === 'stored');
-      underWay.delete(event.name);
-      if (event.kind !== 'stored') return;
-      if (event.isVersioned) onVersioned();
-      activity.bytesSent += event.bytes;
-      packs.add(event.name, event.bytes);
-      index.notePack(event.name, event.bytes);
-    },
-    onPartStored(path, from, { before, chunks }) {
-      index.setPart(path, before, from, chunks);
-      tracker.store(path, bytesOf(chunks));
-    },
-  };
+async function forgetGone({ set, onNote }: SetContext, index: LocalIndex, packs: PackList): Promise<void> {
+  const count = await index.forgetPacks((name) => packs.bytesOf(name) !== undefined);
+  if (count > 0) onNote(packsGone(set.name, count));
+}
+
+async function bind(
+  context: SetContext,
+  { index, ownership }: OpenSet,
+  packs: PackList,
+  seqs: Seqs,
+  need: Need,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!ownership.isBound) packs.forget();
+  const isFirst = packs.ageMs === Infinity;
+  const isOld = packs.ageMs > LIST_AGE_MS_MAX && !need.isUrgent;
+  // Both at once: a notice may come right after the start.
+  const listed = isFirst || isOld ? packs.refresh(signal) : undefined;
+  listed?.catch(() => undefined);
+  // Neither may go on beside the next work, whatever becomes of the other.
+  try {
+    await ownership.bind(signal);
+  } finally {
+    await listed;
+  }
+  for (const name of index.packs.keys()) seqs.highest = Math.max(seqs.highest, parsePackName(name)?.seq ?? 0);
+  const { checkpoint } = ownership;
+  if (checkpoint?.epoch === index.epoch) seqs.highest = Math.max(seqs.highest, checkpoint.seq);
+  if (isFirst || isOld) await forgetGone(context, index, packs);
+  if (isOld && !isFirst) await ownership.check(signal);
+  if (need.writes) await ownership.takeOver(signal);
 }
 
 function packsGone(set: string, files: number): EvictdError {

@@ -94,29 +94,23 @@ export function createPeer<Local extends Calls, Remote extends Calls>(
       post({ kind: 'cancel', id, reason: toWire(reasonOf(signal)) });
       if (!toTheEnd) calls.get(id)?.reject(reasonOf(signal));
     };
-    const settled = () => {
-      signal?.removeEventListener('abort', onAbort);
-      calls.delete(id);
-      if (calls.size === 0) onWaiting(false);
-    };
-    calls.set(id, {
-      toTheEnd,
-      resolve(value) {
-        settled();
-        resolve(value);
-      },
-      reject(error) {
-        settled();
-        reject(error);
-      },
-    });
+    const settling =
+      <T>(settle: (value: T) => void) =>
+      (value: T) => {
+        signal?.removeEventListener('abort', onAbort);
+        calls.delete(id);
+        if (calls.size === 0) onWaiting(false);
+        settle(value);
+      };
+    const waiting = { toTheEnd, resolve: settling(resolve), reject: settling(reject) };
+    calls.set(id, waiting);
     signal?.addEventListener('abort', onAbort, { once: true });
     if (calls.size === 1) onWaiting(true);
     try {
       post({ kind: 'call', id, name, argument });
     } catch (error) {
       // What can't be copied.
-      calls.get(id)?.reject(error instanceof Error ? error : new Error(String(error)));
+      waiting.reject(error);
     }
     return promise;
   };
