@@ -1,5 +1,5 @@
 import { messageOf } from '../../src/base/errors.ts';
-import { findCheckpoints } from '../../src/checkpoint/restore/find-checkpoint.ts';
+import { findCheckpoints } from '../../src/checkpoint/index/find-checkpoint.ts';
 import { restoreSet } from '../../src/checkpoint/restore/restore-set.ts';
 import { createOtherVm, startBeside } from './beside.ts';
 import { running } from './guest.ts';
@@ -43,8 +43,8 @@ async function restoreOnNewVm(world: World, set: string, id: string): Promise<st
     await running.run(process, async () => {
       const workers = simulatedWorkers(process);
       const { store } = workers;
-      for await (const { changing, lost } of findCheckpoints({ place, at: id }, store, signal))
-        hasDoubts = changing.count + lost.count > 0;
+      for await (const { manifest } of findCheckpoints({ place, at: id }, store, signal))
+        hasDoubts = manifest.changing.count + manifest.lost.count > 0;
       await restoreSet({ place, at: id, target: '/back' }, { store, workers, clock: process.clock }, signal);
     });
   } catch (error) {

@@ -115,6 +115,14 @@ export function idOfEntryName(name: string): string | undefined {
   return isCheckpointId(id) ? id : undefined;
 }
 
+/** Of a hold on a checkpoint, from the container's root. */
+export function newHoldName(place: SetPlace, id: string): string {
+  return `${setPrefix(place)}${HOLDS}${id}-${randomBytes(8).toString('hex')}`;
+}
+
+/** So long the hold of a restore counts; one that takes longer, or died, holds nothing any more. */
+export const RESTORE_HOLD_MS_MAX = 24 * 3_600_000;
+
 /** 16 hex digits. */
 export function newEpoch(): string {
   return randomBytes(8).toString('hex');

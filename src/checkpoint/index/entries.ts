@@ -1,4 +1,4 @@
-import { EvictdError } from '../../base/errors.ts';
+import { type EvictdError, hasCode } from '../../base/errors.ts';
 import type { SetEntry } from '../format/manifest.ts';
 import { SET_ENTRY_BYTES_MAX, parseSetEntry, sha256Of } from '../format/manifest-json.ts';
 import { CHECKPOINTS, type SetPlace, entryName, idOfEntryName, setPrefix } from '../format/names.ts';
@@ -32,16 +32,11 @@ export async function listEntries(
   const prefix = setPrefix(place);
   const entries: ListedEntry[] = [];
   let serverMs = 0;
-  for await (const page of listPages(store, prefix + CHECKPOINTS, signal)) {
+  for await (const page of listPages(store, prefix + CHECKPOINTS, signal, ENTRIES_MAX)) {
     serverMs = page.serverMs;
     for (const { name, bytes, modifiedAt } of page.items) {
       const id = idOfEntryName(name.slice(prefix.length));
       if (id !== undefined) entries.push({ id, bytes, modifiedAt });
-    }
-    if (entries.length > ENTRIES_MAX) {
-      throw new EvictdError('bad-answer', `the listing of ${prefix}${CHECKPOINTS} has no end`, {
-        remedy: 'check whether something stands between this machine and the storage account',
-      });
     }
   }
   return { entries, serverMs };
@@ -65,4 +60,33 @@ export async function readEntry(
   const body = await store.read(name, { bytesMax: SET_ENTRY_BYTES_MAX }, signal);
   const entry = parseSetEntry(body, name, { set: place.set, id });
   return { entry, sha256: sha256Of(body), bytes: body.length };
+}
+
+/** The same; undefined when it isn't there: pruned since it was listed, or taken back by its writer. */
+export async function readEntryIfThere(
+  store: Pick<BlobStore, 'read'>,
+  place: SetPlace,
+  id: string,
+  signal: AbortSignal,
+): Promise<ReadEntry | undefined> {
+  try {
+    return await readEntry(store, place, id, signal);
+  } catch (error) {
+    if (hasCode(error, 'not-found')) return undefined;
+    throw error;
+  }
+}
+
+/** What an entry, or a piece of its tree or tables, is rejected with that can't be used although the store answers. */
+export function isUnusable(error: unknown): error is EvictdError {
+  return hasCode(
+    error,
+    'bad-manifest',
+    'manifest-version',
+    'bad-tree',
+    'checkpoint-gone',
+    'archived',
+    'too-large',
+    'bad-answer',
+  );
 }

@@ -2,18 +2,17 @@ import type { Clock } from '../../base/clock.ts';
 import { EvictdError } from '../../base/errors.ts';
 import { isStored } from '../format/chunk.ts';
 import type { PackName } from '../format/chunk.ts';
-import type { Entry } from '../format/entry.ts';
 import type { Manifest, NamedPaths, PackUse } from '../format/manifest.ts';
 import { entryName, PACKS, setPrefix } from '../format/names.ts';
 import { quotePath } from '../format/path-name.ts';
 import { walkPackUses, walkTree } from '../format/tree.ts';
-import { readPiece } from '../index/read-piece.ts';
-import { listAll } from '../store/list-all.ts';
+import { findCheckpoints } from '../index/find-checkpoint.ts';
+import type { Wanted } from '../index/find-checkpoint.ts';
+import { listPacks } from '../index/list-packs.ts';
+import type { ListedPack } from '../index/list-packs.ts';
+import { createPieceReader } from '../index/read-piece.ts';
 import type { BlobStore } from '../store/store.ts';
-import { findCheckpoints } from './find-checkpoint.ts';
-import type { Wanted } from './find-checkpoint.ts';
 import { holdCheckpoint } from './hold.ts';
-import { readAround } from './metadata-reads.ts';
 import { selectEntries } from './selection.ts';
 import type { Selection, Walk } from './selection.ts';
 
@@ -48,7 +47,7 @@ export async function chooseCheckpoint(
   const { place, at, path, by } = options;
   let listed: ReadonlyMap<PackName, ListedPack> | undefined;
   let damage: EvictdError | undefined;
-  for await (const manifest of findCheckpoints(options, store, signal)) {
+  for await (const { manifest } of findCheckpoints(options, store, signal)) {
     await using holding = new AsyncDisposableStack();
     holding.use(await holdCheckpoint(place, manifest.id, by, { store, clock }, signal));
     // Pruning asks for holds once more before packs go: whoever still finds the manifest by now has them all.
@@ -56,7 +55,7 @@ export async function chooseCheckpoint(
       damage ??= gone(manifest, 'it was pruned meanwhile');
       continue;
     }
-    listed ??= await listPacks(place, store, signal);
+    listed ??= await listPacks(store, setPrefix(place) + PACKS, signal);
     const found = await lookAt(manifest, { place, path, listed, store }, signal);
     if (found instanceof EvictdError) {
       damage ??= found;
@@ -86,25 +85,11 @@ async function isThere(
   return items[0]?.name === name;
 }
 
-interface ListedPack {
-  readonly bytes: number;
-  readonly isArchived: boolean;
-}
-
 interface Surroundings {
   readonly place: ChooseOptions['place'];
   readonly path: readonly string[] | undefined;
   readonly listed: ReadonlyMap<PackName, ListedPack>;
   readonly store: BlobStore;
-}
-
-async function listPacks(place: ChooseOptions['place'], store: BlobStore, signal: AbortSignal) {
-  const prefix = setPrefix(place) + PACKS;
-  const listed = new Map<PackName, ListedPack>();
-  for await (const { name, bytes, isArchived } of listAll(store, prefix, signal)) {
-    listed.set(name.slice(prefix.length), { bytes, isArchived });
-  }
-  return listed;
 }
 
 /** What of the checkpoint is wanted, or why that can't be had. */
@@ -119,8 +104,7 @@ async function lookAt(
     if (problem === undefined) continue;
     return gone(manifest, `the list of its files can't be had: ${prefix}${PACKS}${use.name} ${problem}`);
   }
-  const around = { store: metadataOf(manifest, prefix, store), prefix, hash: manifest.hash };
-  const read = (ref: Parameters<typeof readPiece>[1]) => readPiece(around, ref, signal);
+  const read = createPieceReader({ store, prefix }, signal)(manifest);
   const bad = new Map<PackName, string>();
   for await (const use of walkPackUses(manifest.packs, read, signal)) {
     const problem = packProblem(use, listed);
@@ -129,22 +113,6 @@ async function lookAt(
   const walk: Walk = () => walkTree(manifest.tree, read, signal);
   const selection = await selectEntries(walk, path, manifest.totals);
   return (bad.size === 0 ? undefined : await damageOf(manifest, selection, bad, prefix)) ?? selection;
-}
-
-function metadataOf({ metadata }: Manifest, prefix: string, store: BlobStore): BlobStore {
-  return readAround(store, new Map(metadata.map(({ name, bytes }) => [`${prefix}${PACKS}${name}`, bytes])));
-}
-
-/** For the tree of another checkpoint than the chosen one. */
-export function walkOf(
-  manifest: Manifest,
-  place: ChooseOptions['place'],
-  store: BlobStore,
-  signal: AbortSignal,
-): AsyncIterable<Entry> {
-  const prefix = setPrefix(place);
-  const around = { store: metadataOf(manifest, prefix, store), prefix, hash: manifest.hash };
-  return walkTree(manifest.tree, (ref) => readPiece(around, ref, signal), signal);
 }
 
 function packProblem(

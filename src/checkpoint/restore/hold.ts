@@ -1,14 +1,10 @@
-import { randomBytes } from 'node:crypto';
-
 import { boundedSignal } from '../../base/abort.ts';
 import type { Clock } from '../../base/clock.ts';
 import { EvictdError } from '../../base/errors.ts';
-import { HOLDS, setPrefix } from '../format/names.ts';
+import { newHoldName, RESTORE_HOLD_MS_MAX } from '../format/names.ts';
 import type { SetPlace } from '../format/names.ts';
 import type { BlobStore } from '../store/store.ts';
 
-/** After that a restore holds nothing any more. */
-const HOLD_MS_MAX = 24 * 3_600_000;
 /** It is only for the case that somebody prunes meanwhile, so nobody waits for it for long. */
 const PATIENCE_MS = 10_000;
 
@@ -23,8 +19,8 @@ export async function holdCheckpoint(
   { store, clock }: { readonly store: BlobStore; readonly clock: Clock },
   signal: AbortSignal,
 ): Promise<AsyncDisposable> {
-  const name = `${setPrefix(place)}${HOLDS}${id}-${randomBytes(8).toString('hex')}`;
-  const until = new Date(clock.wallMs() + HOLD_MS_MAX).toISOString();
+  const name = newHoldName(place, id);
+  const until = new Date(clock.wallMs() + RESTORE_HOLD_MS_MAX).toISOString();
   const body = Buffer.from(`${JSON.stringify({ version: 1, kind: 'restore', checkpoint: id, until, by })}\n`);
   const isHeld = await attempt(
     (bounded) => store.create(name, body, { contentType: 'application/json' }, bounded),

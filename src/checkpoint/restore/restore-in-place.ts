@@ -1,7 +1,9 @@
-import { EvictdError } from '../../base/errors.ts';
 import type { Entry } from '../format/entry.ts';
-import { walkOf } from './choose-checkpoint.ts';
-import { parentOf } from './find-checkpoint.ts';
+import { setPrefix } from '../format/names.ts';
+import { walkTree } from '../format/tree.ts';
+import { isUnusable } from '../index/entries.ts';
+import { parentOf } from '../index/find-checkpoint.ts';
+import { createPieceReader } from '../index/read-piece.ts';
 import { hasContent } from './keep-files.ts';
 import type { Local } from './keep-files.ts';
 import { readRestoreState } from './markers.ts';
@@ -65,9 +67,6 @@ export function restoredBefore(
   return fits ? marker : undefined;
 }
 
-/** Of the checkpoint before: without its list, nothing is known of it. */
-const UNKNOWN = new Set(['bad-manifest', 'manifest-version', 'bad-tree', 'checkpoint-gone', 'archived']);
-
 function newerWork(
   { chosen: { manifest, selection }, context }: Opened,
   { place }: InPlaceOptions,
@@ -77,9 +76,12 @@ function newerWork(
   async function* parentEntries(): AsyncGenerator<Entry> {
     try {
       const parent = await parentOf(manifest, place, store, signal);
-      if (parent !== undefined) yield* walkOf(parent, place, store, signal);
+      if (parent === undefined) return;
+      const read = createPieceReader({ store, prefix: setPrefix(place) }, signal)(parent);
+      yield* walkTree(parent.tree, read, signal);
     } catch (error) {
-      if (!(error instanceof EvictdError) || !UNKNOWN.has(error.code)) throw error;
+      // Without its list, nothing is known of it.
+      if (!isUnusable(error)) throw error;
     }
   }
   const isSame = (local: Local) => hasContent(context, local, signal);

@@ -3,9 +3,9 @@ import type { Manifest } from '../format/manifest.ts';
 import { type SetPlace, setPrefix } from '../format/names.ts';
 import { comparePaths } from '../format/path-order.ts';
 import type { ReadPiece, TreeEntry } from '../format/tree.ts';
+import { findCheckpoint } from '../index/find-checkpoint.ts';
+import { createPieceReader } from '../index/read-piece.ts';
 import type { BlobStore } from '../store/store.ts';
-import { findCheckpoint } from './find.ts';
-import { createPieceReader } from './pieces.ts';
 import { type TreeCursor, chunksOf, createTreeCursor } from './tree-cursor.ts';
 
 export type Change =
@@ -34,7 +34,7 @@ export async function* diffCheckpoints(
     (await findCheckpoint(place, ids.after, store, signal)).manifest,
   ] as const;
   const pieces = createPieceReader({ store, prefix: setPrefix(place) }, signal);
-  const [before, after] = manifests.map(({ tree, hash }) => createTreeCursor(tree, pieces(hash)));
+  const [before, after] = manifests.map((manifest) => createTreeCursor(manifest.tree, pieces(manifest)));
   if (before === undefined || after === undefined) return;
   const differ = createDiffer(manifests, pieces);
   const isComparable = isSameHash(manifests);
@@ -76,7 +76,7 @@ function isSameHash([{ hash: one }, { hash: other }]: Manifests): boolean {
 }
 
 function createDiffer(manifests: Manifests, pieces: ReturnType<typeof createPieceReader>) {
-  const [{ hash: one }, { hash: other }] = manifests;
+  const [one, other] = manifests;
   const isComparable = isSameHash(manifests);
   return async (before: TreeEntry, after: TreeEntry): Promise<readonly What[]> => {
     if (before.type === 'hardlink' || after.type === 'hardlink' || before.type !== after.type) {

@@ -1,5 +1,5 @@
 import { forEachLimit } from '../../base/concurrency.ts';
-import { EvictdError } from '../../base/errors.ts';
+import { hasCode } from '../../base/errors.ts';
 import { keyPrefix } from '../format/names.ts';
 import { listAll } from '../store/list-all.ts';
 import type { BlobStore } from '../store/store.ts';
@@ -23,7 +23,7 @@ export async function cleanUpDrill(
     try {
       if ((await store.remove(name, inner)).outcome === 'removed') removed++;
     } catch (error) {
-      if (!(error instanceof EvictdError && ['immutable', 'leased'].includes(error.code))) throw error;
+      if (!hasCode(error, 'immutable', 'leased')) throw error;
     }
   });
   return removed;

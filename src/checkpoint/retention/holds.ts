@@ -1,14 +1,19 @@
-import { randomBytes } from 'node:crypto';
-
 import { z } from 'zod';
 
 import { forEachLimit } from '../../base/concurrency.ts';
-import { EvictdError } from '../../base/errors.ts';
+import { hasCode } from '../../base/errors.ts';
 import { tryParseJson } from '../../base/json.ts';
-import { HOLDS, type SetPlace, isCheckpointId, setPrefix } from '../format/names.ts';
+import {
+  HOLDS,
+  RESTORE_HOLD_MS_MAX,
+  type SetPlace,
+  isCheckpointId,
+  newHoldName,
+  setPrefix,
+} from '../format/names.ts';
+import { findCheckpoint } from '../index/find-checkpoint.ts';
 import { listPages } from '../store/list-all.ts';
 import type { BlobStore } from '../store/store.ts';
-import { findCheckpoint } from './find.ts';
 
 /** Keeps a checkpoint from being pruned: `holds/<id>-<random>` of its set. */
 export interface Hold {
@@ -24,8 +29,6 @@ export interface Hold {
   readonly since: number;
 }
 
-/** A restore that takes longer, or died, holds nothing any more. */
-const RESTORE_HOLD_MS_MAX = 24 * 3_600_000;
 const HOLD_BYTES_MAX = 4096;
 const IN_FLIGHT = 8;
 /** One for each VM of a large fleet that restores; a listing that goes on is made up. */
@@ -42,13 +45,8 @@ export async function listHolds(
   const below = setPrefix(place) + HOLDS;
   const holds: Hold[] = [];
   let serverMs = 0;
-  for await (const page of listPages(store, below, signal)) {
+  for await (const page of listPages(store, below, signal, HOLDS_MAX)) {
     serverMs = page.serverMs;
-    if (holds.length > HOLDS_MAX) {
-      throw new EvictdError('bad-answer', `there are more than ${HOLDS_MAX} holds below ${below}`, {
-        remedy: 'delete those that are of no use',
-      });
-    }
     await forEachLimit(page.items, IN_FLIGHT, signal, async ({ name, modifiedAt }, inner) => {
       const [id = '', ...random] = name.slice(below.length).split('-');
       if (!isCheckpointId(id) || random.length === 0) return;
@@ -80,7 +78,7 @@ export async function keepCheckpoint(
   { store }: { readonly store: BlobStore },
   signal: AbortSignal,
 ): Promise<boolean> {
-  const name = `${setPrefix(place)}${HOLDS}${id}-${randomBytes(8).toString('hex')}`;
+  const name = newHoldName(place, id);
   await findCheckpoint(place, id, store, signal);
   const { holds } = await listHolds(place, { store }, signal);
   if (holds.some((hold) => hold.id === id && hold.kind === 'keep')) return false;
@@ -90,7 +88,7 @@ export async function keepCheckpoint(
     // A pruning that has listed the holds before this one was there may have removed it.
     await findCheckpoint(place, id, store, signal);
   } catch (error) {
-    if (error instanceof EvictdError && error.code === 'nothing-found') await store.remove(name, signal);
+    if (hasCode(error, 'nothing-found')) await store.remove(name, signal);
     throw error;
   }
   return true;
@@ -121,9 +119,8 @@ async function readBody(
     if (!parsed.success) return { kind: 'keep', by: '' };
     return { kind: parsed.data.kind === 'restore' ? 'restore' : 'keep', by: parsed.data.by };
   } catch (error) {
-    if (!(error instanceof EvictdError)) throw error;
-    if (error.code === 'not-found') return undefined;
-    if (error.code !== 'archived' && error.code !== 'too-large') throw error;
-    return { kind: 'keep', by: '' };
+    if (hasCode(error, 'not-found')) return undefined;
+    if (hasCode(error, 'archived', 'too-large')) return { kind: 'keep', by: '' };
+    throw error;
   }
 }

@@ -1,8 +1,7 @@
 import { forEachLimit } from '../../base/concurrency.ts';
-import { EvictdError } from '../../base/errors.ts';
 import type { Manifest } from '../format/manifest.ts';
 import { keyPrefix } from '../format/names.ts';
-import { type ListedEntry, listEntries, readEntry } from '../index/entries.ts';
+import { type ListedEntry, isUnusable, listEntries, readEntryIfThere } from '../index/entries.ts';
 import type { BlobStore } from '../store/store.ts';
 import { foldersBelow } from './folders.ts';
 import { isHolding, listHolds } from './holds.ts';
@@ -87,21 +86,16 @@ async function listSet(
     async ({ id }: ListedEntry, inner) => {
       const what = { set: place.set, id, held: held.get(id) ?? null };
       try {
-        const { entry } = await readEntry(store, place, id, inner);
-        if (entry.kind === 'checkpoint') found.set(id, { ...what, kind: 'usable', ...summaryOf(entry) });
+        const entry = (await readEntryIfThere(store, place, id, inner))?.entry;
+        if (entry?.kind === 'checkpoint') found.set(id, { ...what, kind: 'usable', ...summaryOf(entry) });
       } catch (error) {
-        if (!(error instanceof EvictdError)) throw error;
-        // Removed since it was listed.
-        if (error.code === 'not-found') return;
-        if (!UNUSABLE.has(error.code)) throw error;
+        if (!isUnusable(error)) throw error;
         found.set(id, { ...what, kind: 'unusable', detail: error.message });
       }
     },
   );
   return entries.toReversed().flatMap(({ id }) => found.get(id) ?? []);
 }
-
-const UNUSABLE = new Set(['bad-manifest', 'manifest-version', 'archived', 'too-large']);
 
 function summaryOf({ createdAt, reason, totals, writer, partial, lost, changing }: Manifest) {
   const { files, bytes, bytesSent } = totals;

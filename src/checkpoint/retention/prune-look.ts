@@ -3,23 +3,13 @@ import { EvictdError } from '../../base/errors.ts';
 import type { PackName } from '../format/chunk.ts';
 import { type SetPlace, entryName, setPrefix } from '../format/names.ts';
 import { walkPackUses } from '../format/tree.ts';
-import { type ListedEntry, readEntry } from '../index/entries.ts';
+import { type ListedEntry, isUnusable, readEntryIfThere } from '../index/entries.ts';
+import { isWholeCheckpoint } from '../index/find-checkpoint.ts';
+import { createPieceReader } from '../index/read-piece.ts';
 import type { BlobStore } from '../store/store.ts';
-import { createPieceReader } from './pieces.ts';
 import type { Looked } from './retain.ts';
 
 const READS_IN_FLIGHT = 8;
-/** What an entry, or a piece of its table, that can't be used is rejected with. */
-const UNUSABLE = [
-  'bad-manifest',
-  'manifest-version',
-  'bad-tree',
-  'checkpoint-gone',
-  'archived',
-  'too-large',
-  'bad-answer',
-];
-
 /** Reads entries; those that are gone meanwhile are left out. Rejects with what the store rejects with. */
 export async function lookAtEntries(
   store: BlobStore,
@@ -42,15 +32,15 @@ async function lookAt(
   signal: AbortSignal,
 ): Promise<Looked | undefined> {
   try {
-    const { entry } = await readEntry(store, place, listed.id, signal);
+    const entry = (await readEntryIfThere(store, place, listed.id, signal))?.entry;
+    if (entry === undefined) return undefined;
     const { epoch } = entry;
     if (entry.kind === 'takeover') return { ...listed, kind: 'takeover', epoch, adopts: entry.adopts };
     const hasFiles = entry.totals.files > 0;
-    const isWhole = entry.partial === undefined && entry.lost.count === 0;
+    const isWhole = isWholeCheckpoint(entry);
     return { ...listed, kind: 'checkpoint', epoch, seq: entry.seq, hasFiles, isWhole };
   } catch (error) {
-    if (isCode(error, ['not-found'])) return undefined;
-    if (isCode(error, UNUSABLE)) return { ...listed, kind: 'unreadable', error };
+    if (isUnusable(error)) return { ...listed, kind: 'unreadable', error };
     throw error;
   }
 }
@@ -62,15 +52,14 @@ export function createDropNamed(store: BlobStore, place: SetPlace, signal: Abort
   const pieces = createPieceReader({ store, prefix: setPrefix(place) }, signal);
   return async (packs, id) => {
     try {
-      const { entry } = await readEntry(store, place, id, signal);
-      if (entry.kind === 'takeover') return true;
+      const entry = (await readEntryIfThere(store, place, id, signal))?.entry;
+      if (entry?.kind !== 'checkpoint') return entry !== undefined;
       for (const { name } of entry.metadata) packs.delete(name);
       for (const root of [entry.tree, entry.packs]) if (root !== null) packs.delete(root.pack);
-      for await (const { name } of walkPackUses(entry.packs, pieces(entry.hash), signal)) packs.delete(name);
+      for await (const { name } of walkPackUses(entry.packs, pieces(entry), signal)) packs.delete(name);
       return true;
     } catch (error) {
-      if (isCode(error, ['not-found'])) return false;
-      if (isCode(error, UNUSABLE)) throw blocked(place, id, error);
+      if (isUnusable(error)) throw blocked(place, id, error);
       throw error;
     }
   };
@@ -89,8 +78,4 @@ export function blocked(place: SetPlace, id: string, cause: EvictdError): Evictd
       cause,
     },
   );
-}
-
-export function isCode(error: unknown, codes: readonly string[]): error is EvictdError {
-  return error instanceof EvictdError && codes.includes(error.code);
 }

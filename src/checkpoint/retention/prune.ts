@@ -1,11 +1,12 @@
 import { forEachLimit } from '../../base/concurrency.ts';
+import { hasCode } from '../../base/errors.ts';
 import type { PackName } from '../format/chunk.ts';
 import { PACKS, type SetPlace, entryName, parsePackName, setPrefix } from '../format/names.ts';
 import { type ListedEntries, listEntries } from '../index/entries.ts';
+import { type ListedPack, listPacks } from '../index/list-packs.ts';
 import type { BlobStore } from '../store/store.ts';
 import { type Hold, isHolding, isRecent, listHolds } from './holds.ts';
-import { type DropNamed, blocked, createDropNamed, isCode, lookAtEntries } from './prune-look.ts';
-import { listPacks } from './list-packs.ts';
+import { type DropNamed, blocked, createDropNamed, lookAtEntries } from './prune-look.ts';
 import { type Keep, type Looked, choose, stagedPacks } from './retain.ts';
 
 export interface PruneOptions {
@@ -61,9 +62,7 @@ export async function pruneSet(
   const { place, keep, dryRun } = options;
   const work = createWork(options, store);
   const dropNamed = createDropNamed(store, place, signal);
-  const packs = new Map(
-    [...(await listPacks(store, place, signal))].map(([name, { bytes }]) => [name, bytes]),
-  );
+  const packs = await listPacks(store, setPrefix(place) + PACKS, signal);
   const listed = await listEntries(store, place, signal);
   const entries = await lookAtEntries(store, place, listed.entries, signal);
   if (entries.at(-1)?.id !== listed.entries.at(-1)?.id) return work.result([], 'changed');
@@ -89,10 +88,10 @@ export async function pruneSet(
 
 /** Those of `packs` that nobody needs but what is going. Undefined: somebody else removes entries. */
 async function deadPacks(
-  packs: Map<PackName, number>,
+  packs: ReadonlyMap<PackName, ListedPack>,
   entries: readonly Looked[],
   options: { readonly going: ReadonlySet<string>; readonly place: SetPlace; readonly dropNamed: DropNamed },
-): Promise<Map<PackName, number> | undefined> {
+): Promise<Map<PackName, ListedPack> | undefined> {
   const staying = entries.filter(({ id }) => !options.going.has(id));
   for (const entry of staying) {
     if (entry.kind === 'unreadable') throw blocked(options.place, entry.id, entry.error);
@@ -157,7 +156,7 @@ function createWork({ place, dryRun, stop }: PruneOptions, store: BlobStore) {
       if (!isPermanent) counts.bytesRetained += bytes;
       return outcome;
     } catch (error) {
-      if (isCode(error, ['immutable', 'leased'])) return 'kept';
+      if (hasCode(error, 'immutable', 'leased')) return 'kept';
       throw error;
     }
   };
@@ -179,8 +178,8 @@ function createWork({ place, dryRun, stop }: PruneOptions, store: BlobStore) {
     async removeHolds(holds: readonly Hold[], signal: AbortSignal): Promise<void> {
       for (const { name } of holds) if (!shouldStop()) await remove(name, 0, signal);
     },
-    async removePacks(dead: ReadonlyMap<PackName, number>, signal: AbortSignal): Promise<void> {
-      await forEachLimit(dead, DELETES_IN_FLIGHT, signal, async ([name, bytes], inner) => {
+    async removePacks(dead: ReadonlyMap<PackName, ListedPack>, signal: AbortSignal): Promise<void> {
+      await forEachLimit(dead, DELETES_IN_FLIGHT, signal, async ([name, { bytes }], inner) => {
         if (shouldStop()) return;
         const outcome = await remove(prefix + PACKS + name, bytes, inner);
         if (outcome === 'removed') counts.packs++;

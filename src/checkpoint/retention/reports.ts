@@ -1,5 +1,5 @@
 import { forEachLimit } from '../../base/concurrency.ts';
-import { EvictdError } from '../../base/errors.ts';
+import { hasCode } from '../../base/errors.ts';
 import { isReservedSegment, keyPrefix } from '../format/names.ts';
 import { createOnce } from '../store/create-once.ts';
 import { listAll } from '../store/list-all.ts';
@@ -62,7 +62,7 @@ async function writeFile(
       if ((await createOnce(store, name, body, { contentType }, signal)).outcome !== 'other') return;
       return await store.replace(name, body, { contentType }, signal);
     } catch (error) {
-      if (!(error instanceof EvictdError && error.code === 'immutable') || count === NAMES_MAX) throw error;
+      if (!hasCode(error, 'immutable') || count === NAMES_MAX) throw error;
     }
   }
 }

@@ -2,10 +2,10 @@ import type { Entry } from '../format/entry.ts';
 import type { Manifest, PackUse } from '../format/manifest.ts';
 import { type SetPlace, setPrefix } from '../format/names.ts';
 import { walkPackUses, walkTree } from '../format/tree.ts';
+import { findCheckpoint } from '../index/find-checkpoint.ts';
+import { createPieceReader } from '../index/read-piece.ts';
 import type { BlobStore } from '../store/store.ts';
-import { findCheckpoint } from './find.ts';
 import { type Hold, isHolding, listHolds } from './holds.ts';
-import { createPieceReader } from './pieces.ts';
 
 export interface DescribedCheckpoint {
   readonly manifest: Manifest;
@@ -40,7 +40,7 @@ export async function describeCheckpoint(
 ): Promise<DescribedCheckpoint> {
   const { manifest, sha256, bytes } = await findCheckpoint(place, id, store, signal);
   const { holds, serverMs } = await listHolds(place, { store }, signal);
-  const readPiece = createPieceReader({ store, prefix: setPrefix(place) }, signal)(manifest.hash);
+  const readPiece = createPieceReader({ store, prefix: setPrefix(place) }, signal)(manifest);
   const packs = () => walkPackUses(manifest.packs, readPiece, signal);
   return {
     manifest,

@@ -1,5 +1,5 @@
 import { forEachLimit } from '../../base/concurrency.ts';
-import { EvictdError } from '../../base/errors.ts';
+import { hasCode } from '../../base/errors.ts';
 import type { HashSpec, StoredChunk } from '../format/chunk.ts';
 import { chunkIdOf } from '../format/chunk-id.ts';
 import { decompressFrame } from '../format/zstd-frame.ts';
@@ -57,14 +57,12 @@ export async function checkStretches(
         checked.push({ chunk, outcome: wrong.has(at) ? 'wrong' : 'good' });
       }
     } catch (error) {
-      if (!(error instanceof EvictdError && MISSING.has(error.code))) throw error;
+      if (!hasCode(error, 'not-found', 'archived', 'bad-answer')) throw error;
       for (const chunk of indexes) checked.push({ chunk, outcome: 'missing' });
     }
   });
   return checked;
 }
-
-const MISSING = new Set(['not-found', 'archived', 'bad-answer']);
 
 function* stretchesOf({ prefix, hash, chunks }: Parameters<typeof checkStretches>[0]) {
   const sorted = [...chunks.entries()].sort(([, one], [, other]) =>

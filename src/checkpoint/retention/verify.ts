@@ -1,4 +1,3 @@
-import { EvictdError } from '../../base/errors.ts';
 import type { FileChunk, HashSpec, PackName, StoredChunk } from '../format/chunk.ts';
 import { isStored } from '../format/chunk.ts';
 import type { PackUse } from '../format/manifest.ts';
@@ -6,10 +5,11 @@ import { PACKS, type SetPlace, setPrefix } from '../format/names.ts';
 import { createTreeCheck } from '../format/tree-check.ts';
 import type { ReadPiece, TreeEntry } from '../format/tree.ts';
 import { walkPackUses } from '../format/tree.ts';
+import { isUnusable } from '../index/entries.ts';
+import { findCheckpoint } from '../index/find-checkpoint.ts';
+import { type ListedPack, listPacks } from '../index/list-packs.ts';
 import { readPiece } from '../index/read-piece.ts';
 import type { BlobStore } from '../store/store.ts';
-import { findCheckpoint } from './find.ts';
-import { listPacks } from './list-packs.ts';
 import { chunksOf, createTreeCursor } from './tree-cursor.ts';
 import { type CheckStretch, checkStretches, createStretchCheck } from './verify-content.ts';
 
@@ -72,7 +72,6 @@ const NAMED_MAX = 1000;
 const PIECES_AHEAD = 16;
 /** Chunks that are collected, to be read in few requests. */
 const WAITING_MAX = 4096;
-const PIECE_FAULTS = new Set(['bad-tree', 'checkpoint-gone', 'archived', 'too-large', 'bad-answer']);
 
 /**
  * Reads a checkpoint back and checks it: its manifest, all of its tree, that all its packs are there with the length that
@@ -89,7 +88,7 @@ export async function verifySet(
   const { hash } = manifest;
   const read: ReadPiece = (ref) => readPiece({ store, prefix, hash }, ref, signal);
   const found = createFindings(manifest);
-  const packs = createPackCheck(await listPacks(store, place, signal), found);
+  const packs = createPackCheck(await listPacks(store, prefix + PACKS, signal), found);
   for (const use of manifest.metadata) packs.look(use);
   await found.pieceFaults('table-of-packs', '', async () => {
     for await (const use of walkPackUses(manifest.packs, read, signal)) packs.look(use);
@@ -154,7 +153,7 @@ function createFindings({ set, id }: { readonly set: string; readonly id: string
       try {
         await work();
       } catch (error) {
-        if (!(error instanceof EvictdError && PIECE_FAULTS.has(error.code))) throw error;
+        if (!isUnusable(error)) throw error;
         badPiece(what, path, error.message);
       }
     },
@@ -184,7 +183,7 @@ function createFirst<T>() {
   };
 }
 
-function createPackCheck(listed: Awaited<ReturnType<typeof listPacks>>, found: Findings) {
+function createPackCheck(listed: ReadonlyMap<PackName, ListedPack>, found: Findings) {
   return {
     look({ name, bytes }: PackUse): void {
       const pack = listed.get(name);

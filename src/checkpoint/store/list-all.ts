@@ -1,7 +1,8 @@
 import { EvictdError } from '../../base/errors.ts';
 import type { BlobItem, BlobPage, BlobStore } from './store.ts';
 
-/** 100 million blobs in pages of 5,000, or a listing that never ends. */
+/** 8 TiB in packs of 8 MiB, 64 TiB in those of such a set; a listing that goes on is made up. */
+const BLOBS_MAX = 1_000_000;
 const PAGES_MAX = 20_000;
 
 /** All blobs below `prefix`, in the order of their names. Rejects as `listPages` does. */
@@ -15,15 +16,18 @@ export async function* listAll(
 
 /**
  * The same page by page, with the server's time of each. Names strictly rise over all pages, all of them are below
- * `prefix`, and no page is asked for twice: what deletes by a listing must not act on one that went astray.
+ * `prefix`, no page is asked for twice, and there are at most `blobsMax`: what deletes by a listing must not act on one
+ * that went astray.
  * Rejects with what `list` rejects with, or `bad-answer`.
  */
 export async function* listPages(
   store: Pick<BlobStore, 'list'>,
   prefix: string,
   signal: AbortSignal,
+  blobsMax = BLOBS_MAX,
 ): AsyncGenerator<BlobPage> {
   const asked = new Set<string>();
+  let blobs = 0;
   let from: string | undefined;
   let last = '';
   for (let pages = 1; ; pages++) {
@@ -34,6 +38,8 @@ export async function* listPages(
         throw astray(prefix, `has ${JSON.stringify(name)} after ${JSON.stringify(last)}`);
       last = name;
     }
+    blobs += page.items.length;
+    if (blobs > blobsMax) throw astray(prefix, `has more than ${blobsMax}`);
     yield page;
     from = page.next;
     if (from === undefined) return;

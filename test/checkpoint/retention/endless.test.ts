@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 
 import { listEntries } from '../../../src/checkpoint/index/entries.ts';
 import { listHolds } from '../../../src/checkpoint/retention/holds.ts';
-import { listPacks } from '../../../src/checkpoint/retention/list-packs.ts';
+import { listPacks } from '../../../src/checkpoint/index/list-packs.ts';
 import type { BlobStore, ListOptions } from '../../../src/checkpoint/store/store.ts';
 import { MADE_PLACE } from '../../support/made-store.ts';
 import { createMemoryBlobs } from '../../support/memory-blobs.ts';
@@ -30,7 +30,11 @@ function endless(nameOf: (index: number) => string): BlobStore {
 
 test.each([
   ['entries', (index: number) => `${String(index).padStart(8, '0')}.json`, listEntries],
-  ['packs', (index: number) => `0123456789abcdef-01234567-${index.toString(16).padStart(8, '0')}`, listPacks],
+  [
+    'packs',
+    (index: number) => `0123456789abcdef-01234567-${index.toString(16).padStart(8, '0')}`,
+    (store: BlobStore) => listPacks(store, 'p/packs/', signal),
+  ],
   [
     'holds',
     (index: number) => `${String(index).padStart(8, '0')}-a`,
