@@ -109,8 +109,13 @@ async function formerEntries(
   const there = new Map(entries.map((entry) => [entry.path, entry.type]));
   const found: Entry[] = [];
   const fromBefore = new Set<string>();
+  /** Of what is lost; of a disk that isn't mounted they are gone, too. */
+  const folders = new Set<string>();
+  for (const path of lost.keys())
+    for (let folder = parentOf(path); folder !== '' && !folders.has(folder); folder = parentOf(folder))
+      folders.add(folder);
   const isWanted = (path: string): boolean =>
-    lost.has(path) || unlisted.has(parentOf(path)) || fromBefore.has(parentOf(path));
+    lost.has(path) || folders.has(path) || unlisted.has(parentOf(path)) || fromBefore.has(parentOf(path));
   const isThere = (chunk: FileChunk) => !isStored(chunk) || packs.bytesOf(chunk.pack) !== undefined;
   const hasFolder = (path: string) => {
     const parent = parentOf(path);

@@ -1,6 +1,6 @@
 import { EvictdError } from '../../base/errors.ts';
 import { forEachInSlices } from '../../base/slices.ts';
-import { quotePath } from '../format/path-name.ts';
+import { quotePath, splitPath } from '../format/path-name.ts';
 import { isWhole } from '../index/record.ts';
 import { sameStat } from '../scan/file-stat.ts';
 import { type Scan, scanSet } from '../scan/scan.ts';
@@ -88,7 +88,19 @@ async function scanMounted({ set, folder, index, workers }: SetWork, signal: Abo
   if (scan.files.length === 0 && !isAnyThere) throw diskMissing(set);
   const there = new Set(scan.files.map(({ path }) => path));
   for (const path of missing.keys()) if (there.has(path)) missing.delete(path);
-  return missing.size === 0 ? scan : { ...scan, lost: new Map([...scan.lost, ...missing]) };
+  if (missing.size === 0) return scan;
+  const unlisted = new Set([...scan.unlisted, ...mountPointsOf(missing.keys(), scan)]);
+  return { ...scan, lost: new Map([...scan.lost, ...missing]), unlisted };
+}
+
+/** The innermost folders that are there of those that files were in. */
+function* mountPointsOf(paths: Iterable<string>, { directories }: Scan): Generator<string> {
+  const there = new Set(directories.map(({ path }) => path));
+  for (const path of paths) {
+    let { folder } = splitPath(path);
+    while (folder !== '' && !there.has(folder)) ({ folder } = splitPath(folder));
+    if (folder !== '') yield folder;
+  }
 }
 
 function notMounted(path: string): EvictdError {

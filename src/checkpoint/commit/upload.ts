@@ -196,7 +196,7 @@ interface Part {
   readonly item: SendItem;
 }
 
-/** Small files together, large ones in stretches. */
+/** Small files together, large ones in stretches; in the order of `files`. */
 function* partsOf(files: readonly FileRequest[], cut: Cut): Iterable<readonly Part[]> {
   let part: Part[] = [];
   let bytes = 0;
@@ -204,7 +204,8 @@ function* partsOf(files: readonly FileRequest[], cut: Cut): Iterable<readonly Pa
     const { path, from, to } = request;
     const stretch = stretchBytes(request, cut);
     const isSmall = to - from <= PART_BYTES / 2;
-    if (isSmall && (part.length === PART_FILES_MAX || bytes + to - from > PART_BYTES)) {
+    const isFull = !isSmall || part.length === PART_FILES_MAX || bytes + to - from > PART_BYTES;
+    if (isFull && part.length > 0) {
       yield part;
       part = [];
       bytes = 0;
