@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { readFile, readdir } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 
 import { describe, expect, test } from 'vitest';
@@ -18,9 +18,6 @@ import { readSources } from './source.ts';
 const src = await readSources('src/**/*.ts');
 const all = [...src, ...(await readSources('test/**/*.ts', 'packaging/**/*.ts'))];
 
-/** Without what is replaced by the rooms of src/checkpoint. */
-const current = src.filter(({ path }) => !/^src\/(?:checkpoint\/[^/]+|base\/http-[^/]+)\.ts$/.test(path));
-
 describe('the source', () => {
   test('is found', () => {
     expect(src.length).toBeGreaterThan(20);
@@ -36,7 +33,7 @@ describe('the source', () => {
   });
 
   test('asks by undici and the Azure SDK, and speaks no protocol of theirs itself', () => {
-    expect(checkNetwork(current)).toEqual([]);
+    expect(checkNetwork(src)).toEqual([]);
   });
 
   test('has a place in the import table for each folder', async () => {
@@ -74,6 +71,14 @@ describe('the source', () => {
 
   test('gives a reason for every lint rule that is switched off', () => {
     expect(checkDisabledRules(all)).toEqual([]);
+  });
+
+  test('is what systemd/THREATS.md says is tested', async () => {
+    const page = await readFile(new URL('../../systemd/THREATS.md', import.meta.url), 'utf8');
+    const named = [...page.matchAll(/`([a-z/-]+\.test\.ts)`/g)].map(([, path]) => `test/${path}`);
+    const paths = new Set(all.map(({ path }) => path));
+    expect(named.length).toBeGreaterThan(10);
+    expect(named.filter((path) => !paths.has(path))).toEqual([]);
   });
 
   test('is tested without mocked modules', () => {

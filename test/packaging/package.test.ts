@@ -75,7 +75,7 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('the packages', 
     LINTIAN_MS_MAX,
   );
 
-  test('bring the man page, completion for each shell, and the schema that config.yaml names', async () => {
+  test('bring the man page, completion for each shell, pages on formats, and the schema that config.yaml names', async () => {
     const root = join(folder, 'amd64');
     await run('dpkg-deb', ['--extract', file('evictd_VERSION_amd64.deb'), root]);
     const share = join(root, 'usr/share');
@@ -87,6 +87,9 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('the packages', 
     ]) {
       expect(await readFile(join(share, path), 'utf8')).toContain('mock-imds');
     }
+    const doc = join(share, 'doc/evictd');
+    expect((await readdir(join(doc, 'docs'))).toSorted()).toEqual(['control-socket.md', 'format.md']);
+    expect(await readdir(join(doc, 'examples'))).toContain('restore_set.py');
     const config = await readFile(join(root, 'etc/evictd/config.yaml'), 'utf8');
     const schema = /^# yaml-language-server: \$schema=(\S+)$/m.exec(config)?.[1] ?? 'no schema';
     expect(JSON.parse(await readFile(join(root, schema), 'utf8'))).toEqual(configJsonSchema());
