@@ -37,9 +37,8 @@ export async function layOutProgram(root: string, { bundle, packages, node }: Pr
   await install(join(ROOT, 'README.md'), join(doc, 'README.md'), 0o644);
   await install(join(ROOT, 'systemd/README.md'), join(doc, 'systemd.md'), 0o644);
   await install(join(ROOT, 'systemd/THREATS.md'), join(doc, 'THREATS.md'), 0o644);
-  const pages = join(ROOT, 'packaging/docs');
-  for (const name of await readdir(pages)) {
-    await install(join(pages, name), join(doc, 'docs', name), 0o644);
+  for (const name of ['control-socket.md', 'format.md']) {
+    await install(join(ROOT, 'packaging/docs', name), join(doc, 'docs', name), 0o644);
   }
   const examples = join(ROOT, 'packaging/examples');
   for (const name of await readdir(examples)) {
