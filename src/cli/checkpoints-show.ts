@@ -1,7 +1,7 @@
 import { systemClock } from '../base/clock.ts';
 import { formatCount, formatSize } from '../base/units.ts';
 import type { Entry } from '../checkpoint/format/entry.ts';
-import type { NamedPaths } from '../checkpoint/format/manifest.ts';
+import type { Manifest, NamedPaths } from '../checkpoint/format/manifest.ts';
 import type { TreeEntry } from '../checkpoint/format/tree.ts';
 import type { DescribedCheckpoint, PackTotals } from '../checkpoint/retention/show.ts';
 import { ONE_SET_OPTION, STORE_OPTIONS, idArgument, onlySetOf } from './checkpoints-set.ts';
@@ -93,7 +93,7 @@ function summaryText({ manifest, sha256, bytes, data, metadata, holds }: Describ
     ],
     ['content', packText(data)],
     ['metadata', packText(metadata)],
-    ...(partial === undefined ? [] : [['partial', partialText(partial)] as [string, string]]),
+    ...partialLine(partial),
     ...namedLine('lost', lost),
     ...namedLine('changing', changing),
     ...holds.map(({ kind, by }): [string, string] => [
@@ -108,8 +108,10 @@ function packText({ packs, bytes, used }: PackTotals): string {
   return `${formatCount(packs, 'pack')} of ${formatSize(bytes)}, of which it needs ${formatSize(used)}`;
 }
 
-function partialText({ older, absent }: { readonly older: NamedPaths; readonly absent: NamedPaths }): string {
-  return `its time ran out; as in the checkpoint before: ${namedText(older)}; not in it: ${namedText(absent)}`;
+function partialLine(partial: Manifest['partial']): [string, string][] {
+  if (partial === undefined) return [];
+  const [older, absent] = [namedText(partial.older), namedText(partial.absent)];
+  return [['partial', `its time ran out; as in the checkpoint before: ${older}; not in it: ${absent}`]];
 }
 
 function namedLine(name: string, named: NamedPaths): [string, string][] {
