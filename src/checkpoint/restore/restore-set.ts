@@ -106,7 +106,7 @@ export async function withOpened<T>(
   await using chosen = await chooseCheckpoint({ ...options, by }, { store, clock, onNote }, signal);
   const { manifest, selection } = chosen;
   using system = openSystemCalls();
-  using target = openTarget({ folder: options.target, root: manifest.root }, { system });
+  await using target = await openTarget({ folder: options.target, root: manifest.root }, { system });
   using disk = openDisk(target, durable, system);
   const counts = createCounts(selection, dependencies.onProgress);
   const context: FilesContext = {

@@ -2,23 +2,7 @@ import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
 import { fsPath } from '../format/path-name.ts';
-import { createChain, FOLDER_FLAGS, locationOf, namesOf } from './beneath.ts';
-
-/**
- * Where the folder `path` below `location` is for as long as `opened` isn't disposed. Opened as foldersBeneath does it;
- * rejects with the system's error.
- */
-export async function openFolder(
-  location: string,
-  path: string,
-  opened: AsyncDisposableStack,
-): Promise<string> {
-  let at = location;
-  for (const name of namesOf(path)) {
-    at = locationOf(opened.use(await open(fsPath(at, name), FOLDER_FLAGS)).fd);
-  }
-  return at;
-}
+import { createChain, FOLDER_FLAGS, locationOf } from './beneath.ts';
 
 /** As FoldersBeneath, for work with pauses. Ask for one after the other. */
 export interface OpenFolders extends AsyncDisposable {
