@@ -10,6 +10,8 @@ export interface OpenCheckpoints {
   writeReport(eventId: string, files: readonly ReportFile[], signal: AbortSignal): Promise<void>;
   /** What goes wrong at the moment, although it could be opened. */
   problem(): EvictdError | undefined;
+  /** False while what goes wrong is the store itself. */
+  isUsable(): boolean;
   /** Resolves when nothing is under way any more. */
   close(): Promise<void>;
 }
@@ -58,9 +60,8 @@ export function startCheckpointHost(
           : opening.ready(signal));
         return await port.commit(request, signal);
       } catch (error) {
-        const { code, message, remedy } = storeError(error);
-        const detail = remedy === undefined ? message : `${message}; ${remedy}`;
-        return { kind: 'failed', code, detail, retryable: true };
+        const found = storeError(error);
+        return { kind: 'failed', code: found.code, detail: textOf(found), retryable: true };
       }
     },
     async writeReport(eventId, files, signal) {
@@ -74,8 +75,8 @@ export function startCheckpointHost(
       },
     progress: () => opened()?.port.progress() ?? options.sets.map(emptyProgress),
     status: () => ({
-      ready: opened() !== undefined,
-      error: problem()?.message,
+      ready: opened()?.isUsable() === true,
+      error: textOf(problem()),
     }),
     problem,
     async stop() {
@@ -144,6 +145,12 @@ function startOpening({ clock, open, onProblem, onReady }: CheckpointHostDepende
     },
     stop: () => stopping.abort(),
   };
+}
+
+function textOf(error: EvictdError): string;
+function textOf(error: EvictdError | undefined): string | undefined;
+function textOf(error: EvictdError | undefined): string | undefined {
+  return error?.remedy === undefined ? error?.message : `${error.message}; ${error.remedy}`;
 }
 
 function storeError(error: unknown): EvictdError {

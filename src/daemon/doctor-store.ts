@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { boundedSignal } from '../base/abort.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
 import { rehearsalPrefix } from '../checkpoint/commit/rehearsal-store.ts';
-import { probeStore } from '../checkpoint/store/probe.ts';
+import { createProbe } from '../checkpoint/store/probe.ts';
 import type { UploadEstimate } from '../core/ports.ts';
 import { expectedUploadMs } from '../core/budget.ts';
 import { readBootId } from '../journal/journal.ts';
@@ -54,7 +54,7 @@ async function reach(opened: OpenStore, signal: AbortSignal): Promise<void> {
 
 async function tryOut({ store }: OpenStore, below: string, signal: AbortSignal): Promise<Found> {
   try {
-    await probeStore(store, below, signal);
+    await createProbe(store, below)(signal);
     return ok('writing, listing, reading and removing work');
   } catch (error) {
     const { text, remedy } = failBy(error);

@@ -248,6 +248,7 @@ function hostOf(
         port: { ...port, estimate },
         writeReport: (eventId, files, signal) => writeReport(drillStore, place, eventId, files, signal),
         problem: () => undefined,
+        isUsable: () => true,
         close: async () => undefined,
       }),
       onProblem: () => undefined,

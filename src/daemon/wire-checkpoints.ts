@@ -3,7 +3,7 @@ import type { EvictdError } from '../base/errors.ts';
 import { type Checkpointer, createCheckpointer } from '../checkpoint/commit/checkpointer.ts';
 import { pruneSet } from '../checkpoint/retention/prune.ts';
 import { writeReport } from '../checkpoint/retention/reports.ts';
-import { probeStore } from '../checkpoint/store/probe.ts';
+import { createProbe } from '../checkpoint/store/probe.ts';
 import type { BlobStore } from '../checkpoint/store/store.ts';
 import { rehearsalPrefix } from '../checkpoint/commit/rehearsal-store.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
@@ -149,6 +149,7 @@ function withBackground(
     },
     writeReport: (eventId, files, bound) => writeReport(store, place, eventId, files, bound),
     problem: () => watch.problem() ?? work.problem(),
+    isUsable: () => watch.problem() === undefined,
     async close() {
       watch[Symbol.dispose]();
       await work.stop();
@@ -162,7 +163,7 @@ function watchStore(
   { clock, log }: CheckpointDependencies,
 ): StoreWatch {
   return startStoreWatch({
-    probe: (signal) => probeStore(store, rehearsalPrefix(place), signal),
+    probe: createProbe(store, rehearsalPrefix(place)),
     reach: (signal) => store.ensureContainer(signal),
     tokenError,
     clock,

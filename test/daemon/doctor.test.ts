@@ -248,9 +248,8 @@ checkpoint:
     await may('rwlc');
     expect(await found()).toEqual([
       'ok store: container CONTAINER of account devstoreaccount1 is reachable, key fleet_0',
-      expect.stringMatching(/^fail store: evictd may not remove blobs: .* HTTP 403 .* needs rwdlc/),
       expect.stringMatching(
-        /^warn store: the probe fleet_0\/evictd-doctor\/.* is left behind: .* → remove it/,
+        /^fail store: evictd may not remove blobs below .*: could not remove fleet_0\/drill\/doctor\/probe-\S+: HTTP 403 .* needs rwdlc/,
       ),
     ]);
     expect(await found(url.replace(/:\d+\//, ':9/'))).toEqual([
