@@ -25,7 +25,7 @@ const need = fc
   .map(({ bytes, share }): PackNeed => ({ bytes, used: Math.floor(bytes * share) }));
 const packs = fc
   .array(need, { maxLength: 80 })
-  .map((all) => new Map(all.map((one, at) => [`pack-${at}`, one] as const)));
+  .map((all) => new Map(all.map((one, at): [string, PackNeed] => [`pack-${at}`, one])));
 const sum = (numbers: readonly number[]) => numbers.reduce((total, one) => total + one, 0);
 
 test('packs are given up only where more than half is of no use, or many are short, and no more than a pass can move', () => {
