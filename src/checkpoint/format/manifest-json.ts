@@ -5,11 +5,9 @@ import type * as z from 'zod';
 
 import { EvictdError } from '../../base/errors.ts';
 import { tryParseJson } from '../../base/json.ts';
-import type { NamedPaths, SetEntry, SetFormat } from './manifest.ts';
-import { FORMAT_VERSION, NAMED_PATHS_MAX, SetEntrySchema, SetFormatSchema } from './manifest-schema.ts';
+import { FORMAT_VERSION, NAMED_PATHS_MAX, SetEntry, SetFormat } from './manifest.ts';
+import type { NamedPaths } from './manifest.ts';
 import { entryName, FORMAT } from './names.ts';
-
-export { METADATA_PACKS_MAX } from './manifest-schema.ts';
 
 export const SET_ENTRY_BYTES_MAX = 64 * 1024;
 /** Of JSON, for each of the four lists of paths. */
@@ -48,7 +46,7 @@ export function parseSetEntry(
     new EvictdError('bad-manifest', `the manifest ${blobName} can't be used: ${why}`, {
       remedy: 'restore an older checkpoint with --at; evictd checkpoints lists them',
     });
-  const entry = parse(SetEntrySchema, bytes, blobName, bad);
+  const entry = parse(SetEntry, bytes, blobName, bad);
   if (entry.set !== expected.set) throw bad(`it belongs to the set ${JSON.stringify(entry.set)}`);
   if (entry.id !== expected.id) throw bad(`it says that it is ${entryName(entry.id)}`);
   // Ids never go back, whatever was removed: a parent may be more than one before it.
@@ -68,7 +66,7 @@ export function parseSetFormat(bytes: Uint8Array, blobName: string): SetFormat {
     new EvictdError('bad-format', `${blobName} can't be used: ${why}`, {
       remedy: 'its members hash and cut stand in every manifest of the set, too: write it anew from there',
     });
-  return parse(SetFormatSchema, bytes, blobName, bad);
+  return parse(SetFormat, bytes, blobName, bad);
 }
 
 /** In hex. */

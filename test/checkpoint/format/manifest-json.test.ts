@@ -4,11 +4,10 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
 import { EvictdError } from '../../../src/base/errors.ts';
-import type { Manifest, Takeover } from '../../../src/checkpoint/format/manifest.ts';
+import { METADATA_PACKS_MAX, type Manifest, type Takeover } from '../../../src/checkpoint/format/manifest.ts';
 import {
   encodeSetEntry,
   encodeSetFormat,
-  METADATA_PACKS_MAX,
   namedPaths,
   parseSetEntry,
   parseSetFormat,
