@@ -1,6 +1,7 @@
 import { createCipheriv, createHmac, randomBytes } from 'node:crypto';
 
-import type { ChunkId, HashSpec } from './chunk.ts';
+import type { ChunkId, HashSpec, StoredChunk } from './chunk.ts';
+import { decompressFrame } from './zstd-frame.ts';
 
 /** Works out a chunk's id while its content passes by. */
 export interface ChunkHash {
@@ -48,6 +49,16 @@ export function chunkIdOf(bytes: Uint8Array, spec: HashSpec): ChunkId {
   const chunkHash = createChunkHash(spec);
   chunkHash.update(bytes);
   return chunkHash.digest();
+}
+
+/** The content of a chunk from its bytes in a pack; undefined: it isn't what its id says. */
+export function contentOf(
+  bytes: Uint8Array,
+  { id, plain, stored }: Pick<StoredChunk, 'id' | 'plain' | 'stored'>,
+  hash: HashSpec,
+): Uint8Array | undefined {
+  const content = stored < plain ? decompressFrame(bytes, plain) : bytes;
+  return content?.length === plain && chunkIdOf(content, hash) === id ? content : undefined;
 }
 
 /** base64 of 16 bytes. */

@@ -8,6 +8,7 @@ import { tryParseJson } from '../../base/json.ts';
 import { FORMAT_VERSION, NAMED_PATHS_MAX, SetEntry, SetFormat } from './manifest.ts';
 import type { NamedPaths } from './manifest.ts';
 import { entryName, FORMAT } from './names.ts';
+import { TAKE_OLDER } from './piece.ts';
 
 export const SET_ENTRY_BYTES_MAX = 64 * 1024;
 /** Of JSON, for each of the four lists of paths. */
@@ -44,7 +45,7 @@ export function parseSetEntry(
 ): SetEntry {
   const bad: Bad = (why) =>
     new EvictdError('bad-manifest', `the manifest ${blobName} can't be used: ${why}`, {
-      remedy: 'restore an older checkpoint with --at; evictd checkpoints lists them',
+      remedy: TAKE_OLDER,
     });
   const entry = parse(SetEntry, bytes, blobName, bad);
   if (entry.set !== expected.set) throw bad(`it belongs to the set ${JSON.stringify(entry.set)}`);

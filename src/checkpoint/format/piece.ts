@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 
-import type { EvictdError } from '../../base/errors.ts';
+import { EvictdError } from '../../base/errors.ts';
 import { tryParseJson } from '../../base/json.ts';
 import { isStored } from './chunk.ts';
 import type { FileChunk, PackName, StoredChunk } from './chunk.ts';
@@ -30,6 +30,18 @@ export const PACK_BYTES_MAX = 128 * 1024 ** 2;
 export type PieceKind = 'leaf' | 'node' | 'chunks' | 'packs';
 /** Makes the error that names the piece. */
 export type Bad = (why: string) => EvictdError;
+
+export const TAKE_OLDER = 'restore an older checkpoint with --at; evictd checkpoints lists them';
+const MESSAGE_CHARACTERS_MAX = 1000;
+
+/** `blob`: name of the pack that the piece is in. */
+export function badPiece(blob: string, { offset }: Pick<StoredChunk, 'offset'>): Bad {
+  // What it quotes may be as long as the piece.
+  return (why) => {
+    const text = `the piece at byte ${offset} of ${blob} can't be used: ${why.slice(0, MESSAGE_CHARACTERS_MAX)}`;
+    return new EvictdError('bad-tree', text, { remedy: TAKE_OLDER });
+  };
+}
 
 /** `members`: JSON texts. */
 export function pieceBytes(kind: PieceKind, members: Readonly<Record<string, string>>, rows: string): Buffer {

@@ -89,20 +89,33 @@ export async function* walkPackUses(
 }
 
 async function withChunks(
-  { lists, chunkCount, ...file }: LongFileEntry,
+  long: LongFileEntry,
   readPiece: ReadPiece,
   signal: AbortSignal,
   bad: Bad,
 ): Promise<Entry> {
+  const { lists: _, chunkCount: __, ...file } = long;
   const chunks: FileChunk[] = [];
   let bytes = 0;
-  for await (const [piece, badList] of readInOrder(lists, readPiece, signal)) {
-    const count = Math.min(LIST_CHUNKS, chunkCount - chunks.length);
-    for (const chunk of decodeChunkList(piece, count, badList)) {
+  for await (const list of chunkLists(long, readPiece, signal)) {
+    for (const chunk of list) {
       bytes += chunk.plain;
       chunks.push(chunk);
     }
     if (bytes > file.size) throw bad(`${quotePath(file.path)}: its chunks have more bytes than it has`);
   }
   return { ...file, chunks };
+}
+
+/** The chunks of a long file, list by list. Throws `bad-tree`. */
+export async function* chunkLists(
+  { lists, chunkCount }: LongFileEntry,
+  readPiece: ReadPiece,
+  signal: AbortSignal,
+): AsyncGenerator<readonly FileChunk[]> {
+  let left = chunkCount;
+  for await (const [piece, bad] of readInOrder(lists, readPiece, signal)) {
+    yield decodeChunkList(piece, Math.min(LIST_CHUNKS, left), bad);
+    left -= LIST_CHUNKS;
+  }
 }

@@ -1,9 +1,8 @@
-import { EvictdError } from '../../base/errors.ts';
 import type { StoredChunk } from './chunk.ts';
 import { PACKS } from './names.ts';
 import { pathProblem, quotePath } from './path-name.ts';
 import { comparePaths } from './path-order.ts';
-import { parsePiece, PIECE_BYTES_MAX } from './piece.ts';
+import { badPiece, parsePiece, PIECE_BYTES_MAX } from './piece.ts';
 import type { Bad, ParsedPiece } from './piece.ts';
 import { decodeNode } from './piece-kinds.ts';
 
@@ -13,11 +12,10 @@ export type ReadPiece = (ref: StoredChunk) => Promise<Uint8Array>;
 /** Whether to look below a piece whose paths begin with `first`, and end before `next` where there is one. */
 export type Within = (first: string, next: string | undefined) => boolean;
 
-const DEPTH_MAX = 8;
+export const DEPTH_MAX = 8;
 /** Pieces that are asked for ahead; asked for together, so that one request can fetch neighbours. */
 const AHEAD_MAX = 32;
 const AHEAD_BYTES_MAX = 4 * 1024 ** 2;
-const MESSAGE_CHARACTERS_MAX = 1000;
 
 interface Child {
   readonly ref: StoredChunk;
@@ -83,7 +81,7 @@ export async function* readInOrder(
   const readAhead = () => {
     for (let ref = refs[begun]; ref !== undefined && pending.length < AHEAD_MAX; ref = refs[begun]) {
       if (pending.length > 0 && bytesAhead + ref.plain > AHEAD_BYTES_MAX) return;
-      if (ref.plain > PIECE_BYTES_MAX) throw badPiece(ref)('it is larger than any piece');
+      if (ref.plain > PIECE_BYTES_MAX) throw badPiece(PACKS + ref.pack, ref)('it is larger than any piece');
       const bytes = readPiece(ref);
       // Whoever waits for it is told; until then it isn't unhandled.
       bytes.catch(() => undefined);
@@ -101,7 +99,7 @@ export async function* readInOrder(
       const bytes = await next.bytes;
       pending.shift();
       bytesAhead -= next.ref.plain;
-      const bad = badPiece(next.ref);
+      const bad = badPiece(PACKS + next.ref.pack, next.ref);
       if (bytes.length !== next.ref.plain) {
         throw bad(`it has ${bytes.length} bytes instead of ${next.ref.plain}`);
       }
@@ -132,14 +130,4 @@ function checkPlace(child: Child | undefined, paths: readonly string[], bad: Bad
   if (child?.next !== undefined && pathProblem(last) === undefined && comparePaths(last, child.next) >= 0) {
     throw bad(`it reaches to ${quotePath(last)}, beyond ${quotePath(child.next)}`);
   }
-}
-
-function badPiece({ pack, offset }: StoredChunk): Bad {
-  return (why) => {
-    const place = `the piece at byte ${offset} of ${PACKS}${pack}`;
-    // What it quotes may be as long as the piece.
-    return new EvictdError('bad-tree', `${place} can't be used: ${why.slice(0, MESSAGE_CHARACTERS_MAX)}`, {
-      remedy: 'restore an older checkpoint with --at; evictd checkpoints lists them',
-    });
-  };
 }

@@ -1,11 +1,10 @@
 import { EvictdError, hasCode } from '../../base/errors.ts';
 import type { HashSpec, StoredChunk } from '../format/chunk.ts';
-import { chunkIdOf } from '../format/chunk-id.ts';
+import { contentOf } from '../format/chunk-id.ts';
 import type { Manifest } from '../format/manifest.ts';
 import { PACKS } from '../format/names.ts';
-import { PIECE_BYTES_MAX } from '../format/piece.ts';
+import { badPiece, PIECE_BYTES_MAX } from '../format/piece.ts';
 import type { ReadPiece } from '../format/tree.ts';
-import { decompressFrame } from '../format/zstd-frame.ts';
 import type { BlobStore } from '../store/store.ts';
 
 /** Pieces of a tree lie side by side in their packs: what is around one is most often asked for next. */
@@ -65,15 +64,15 @@ export async function readPiece(
     prefix,
     hash,
   }: { readonly store: Pick<BlobStore, 'read'>; readonly prefix: string; readonly hash: HashSpec },
-  { id, pack, offset, stored, plain }: StoredChunk,
+  ref: StoredChunk,
   signal: AbortSignal,
 ): Promise<Uint8Array> {
-  const name = `${prefix}${PACKS}${pack}`;
-  if (plain > PIECE_BYTES_MAX || stored > plain) throw badPiece(name, offset, 'it is larger than any piece');
-  const bytes = await readRange(store, name, { offset, count: stored }, signal);
-  const content = stored < plain ? decompressFrame(bytes, plain) : bytes;
-  if (content === undefined) throw badPiece(name, offset, 'it is no zstd frame of its length');
-  if (chunkIdOf(content, hash) !== id) throw badPiece(name, offset, 'its content is not what its id says');
+  const name = `${prefix}${PACKS}${ref.pack}`;
+  const bad = badPiece(name, ref);
+  if (ref.plain > PIECE_BYTES_MAX || ref.stored > ref.plain) throw bad('it is larger than any piece');
+  const bytes = await readRange(store, name, { offset: ref.offset, count: ref.stored }, signal);
+  const content = contentOf(bytes, ref, hash);
+  if (content === undefined) throw bad('its content is not what its id says');
   return content;
 }
 
@@ -92,10 +91,4 @@ async function readRange(
       cause: error,
     });
   }
-}
-
-function badPiece(name: string, offset: number, why: string): EvictdError {
-  return new EvictdError('bad-tree', `the piece at byte ${offset} of ${name} can't be used: ${why}`, {
-    remedy: 'restore an older checkpoint with --at; evictd checkpoints lists them',
-  });
 }

@@ -1,10 +1,11 @@
-import { readSync, writeSync } from 'node:fs';
+import { readSync } from 'node:fs';
 
 import { reasonOf } from '../../base/abort.ts';
-import { errnoOf, EvictdError, messageOf } from '../../base/errors.ts';
+import { errnoOf } from '../../base/errors.ts';
 import { createChunkHash, isZero } from '../format/chunk-id.ts';
 import { isStored } from '../format/chunk.ts';
 import type { FileChunk, HashSpec } from '../format/chunk.ts';
+import { writeFully } from './fetch-chunks.ts';
 import { nextData } from './sparse.ts';
 
 /** Do open files hold what a checkpoint says? All of it is read, whatever their times say. */
@@ -104,13 +105,5 @@ function readPart(fd: number, memory: Buffer, position: number): Buffer {
   } catch (error) {
     if (errnoOf(error) === undefined) throw error;
     return memory.subarray(0, 0);
-  }
-}
-
-function writeFully(fd: number, bytes: Uint8Array, position: number): void {
-  try {
-    for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, position + at);
-  } catch (error) {
-    throw new EvictdError(errnoOf(error) ?? 'write-failed', messageOf(error), { cause: error });
   }
 }

@@ -2,11 +2,33 @@ import { writeSync } from 'node:fs';
 
 import { reasonOf } from '../../base/abort.ts';
 import { errnoOf, EvictdError, messageOf } from '../../base/errors.ts';
-import { chunkIdOf } from '../format/chunk-id.ts';
+import { contentOf } from '../format/chunk-id.ts';
 import type { HashSpec, StoredChunk } from '../format/chunk.ts';
-import { decompressFrame } from '../format/zstd-frame.ts';
 import type { BlobStore } from '../store/store.ts';
-import type { FetchOrder, FetchResult } from './fetch.ts';
+
+/** A stretch of one pack, fetched by one request, and where its chunks go. */
+export interface FetchOrder {
+  /** Blob name of the pack, from the container's root. */
+  readonly pack: string;
+  readonly offset: number;
+  readonly bytes: number;
+  readonly hash: HashSpec;
+  /** In the order of their offsets. */
+  readonly chunks: readonly Placement[];
+}
+
+/** One chunk of the stretch. The same chunk may be wanted at several places: then it is there several times. */
+export interface Placement {
+  readonly chunk: StoredChunk;
+  /** An open file, and the byte in it where the chunk begins. */
+  readonly fd: number;
+  readonly position: number;
+}
+
+/** Indexes into `chunks` of those that were not what they should be; they are not written. */
+export interface FetchResult {
+  readonly wrong: readonly number[];
+}
 
 /** TLS shares the thread: after so much was checked and written, it gets its turn. */
 const TURN_BYTES = 1024 ** 2;
@@ -28,8 +50,12 @@ export async function fetchChunks(
   let checked: { readonly chunk: StoredChunk; readonly content: Uint8Array | undefined } | undefined;
   let sinceTurn = 0;
   for (const [index, { chunk, fd, position }] of chunks.entries()) {
-    if (checked === undefined || !isSame(checked.chunk, chunk))
-      checked = { chunk, content: contentOf(chunk, stretch, offset, hash) };
+    if (checked === undefined || !isSame(checked.chunk, chunk)) {
+      const at = chunk.offset - offset;
+      // What isn't in the stretch isn't what its id says.
+      const stored = at < 0 ? stretch.subarray(0, 0) : stretch.subarray(at, at + chunk.stored);
+      checked = { chunk, content: contentOf(stored, chunk, hash) };
+    }
     if (checked.content === undefined) wrong.push(index);
     else writeFully(fd, checked.content, position);
     sinceTurn += chunk.plain;
@@ -50,21 +76,8 @@ function isSame(one: StoredChunk, other: StoredChunk): boolean {
   );
 }
 
-/** Undefined: it isn't what its id says, or not in the stretch. */
-function contentOf(
-  { id, offset, stored, plain }: StoredChunk,
-  stretch: Uint8Array,
-  stretchOffset: number,
-  hash: HashSpec,
-): Uint8Array | undefined {
-  const at = offset - stretchOffset;
-  if (at < 0 || at + stored > stretch.length) return undefined;
-  const bytes = stretch.subarray(at, at + stored);
-  const content = stored < plain ? decompressFrame(bytes, plain) : bytes;
-  return content?.length === plain && chunkIdOf(content, hash) === id ? content : undefined;
-}
-
-function writeFully(fd: number, bytes: Uint8Array, position: number): void {
+/** Writes all of it. Throws an EvictdError that has the system's code. */
+export function writeFully(fd: number, bytes: Uint8Array, position: number): void {
   try {
     for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, position + at);
   } catch (error) {

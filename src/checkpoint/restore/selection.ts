@@ -1,6 +1,7 @@
 import { EvictdError } from '../../base/errors.ts';
 import type { DirectoryEntry, Entry, FileEntry } from '../format/entry.ts';
 import { quotePath } from '../format/path-name.ts';
+import { TAKE_OLDER } from '../format/piece.ts';
 import { isOwnPath } from '../scan/own-names.ts';
 import { matcher } from '../scan/set-patterns.ts';
 
@@ -105,7 +106,7 @@ function checked(entry: Entry): Entry {
     'bad-tree',
     `the checkpoint has an entry ${quotePath(entry.path)}, a name that is evictd's own`,
     {
-      remedy: 'restore an older checkpoint with --at; evictd checkpoints lists them',
+      remedy: TAKE_OLDER,
     },
   );
 }

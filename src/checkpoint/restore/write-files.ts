@@ -4,24 +4,36 @@ import { promisify } from 'node:util';
 import { forEachLimit } from '../../base/concurrency.ts';
 import { EvictdError } from '../../base/errors.ts';
 import { isStored } from '../format/chunk.ts';
+import type { StoredChunk } from '../format/chunk.ts';
 import type { FileEntry } from '../format/entry.ts';
 import { quotePath } from '../format/path-name.ts';
+import { TAKE_OLDER } from '../format/piece.ts';
+import { compareChunks, STRETCH_BYTES_MAX, stretchesOf } from '../format/stretches.ts';
+import type { Stretch } from '../format/stretches.ts';
 import { fileError } from '../scan/file-error.ts';
 import type { FilesContext } from './context.ts';
 import { openLocal, partsOf } from './keep-files.ts';
 import type { FileWork } from './keep-files.ts';
-import { compareChunks, ORDER_BYTES_MAX, planOrders } from './plan.ts';
-import type { Planned, Wish } from './plan.ts';
 import { createTemporary, dropTemporary, withFileError } from './temporary.ts';
 import type { Temporary, Written } from './temporary.ts';
 
 /** Files that are open at once, over all groups, stay below the 1,024 that a process may have by default. */
 const GROUP_FILES_MAX = 192;
 const GROUPS_IN_FLIGHT = 4;
-const ORDERS_IN_FLIGHT = 8;
+const FETCHES_IN_FLIGHT = 8;
 const LARGE_BYTES = 8 * 1024 ** 2;
 
 const syncFile = promisify(fsync);
+
+/** A chunk that has to be fetched, and where it goes. */
+interface Wish {
+  readonly entry: FileEntry;
+  /** Of the chunk in its file. */
+  readonly index: number;
+  readonly chunk: StoredChunk;
+  readonly fd: number;
+  readonly position: number;
+}
 
 /**
  * Writes files under temporary names, each chunk checked; those that are complete are added to `written`, and stay there
@@ -43,9 +55,8 @@ export async function writeFiles(
         open.push(temporary);
         wishes.push(...(await wishesOf(context, temporary, one, inner)));
       }
-      const orders = planOrders(wishes, context);
-      await forEachLimit(orders, ORDERS_IN_FLIGHT, inner, (planned, deeper) =>
-        fetch(context, planned, deeper),
+      await forEachLimit(stretchesOf(wishes), FETCHES_IN_FLIGHT, inner, (stretch, deeper) =>
+        fetch(context, stretch, deeper),
       );
       for (let next = open[0]; next !== undefined; next = open[0]) {
         const complete = await seal(context, next);
@@ -102,18 +113,24 @@ async function copySame(
   }
 }
 
-async function fetch(context: FilesContext, { order, wishes }: Planned, signal: AbortSignal): Promise<void> {
-  using _place = await context.gate.enter(order.bytes, signal);
+async function fetch(
+  context: FilesContext,
+  { items: wishes, ...stretch }: Stretch<Wish>,
+  signal: AbortSignal,
+): Promise<void> {
+  using _place = await context.gate.enter(stretch.bytes, signal);
+  const pack = context.packPrefix + stretch.pack;
+  // All of it is copied to a thread: not more than it takes.
+  const chunks = wishes.map(({ chunk, fd, position }) => ({ chunk, fd, position }));
   const [first] = wishes;
   try {
-    const { wrong } = await context.workers.fetch(order, signal);
+    const { wrong } = await context.workers.fetch({ ...stretch, pack, hash: context.hash, chunks }, signal);
     const [at] = wrong;
     const corrupt = at === undefined ? undefined : wishes[at];
-    if (corrupt !== undefined) throw corruptChunk(corrupt, order.pack);
+    if (corrupt !== undefined) throw corruptChunk(corrupt, pack);
   } catch (error) {
     if (first === undefined || !(error instanceof EvictdError)) throw error;
-    if (error.code === 'not-found' || error.code === 'archived')
-      throw goneChunk(first.entry, order.pack, error);
+    if (error.code === 'not-found' || error.code === 'archived') throw goneChunk(first.entry, pack, error);
     throw localError(error, first.entry.path);
   }
   context.onBytes(
@@ -155,7 +172,7 @@ function* groupsOf(work: readonly FileWork[]): Generator<readonly FileWork[]> {
   let group: FileWork[] = [];
   let groupBytes = 0;
   for (const { one, bytes } of placed) {
-    const isFull = group.length === GROUP_FILES_MAX || groupBytes + bytes > ORDER_BYTES_MAX;
+    const isFull = group.length === GROUP_FILES_MAX || groupBytes + bytes > STRETCH_BYTES_MAX;
     if (isFull && group.length > 0) {
       yield group;
       group = [];
@@ -179,6 +196,6 @@ function corruptChunk({ entry, index, chunk }: Wish, pack: string): EvictdError 
   return new EvictdError(
     'corrupt-chunk',
     `chunk ${index} of ${quotePath(entry.path)} (${pack}, byte ${chunk.offset}) does not have the content that its checkpoint says`,
-    { remedy: 'restore an older checkpoint with --at; evictd checkpoints lists them' },
+    { remedy: TAKE_OLDER },
   );
 }

@@ -36,7 +36,7 @@ export async function* diffCheckpoints(
   const pieces = createPieceReader({ store, prefix: setPrefix(place) }, signal);
   const [before, after] = manifests.map((manifest) => createTreeCursor(manifest.tree, pieces(manifest)));
   if (before === undefined || after === undefined) return;
-  const differ = createDiffer(manifests, pieces);
+  const differ = createDiffer(manifests, pieces, signal);
   const isComparable = isSameHash(manifests);
   for (;;) {
     signal.throwIfAborted();
@@ -75,7 +75,11 @@ function isSameHash([{ hash: one }, { hash: other }]: Manifests): boolean {
   return one.name === other.name && one.key === other.key;
 }
 
-function createDiffer(manifests: Manifests, pieces: ReturnType<typeof createPieceReader>) {
+function createDiffer(
+  manifests: Manifests,
+  pieces: ReturnType<typeof createPieceReader>,
+  signal: AbortSignal,
+) {
   const [one, other] = manifests;
   const isComparable = isSameHash(manifests);
   return async (before: TreeEntry, after: TreeEntry): Promise<readonly What[]> => {
@@ -88,7 +92,7 @@ function createDiffer(manifests: Manifests, pieces: ReturnType<typeof createPiec
       const isSame =
         before.size === after.size &&
         (isComparable
-          ? await isSameContent([before, pieces(one)], [after, pieces(other)])
+          ? await isSameContent([before, pieces(one)], [after, pieces(other)], signal)
           : before.mtimeNs === after.mtimeNs);
       if (!isSame) what.push('content');
     }
@@ -104,14 +108,14 @@ function createDiffer(manifests: Manifests, pieces: ReturnType<typeof createPiec
 
 type Content = readonly [TreeEntry, ReadPiece];
 
-async function isSameContent(before: Content, after: Content): Promise<boolean> {
+async function isSameContent(before: Content, after: Content, signal: AbortSignal): Promise<boolean> {
   const [one, other] = [before[0], after[0]];
   if ('lists' in one && 'lists' in other) {
     const isSame = one.lists.every(({ id }, index) => id === other.lists[index]?.id);
     if (isSame && one.lists.length === other.lists.length) return true;
   }
-  const chunks = chunksOf(...after);
-  for await (const chunk of chunksOf(...before)) {
+  const chunks = chunksOf(...after, signal);
+  for await (const chunk of chunksOf(...before, signal)) {
     const { value } = await chunks.next();
     if (value === undefined || value.plain !== chunk.plain) return false;
     if ((isStored(chunk) ? chunk.id : '') !== (isStored(value) ? value.id : '')) return false;

@@ -1,12 +1,11 @@
-import { EvictdError } from '../../base/errors.ts';
 import type { FileChunk, StoredChunk } from '../format/chunk.ts';
 import { isStored } from '../format/chunk.ts';
 import { decodeLeaf } from '../format/leaf.ts';
-import type { Bad } from '../format/piece.ts';
-import { parsePiece } from '../format/piece.ts';
-import { decodeChunkList, decodeNode } from '../format/piece-kinds.ts';
-import type { ReadPiece, TreeEntry } from '../format/tree.ts';
-import { LIST_CHUNKS } from '../format/tree-entry.ts';
+import { PACKS } from '../format/names.ts';
+import { badPiece, parsePiece } from '../format/piece.ts';
+import { decodeNode } from '../format/piece-kinds.ts';
+import { type ReadPiece, type TreeEntry, chunkLists } from '../format/tree.ts';
+import { DEPTH_MAX } from '../format/walk.ts';
 
 /** What comes next in a tree: an entry, or a piece that isn't looked into yet. */
 export type Next =
@@ -25,8 +24,6 @@ export interface TreeCursor {
   /** Puts what the next piece holds in its place. Passes over it and rejects `bad-tree`, or as `readPiece` does. */
   open(): Promise<void>;
 }
-
-const DEPTH_MAX = 8;
 
 /** `ahead`: so many pieces are asked for before they are opened. */
 export function createTreeCursor(root: StoredChunk | null, readPiece: ReadPiece, ahead = 0): TreeCursor {
@@ -51,7 +48,7 @@ export function createTreeCursor(root: StoredChunk | null, readPiece: ReadPiece,
       const { ref, depth } = next;
       const reading = ask(ref);
       if (ahead > 0) for (const item of items.slice(-ahead)) if (item.kind === 'piece') void ask(item.ref);
-      const bad = badPiece(ref);
+      const bad = badPiece(PACKS + ref.pack, ref);
       const piece = parsePiece(await reading.finally(() => asked.delete(ref)), bad);
       if (piece.kind === 'leaf') {
         const entries = decodeLeaf(piece, bad).toReversed();
@@ -66,9 +63,13 @@ export function createTreeCursor(root: StoredChunk | null, readPiece: ReadPiece,
 }
 
 /** The chunks of a file, in order; zeros that follow one another as one hole. Rejects as `open` does. */
-export async function* chunksOf(entry: TreeEntry, readPiece: ReadPiece): AsyncGenerator<FileChunk, void> {
+export async function* chunksOf(
+  entry: TreeEntry,
+  readPiece: ReadPiece,
+  signal: AbortSignal,
+): AsyncGenerator<FileChunk, void> {
   let zeros = 0;
-  for await (const chunk of storedChunksOf(entry, readPiece)) {
+  for await (const chunk of storedChunksOf(entry, readPiece, signal)) {
     if (!isStored(chunk)) zeros += chunk.plain;
     else {
       if (zeros > 0) yield { plain: zeros };
@@ -79,22 +80,8 @@ export async function* chunksOf(entry: TreeEntry, readPiece: ReadPiece): AsyncGe
   if (zeros > 0) yield { plain: zeros };
 }
 
-async function* storedChunksOf(entry: TreeEntry, readPiece: ReadPiece): AsyncGenerator<FileChunk, void> {
+async function* storedChunksOf(entry: TreeEntry, readPiece: ReadPiece, signal: AbortSignal) {
   if (entry.type !== 'file') return;
-  if ('chunks' in entry) {
-    yield* entry.chunks;
-    return;
-  }
-  for (const [index, ref] of entry.lists.entries()) {
-    const bad = badPiece(ref);
-    const count = Math.min(LIST_CHUNKS, entry.chunkCount - index * LIST_CHUNKS);
-    yield* decodeChunkList(parsePiece(await readPiece(ref), bad), count, bad);
-  }
-}
-
-function badPiece({ pack, offset }: StoredChunk): Bad {
-  return (why) =>
-    new EvictdError('bad-tree', `the piece at byte ${offset} of the pack ${pack} can't be used: ${why}`, {
-      remedy: 'restore an older checkpoint with --at; evictd checkpoints lists them',
-    });
+  if ('chunks' in entry) yield* entry.chunks;
+  else for await (const chunks of chunkLists(entry, readPiece, signal)) yield* chunks;
 }

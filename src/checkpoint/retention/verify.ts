@@ -27,7 +27,6 @@ export interface VerifyDependencies {
   readonly check?: CheckStretch;
   /** From 0 to below 1. */
   readonly random?: () => number;
-  readonly onProgress?: (progress: { readonly files: number; readonly bytesRead: number }) => void;
 }
 
 export interface VerifyResult {
@@ -80,7 +79,7 @@ const WAITING_MAX = 4096;
  */
 export async function verifySet(
   { place, id, sample = 1 }: VerifyOptions,
-  { store, check, random = Math.random, onProgress }: VerifyDependencies,
+  { store, check, random = Math.random }: VerifyDependencies,
   signal: AbortSignal,
 ): Promise<VerifyResult> {
   const { manifest } = await findCheckpoint(place, id, store, signal);
@@ -98,7 +97,7 @@ export async function verifySet(
   const checkEntry = async (entry: TreeEntry) => {
     if (entry.type !== 'file') return;
     found.counts.files++;
-    for await (const chunk of chunksOf(entry, read)) {
+    for await (const chunk of chunksOf(entry, read, signal)) {
       if (!isStored(chunk)) continue;
       found.counts.chunks++;
       if (!packs.has(chunk)) found.damage(entry.path, 'missing');
@@ -112,7 +111,6 @@ export async function verifySet(
     const { path } = next;
     if (next.kind === 'piece') {
       await found.pieceFaults('tree', path, () => cursor.open());
-      onProgress?.(found.counts);
       continue;
     }
     cursor.drop();

@@ -1,5 +1,5 @@
 import type { CompareOrder, CompareResult } from '../pack/compare-file.ts';
-import type { FetchOrder, FetchResult } from '../pack/fetch.ts';
+import type { FetchOrder, FetchResult } from '../pack/fetch-chunks.ts';
 import type { ItemResult, PackEvent, SenderOptions, SendItem } from '../pack/sender.ts';
 import type { PackName, StoredChunk } from '../format/chunk.ts';
 import type { ListJob, ListResult, LookJob, LookResult, ReadFailure } from '../scan/scan-job.ts';

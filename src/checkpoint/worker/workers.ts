@@ -1,6 +1,6 @@
 import type { BlobStore } from '../store/store.ts';
 import type { CompareOrder, CompareResult } from '../pack/compare-file.ts';
-import type { FetchOrder, FetchResult } from '../pack/fetch.ts';
+import type { FetchOrder, FetchResult } from '../pack/fetch-chunks.ts';
 import type { PackEvent, Sender, SenderOptions } from '../pack/sender.ts';
 import type { ListJob, ListResult, LookJob, LookResult, ReadFailure } from '../scan/scan-job.ts';
 

@@ -8,7 +8,7 @@ import { chunkIdOf } from '../../../src/checkpoint/format/chunk-id.ts';
 import type { StoredChunk } from '../../../src/checkpoint/format/chunk.ts';
 import { compressFrame } from '../../../src/checkpoint/format/zstd-frame.ts';
 import { fetchChunks } from '../../../src/checkpoint/pack/fetch-chunks.ts';
-import type { FetchOrder } from '../../../src/checkpoint/pack/fetch.ts';
+import type { FetchOrder } from '../../../src/checkpoint/pack/fetch-chunks.ts';
 import { testFolder } from '../../support/file-tree.ts';
 import { createMemoryBlobs } from '../../support/memory-blobs.ts';
 import { HASH, KIB, never, noise } from './pack-rig.ts';
