@@ -24,10 +24,15 @@ export const checkpointCommand: Command = {
   manual:
     'Examples:\n' +
     '  evictd checkpoint --set job      # after an epoch\n' +
-    "  evictd checkpoint --json | jq '.sets[].kind'",
+    "  evictd checkpoint --json | jq '.sets[].kind'\n" +
+    '  evictd checkpoint --take-over    # after a conflict, once the other writer is stopped',
   options: [
     CONFIG_OPTION,
     { name: 'set', value: 'NAME', description: 'only this set (default: all)' },
+    {
+      name: 'take-over',
+      description: 'also after a conflict with another writer of this key: go on from what that one left',
+    },
     IMDS_OPTION,
     JSON_OPTION,
   ],
@@ -60,6 +65,7 @@ async function takeCheckpoint(invocation: Invocation): Promise<CheckpointAnswer>
   const { config } = await loadConfigFor(invocation);
   const { socket } = config.control;
   const set = textOption(options, 'set');
+  const request = { ...(set !== undefined && { set }), takeOver: options['take-over'] === true };
   let progress = async (): Promise<readonly SetProgress[]> => {
     // The daemon is of the same build.
     const status = (await askDaemon(socket, 'GET', '/v1/status', { timeoutMs: STATUS_MS, signal })) as Status;
@@ -68,7 +74,7 @@ async function takeCheckpoint(invocation: Invocation): Promise<CheckpointAnswer>
   using _bar = canShowBar(invocation) ? followProgress(set, () => progress(), invocation) : undefined;
   try {
     const answer = await askDaemon(socket, 'POST', '/v1/checkpoint', {
-      body: set === undefined ? {} : { set },
+      body: request,
       timeoutMs: ANSWER_MS,
       signal,
     });
@@ -80,7 +86,7 @@ async function takeCheckpoint(invocation: Invocation): Promise<CheckpointAnswer>
   const { checkpointWithoutDaemon } = await import('../daemon/checkpoint-once.ts');
   const onNote = (of: string, { message }: EvictdError) => err.write(`evictd: ${of}: ${message}\n`);
   const onBegin = (known: () => readonly SetProgress[]) => void (progress = async () => known());
-  return await checkpointWithoutDaemon(config, set, { onNote, onBegin }, signal);
+  return await checkpointWithoutDaemon(config, request, { onNote, onBegin }, signal);
 }
 
 /** Asks again and again how much of the sets is in the store, and shows it until it is disposed. */

@@ -46,7 +46,13 @@ export const Done = z.strictObject({
 export type Done = z.output<typeof Done>;
 
 /** Body of `POST /v1/checkpoint`. */
-export const CheckpointRequest = z.strictObject({ set: z.string().optional() });
+export const CheckpointRequest = z.strictObject({
+  /** Only this one. */
+  set: z.string().optional(),
+  /** Also after a conflict with another writer of the same key: goes on from what that one left. */
+  takeOver: z.boolean().default(false),
+});
+export type CheckpointRequest = z.output<typeof CheckpointRequest>;
 
 /** Throws `bad-request` naming each member that is wrong. */
 export function parseBody<T>(schema: z.ZodType<T>, body: unknown): T {

@@ -8,8 +8,8 @@ import { CheckpointRequest, Done, type Hello, type Registered, Registration, par
 /** What the daemon answers to requests on its socket. Each may throw or reject with an EvictdError. */
 export interface ControlHandlers {
   status(): unknown;
-  /** Commits a checkpoint of one set, or of all when `set` is undefined. */
-  checkpoint(set: string | undefined, signal: AbortSignal): Promise<unknown>;
+  /** Commits a checkpoint of one set, or of all when it names none. */
+  checkpoint(request: CheckpointRequest, signal: AbortSignal): Promise<unknown>;
   hello(): Hello;
   /** The hook is there for as long as the stream. */
   register(registration: Registration, stream: EventStream): Registered;
@@ -72,8 +72,8 @@ async function answer(
     else if (route === 'POST /v1/checkpoint') {
       const gone = new AbortController();
       response.once('close', () => gone.abort());
-      const { set } = parseBody(CheckpointRequest, await readJson(request));
-      sendJson(response, 200, await handlers.checkpoint(set, gone.signal));
+      const wanted = parseBody(CheckpointRequest, await readJson(request));
+      sendJson(response, 200, await handlers.checkpoint(wanted, gone.signal));
     } else if (route === 'POST /v1/hooks') {
       const registration = parseBody(Registration, await readJson(request));
       openHookStream(response, registration, handlers, hub);

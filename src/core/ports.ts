@@ -50,6 +50,8 @@ export type CheckpointReason = 'notice' | 'command' | 'schedule' | 'rebalance' |
 export interface CommitRequest {
   readonly set: string;
   readonly reason: CheckpointReason;
+  /** Also after a conflict: goes on from what the other writer left, as a restart would. */
+  readonly takeOver?: boolean;
 }
 
 export type CommitResult =
@@ -96,7 +98,7 @@ export interface SetProgress {
 }
 
 export interface CheckpointPort {
-  /** Scans the set and sends blocks that the store lacks; commits nothing. Rejects with an EvictdError. */
+  /** Scans the set and sends what the store lacks; commits nothing. Rejects with an EvictdError. */
   stage(set: string, signal: AbortSignal): Promise<void>;
   /** Makes a checkpoint, or says why there is none. Never rejects. At the abort it stops sending at once. */
   commit(request: CommitRequest, signal: AbortSignal): Promise<CommitResult>;

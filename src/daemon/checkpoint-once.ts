@@ -5,6 +5,7 @@ import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { pruneSet } from '../checkpoint/retention/prune.ts';
 import type { Checkpoint, Config } from '../config/schema.ts';
+import type { CheckpointRequest } from '../control/protocol.ts';
 import type { CheckpointPort } from '../core/ports.ts';
 import type { Instance } from '../imds/instance.ts';
 import { readBootId } from '../journal/journal.ts';
@@ -25,12 +26,12 @@ export interface CheckpointWatcher {
 /** Takes a checkpoint in this process, for machines where no daemon runs. Rejects with why it can't be opened. */
 export async function checkpointWithoutDaemon(
   config: Config,
-  set: string | undefined,
+  request: Partial<CheckpointRequest>,
   { onNote, onBegin }: CheckpointWatcher,
   signal: AbortSignal,
 ): Promise<CheckpointAnswer> {
   const { checkpoint } = config;
-  if (checkpoint === undefined) return checkpointNow(config, undefined, set, signal);
+  if (checkpoint === undefined) return checkpointNow(config, undefined, request, signal);
   const bootId = await readBootId();
   // One process at a time has the local indexes, and with them an epoch.
   await using _lock = await lockState(config.state.dir, signal);
@@ -42,7 +43,7 @@ export async function checkpointWithoutDaemon(
   );
   try {
     onBegin(() => opened.port.progress());
-    const answer = await checkpointNow(config, opened.port, set, signal);
+    const answer = await checkpointNow(config, opened.port, request, signal);
     for (const result of answer.sets) {
       if (result.id !== undefined) await prune(opened, result.set, checkpoint.keep, signal);
     }

@@ -4,7 +4,7 @@ import { buildInfo } from '../base/version.ts';
 import type { Config } from '../config/schema.ts';
 import { type EventHub, createEventHub } from '../control/event-hub.ts';
 import { type HookRegistry, createHookRegistry } from '../control/hook-registry.ts';
-import { REGISTERED } from '../control/protocol.ts';
+import { type CheckpointRequest, REGISTERED } from '../control/protocol.ts';
 import type { ControlHandlers } from '../control/server.ts';
 import { isOver } from '../core/hook-stage.ts';
 import { mayJoin } from '../core/join.ts';
@@ -25,7 +25,7 @@ export interface CheckpointAnswer {
 export async function checkpointNow(
   config: Config,
   checkpoints: CheckpointPort | undefined,
-  name: string | undefined,
+  { set: name, takeOver = false }: Partial<CheckpointRequest>,
   signal: AbortSignal,
 ): Promise<CheckpointAnswer> {
   const names = (config.checkpoint?.sets ?? []).map((set) => set.name);
@@ -42,7 +42,7 @@ export async function checkpointNow(
   const chosen = name === undefined ? names : [name];
   const results = chosen.map(async (set) => ({
     set,
-    ...(await checkpoints.commit({ set, reason: 'command' }, signal)),
+    ...(await checkpoints.commit({ set, reason: 'command', takeOver }, signal)),
   }));
   return { sets: await Promise.all(results) };
 }
@@ -98,7 +98,7 @@ export function controlHandlers(
 ): ControlHandlers {
   return {
     status: sources.status,
-    checkpoint: async (set, signal) => checkpointNow(config, sources.checkpoints(), set, signal),
+    checkpoint: async (request, signal) => checkpointNow(config, sources.checkpoints(), request, signal),
     hello: () => helloOf(sources.loop().state(), buildInfo().version, clock),
     register(registration, stream) {
       const loop = sources.loop();

@@ -16,7 +16,7 @@ import { startControlServer } from '../../src/control/server.ts';
 
 const HANDLERS: ControlHandlers = {
   status: () => ({ phase: 'watching' }),
-  checkpoint: async (set) => ({ sets: [set ?? 'all'] }),
+  checkpoint: async ({ set, takeOver }) => ({ sets: [set ?? 'all'], takeOver }),
   hello: () => ({ version: 1, evictdVersion: '1', phase: 'watching' }),
   register: ({ name }) => ({ name }),
   done: () => undefined,
@@ -86,9 +86,14 @@ describe('the control socket', () => {
   it('answers what the daemon knows and takes checkpoints', async () => {
     const { socket } = await serve();
     expect(await ask(socket, 'GET', '/v1/status')).toEqual({ phase: 'watching' });
-    expect(await ask(socket, 'POST', '/v1/checkpoint', { set: 'job' })).toEqual({ sets: ['job'] });
-    expect(await ask(socket, 'POST', '/v1/checkpoint', {})).toEqual({ sets: ['all'] });
-    expect(await post(socket, '')).toEqual([200, '{"sets":["all"]}\n']);
+    const ordinary = { takeOver: false };
+    expect(await ask(socket, 'POST', '/v1/checkpoint', { set: 'job' })).toEqual({
+      sets: ['job'],
+      ...ordinary,
+    });
+    expect(await ask(socket, 'POST', '/v1/checkpoint', {})).toEqual({ sets: ['all'], ...ordinary });
+    expect(await ask(socket, 'POST', '/v1/checkpoint', { takeOver: true })).toMatchObject({ takeOver: true });
+    expect(await post(socket, '')).toEqual([200, '{"sets":["all"],"takeOver":false}\n']);
   });
 
   it('passes on why something was refused, with the remedy', async () => {
@@ -108,7 +113,7 @@ describe('the control socket', () => {
       },
     });
     await expect(ask(socket, 'GET', '/v1/status')).rejects.toMatchObject({ code: 'internal' });
-    expect(await ask(socket, 'POST', '/v1/checkpoint', {})).toEqual({ sets: ['all'] });
+    expect(await ask(socket, 'POST', '/v1/checkpoint', {})).toMatchObject({ sets: ['all'] });
   });
 
   const bad: [string, string | Buffer, RegExp][] = [

@@ -77,4 +77,32 @@ describe('two VMs with one checkpoint.key', () => {
     expect(one.imds.acks()).toEqual([]);
     expect(await two.restored()).toEqual(await readTree(two.job));
   });
+
+  test('after a conflict nothing is written until --take-over, which goes on from what the other one left', async () => {
+    await using pair = await createPair();
+    const { one, two, proxy } = pair;
+    await one.daemon();
+    expect(await one.command('checkpoint')).toMatchObject({ code: 0 });
+    expect(await two.command('checkpoint')).toMatchObject({ code: 0 });
+    const conflict = /^evictd: job: another writer .*fleet_2.*--take-over.*\(conflict\)/;
+    expect(await one.command('checkpoint')).toMatchObject({
+      code: 1,
+      output: expect.stringMatching(conflict),
+    });
+    proxy.reset();
+    expect(await one.command('checkpoint')).toMatchObject({
+      code: 1,
+      output: expect.stringMatching(conflict),
+    });
+    expect(proxy.requests).toEqual([]);
+
+    const taken = await one.command('checkpoint', '--take-over', '--json');
+    expect(taken.code).toBe(0);
+    // After each takeover a checkpoint: of the first, of the second, and now this.
+    expect(JSON.parse(taken.output)).toMatchObject({ sets: [{ kind: 'committed', id: '00000006' }] });
+    expect(await one.restored()).toEqual(await readTree(one.job));
+    await writeJob(one.job, 3);
+    expect(await one.command('checkpoint')).toMatchObject({ code: 0 });
+    expect(await two.restored()).toEqual(await readTree(one.job));
+  });
 });

@@ -125,7 +125,9 @@ function askForCheckpoint(world: World): void {
   const since = agenda.now();
   world.trace('asked for a checkpoint');
   if (handlers === undefined || process === undefined) return;
-  const asked = running.run(process, () => handlers.checkpoint(undefined, new AbortController().signal));
+  const asked = running.run(process, () =>
+    handlers.checkpoint({ takeOver: false }, new AbortController().signal),
+  );
   void asked.then(
     (answer) => {
       // The answer of the control socket: see CheckpointAnswer.

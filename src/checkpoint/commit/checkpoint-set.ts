@@ -1,5 +1,5 @@
 import type { EvictdError } from '../../base/errors.ts';
-import type { CheckpointReason } from '../../core/ports.ts';
+import type { CheckpointReason, CommitRequest } from '../../core/ports.ts';
 import { entriesChanging, entriesLost, entriesMoving, folderEmptied } from './commit-error.ts';
 import { entriesFor } from './entries.ts';
 import { look } from './look.ts';
@@ -31,7 +31,7 @@ export interface CheckpointSet extends Pick<
   /** Scans and sends what the store lacks, except files that change meanwhile; `stop` is asked at each part and ends it early. */
   stage(stop: () => boolean, signal: AbortSignal): Promise<void>;
   /** Rejects `conflict`, `set-path-missing`, or what the store rejects with. */
-  commit(reason: CheckpointReason, signal: AbortSignal): Promise<Committed>;
+  commit(request: Omit<CommitRequest, 'set'>, signal: AbortSignal): Promise<Committed>;
   /** Asks the store what it has and looks at the files, so that a notice finds that done. */
   prepare(signal: AbortSignal): Promise<void>;
   /** See stage-idle.ts. */
@@ -66,9 +66,12 @@ export function createCheckpointSet(
       // What is sent now needn't be sent once the hooks have ended.
       await upload.flush(signal);
     },
-    async commit(reason, signal) {
+    async commit({ reason, takeOver: takesOver = false }, signal) {
       if (reason !== 'schedule') dependencies.workers.start();
-      await using work = await workplace.begin({ isUrgent: reason === 'notice', writes: true }, signal);
+      await using work = await workplace.begin(
+        { isUrgent: reason === 'notice', writes: true, takesOver },
+        signal,
+      );
       await using upload = workplace.openUpload(work, { stop: () => false, pace: undefined });
       const bytesBefore = bytesSentAtCommit;
       const committed = await commitSet(work, upload, { workplace, reason, bytesBefore }, signal);

@@ -14,7 +14,7 @@ import { type Held, type OwnershipContext, arrive, bindIndex, setNewest, takeOve
  * INVARIANTS
  * - Nothing is stored before a listing has shown a takeover of this epoch as the newest entry.
  * - Ids never go back, whatever was removed: a writer that was paused can't commit into the past.
- * - A running process never goes on from what another one wrote; a process that starts does, and says so.
+ * - A running process never goes on from what another one wrote, until it is told to; one that starts does, and says so.
  */
 export interface Ownership {
   /** The newest checkpoint that the index is bound to, where it can be read. */
@@ -27,6 +27,8 @@ export interface Ownership {
   nextId(): string;
   /** Binds the index to what the store has, once. Rejects with what the store rejects with. */
   bind(signal: AbortSignal): Promise<void>;
+  /** Whatever another writer wrote, the next `bind` goes on from that. */
+  release(): void;
   /** Before the first write: makes the set this epoch's. Rejects `conflict`. */
   takeOver(signal: AbortSignal): Promise<void>;
   /** Lists the entries: rejects `conflict` when somebody else has written, `store-went-back` when ours is gone. */
@@ -75,6 +77,10 @@ export function createOwnership(options: OwnershipOptions, dependencies: Ownersh
       if (held.isBound) return;
       await bindIndex(context, signal);
       held.isBound = true;
+    },
+    release() {
+      held.isBound = false;
+      held.isOwned = false;
     },
     async takeOver(signal) {
       if (!held.isOwned) await takeOverSet(context, signal);

@@ -1,6 +1,6 @@
 import type { Clock, MonotonicMs } from '../../base/clock.ts';
 import { EvictdError } from '../../base/errors.ts';
-import type { CheckpointReason, CommitRequest, SetProgress } from '../../core/ports.ts';
+import type { CommitRequest, SetProgress } from '../../core/ports.ts';
 import type { CheckpointSet, Committed } from './checkpoint-set.ts';
 import type { IdleOptions } from './stage-idle.ts';
 import { createTurns, gaveWay } from './turns.ts';
@@ -58,8 +58,8 @@ export function createSetLine(
       if (commits.any()) throw gaveWay(name);
       return work(giveWay);
     });
-  const commit = async (reason: CheckpointReason, startedAt: MonotonicMs, signal: AbortSignal) => {
-    const committed = await set.commit(reason, signal);
+  const commit = async (request: CommitRequest, startedAt: MonotonicMs, signal: AbortSignal) => {
+    const committed = await set.commit(request, signal);
     return { ...committed, durationMs: Math.round(clock.monotonicMs() - startedAt) };
   };
   return {
@@ -69,11 +69,12 @@ export function createSetLine(
       turns.giveWay('background', 'schedule');
       return turns.run('stage', signal, (inner) => set.stage(() => commits.any(), inner));
     },
-    async commit({ reason }, signal) {
+    async commit(request, signal) {
+      const { reason, takeOver } = request;
       const startedAt = clock.monotonicMs();
       using _underWay = commits.begin();
       if (reason === 'notice') turns.giveWay('schedule', 'command', 'rebalance', 'shutdown');
-      return await turns.run(reason, signal, (inner) => commit(reason, startedAt, inner));
+      return await turns.run(reason, signal, (inner) => commit(request, startedAt, inner), takeOver);
     },
     prepare: (signal) => inBackground(signal, (giveWay) => set.prepare(giveWay)),
     stageIdle: (idle, signal) => inBackground(signal, (giveWay) => set.stageIdle(idle, giveWay, signal)),

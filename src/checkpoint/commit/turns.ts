@@ -10,9 +10,14 @@ export type TurnKind = CheckpointReason | 'stage' | 'background';
 export interface Turns {
   /**
    * Runs `work` when it is its turn, under a signal that also ends when it has to give way: then it rejects `gave-way`.
-   * At the abort of `signal` the answer comes at once; the turn ends when the work has.
+   * At the abort of `signal` the answer comes at once; the turn ends when the work has. `takesOver`: a conflict is over.
    */
-  run<T>(kind: TurnKind, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T>;
+  run<T>(
+    kind: TurnKind,
+    signal: AbortSignal,
+    work: (signal: AbortSignal) => Promise<T>,
+    takesOver?: boolean,
+  ): Promise<T>;
   /** Ends what runs, if it is of such a kind. */
   giveWay(...kinds: readonly TurnKind[]): void;
   /** Resolves when nothing is under way. */
@@ -23,7 +28,7 @@ export interface Turns {
  * INVARIANTS
  * - One work at a time; the others wait in the order in which they came, background work behind all others, each under
  *   its own signal.
- * - A conflict is for good: this process never goes on from what another writer wrote.
+ * - A conflict is for good: this process never goes on from what another writer wrote, unless somebody says that it shall.
  * - A turn is over when its work has settled, not when its caller has turned away.
  */
 export function createTurns({ name }: { readonly name: string }): Turns {
@@ -31,7 +36,8 @@ export function createTurns({ name }: { readonly name: string }): Turns {
   let conflict: EvictdError | undefined;
   let running: { readonly kind: TurnKind; readonly controller: AbortController } | undefined;
 
-  const turn = async <T>(kind: TurnKind, signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>) => {
+  const turn: Turns['run'] = async (kind, signal, work, takesOver) => {
+    if (takesOver === true) conflict = undefined;
     if (conflict !== undefined) throw conflict;
     using controller = childController(signal);
     running = { kind, controller };
@@ -46,9 +52,9 @@ export function createTurns({ name }: { readonly name: string }): Turns {
   };
 
   return {
-    async run(kind, signal, work) {
+    async run(kind, signal, work, takesOver) {
       const place = await gate.enter(1, signal, kind === 'background' ? 1 : 0);
-      const finished = turn(kind, signal, work);
+      const finished = turn(kind, signal, work, takesOver);
       void finished.catch(() => undefined).then(() => place[Symbol.dispose]());
       return abandonOn(signal, finished);
     },

@@ -43,6 +43,8 @@ export interface Need {
   readonly isUrgent: boolean;
   /** It writes to the store. */
   readonly writes: boolean;
+  /** Whatever another writer wrote, it goes on from that. */
+  readonly takesOver?: boolean;
 }
 
 export interface NewestCheckpoint {
@@ -217,6 +219,7 @@ async function bind(
   need: Need,
   signal: AbortSignal,
 ): Promise<void> {
+  if (need.takesOver === true) ownership.release();
   if (!ownership.isBound) packs.forget();
   const isFirst = packs.ageMs === Infinity;
   const isOld = packs.ageMs > LIST_AGE_MS_MAX && !need.isUrgent;
