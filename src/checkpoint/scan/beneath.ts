@@ -1,4 +1,6 @@
 import { closeSync, constants, openSync, readlinkSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 
 import { fsPath } from '../format/path-name.ts';
 
@@ -24,7 +26,7 @@ export function locationOf(fd: number): string {
 
 /**
  * Folders below one, each open until another one is asked for that isn't below it: so a walk opens each folder once,
- * however deep it is. For work without a pause; open-file.ts has the same for work with pauses.
+ * however deep it is. For work without a pause; openFolders is for work with pauses.
  */
 export interface FoldersBeneath extends Disposable {
   /** Where the folder `path` ('' for the first one itself) is. Throws the system's error, ENOTDIR for a link. */
@@ -51,24 +53,53 @@ export function foldersBeneath(location: string): FoldersBeneath {
   };
 }
 
+/** As FoldersBeneath, for work with pauses. Ask for one after the other. */
+export interface OpenFolders extends AsyncDisposable {
+  /** Rejects with the system's error, ENOTDIR for a link. */
+  at(path: string): Promise<string>;
+}
+
+export function openFolders(location: string): OpenFolders {
+  const closing: Promise<void>[] = [];
+  const chain = createChain((folder: FileHandle) => void closing.push(folder.close()));
+  const innermost = () => {
+    const folder = chain.innermost();
+    return folder === undefined ? location : locationOf(folder.fd);
+  };
+  return {
+    async at(path) {
+      for (const name of chain.missing(path))
+        chain.add(name, await open(fsPath(innermost(), name), FOLDER_FLAGS));
+      chain.reached(path);
+      await Promise.all(closing.splice(0));
+      return innermost();
+    },
+    async [Symbol.asyncDispose]() {
+      chain.closeAll();
+      await Promise.all(closing);
+    },
+  };
+}
+
 /** Folders that are open, each in the one before it. */
-export interface Chain<Opened, Closed> {
+interface Chain<Opened> {
   innermost(): Opened | undefined;
   /** Closes those that aren't above `path`, and answers the names of those that are still to be opened and added. */
   missing(path: string): readonly string[];
   add(name: string, opened: Opened): void;
   /** All of `path` is open. Those in the same folder come one after the other: they cost nothing then. */
   reached(path: string): void;
-  /** The answers of `close`. */
-  closeAll(): readonly Closed[];
+  closeAll(): void;
 }
 
-export function createChain<Opened, Closed>(close: (opened: Opened) => Closed): Chain<Opened, Closed> {
-  const open: { readonly name: string; readonly opened: Opened }[] = [];
+function createChain<Opened>(close: (opened: Opened) => void): Chain<Opened> {
+  const chain: { readonly name: string; readonly opened: Opened }[] = [];
   let current: string | undefined;
-  const closeFrom = (depth: number) => open.splice(depth).map(({ opened }) => close(opened));
+  const closeFrom = (depth: number) => {
+    for (const { opened } of chain.splice(depth)) close(opened);
+  };
   return {
-    innermost: () => open.at(-1)?.opened,
+    innermost: () => chain.at(-1)?.opened,
     missing(path) {
       if (path === current) return [];
       const above = current;
@@ -78,17 +109,17 @@ export function createChain<Opened, Closed>(close: (opened: Opened) => Closed): 
         return namesOf(path.slice(above.length + 1));
       }
       const names = namesOf(path);
-      const other = open.findIndex(({ name }, depth) => name !== names[depth]);
+      const other = chain.findIndex(({ name }, depth) => name !== names[depth]);
       if (other !== -1) closeFrom(other);
-      return names.slice(open.length);
+      return names.slice(chain.length);
     },
-    add: (name, opened) => void open.push({ name, opened }),
+    add: (name, opened) => void chain.push({ name, opened }),
     reached(path) {
       current = path;
     },
     closeAll() {
       current = undefined;
-      return closeFrom(0);
+      closeFrom(0);
     },
   };
 }

@@ -28,3 +28,8 @@ export function sameStat(one: FileStat, other: FileStat): boolean {
     one.dev === other.dev
   );
 }
+
+/** What all names of a file have in common. */
+export function inodeOf({ dev, ino }: { readonly dev: bigint; readonly ino: bigint }): string {
+  return `${dev}:${ino}`;
+}

@@ -2,7 +2,7 @@ import { forEachLimit } from '../../base/concurrency.ts';
 import { forEachInSlices } from '../../base/slices.ts';
 import { splitPath } from '../format/path-name.ts';
 import type { Folder } from './found.ts';
-import { inodeOf } from './hard-links.ts';
+import { inodeOf } from './file-stat.ts';
 import { unpack } from './scan-thread.ts';
 import type { PackedStat } from './scan-thread.ts';
 import type { ScannedFile } from './scanned.ts';

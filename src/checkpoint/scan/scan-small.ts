@@ -5,8 +5,8 @@
 import { lstat, opendir, readlink } from 'node:fs/promises';
 
 import { decodePath, fsPath, splitPath } from '../format/path-name.ts';
-import { openFolders } from './open-file.ts';
-import type { OpenFolders } from './open-file.ts';
+import { openFolders } from './beneath.ts';
+import type { OpenFolders } from './beneath.ts';
 import type { EntryFailure, ListJob, ListResult, LookJob, LookResult } from './scan-job.ts';
 import { createLooked, entryFailure, namesTogether, noteFound, notLink } from './scan-thread.ts';
 import type { Looked } from './scan-thread.ts';

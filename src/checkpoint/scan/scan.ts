@@ -1,8 +1,8 @@
 import { EvictdError } from '../../base/errors.ts';
 import { forEachInSlices } from '../../base/slices.ts';
 import { entryError } from './file-error.ts';
+import { inodeOf } from './file-stat.ts';
 import type { Folder, Found } from './found.ts';
-import { createHardLinks } from './hard-links.ts';
 import { foldersOfMoved, foldersTouched, isSameFolder } from './moves.ts';
 import { packOne } from './scan-thread.ts';
 import type { ScannedDirectory, ScannedFile, ScannedHardLink, ScannedSymlink } from './scanned.ts';
@@ -92,7 +92,8 @@ async function collect(root: Folder, signal: AbortSignal) {
   const symlinks: ScannedSymlink[] = [];
   const lost = new Map<string, EvictdError>();
   const unlisted = new Set<string>();
-  const links = createHardLinks();
+  /** The first name of each file that has several: it stands for the file. */
+  const firstNames = new Map<string, string>();
   const put = (found: Found) => {
     if ('parts' in found) {
       folders.push(found);
@@ -106,9 +107,13 @@ async function collect(root: Folder, signal: AbortSignal) {
     } else if ('error' in found) lost.set(found.path, found.error);
     else if ('target' in found) symlinks.push(found);
     else {
-      const target = 'nlink' in found ? links.firstOf(found) : undefined;
-      if (target === undefined) files.push(found);
-      else hardLinks.push({ ...found, target });
+      const inode = 'nlink' in found ? inodeOf(found.stat) : undefined;
+      const target = inode === undefined ? undefined : firstNames.get(inode);
+      if (target !== undefined) hardLinks.push({ ...found, target });
+      else {
+        files.push(found);
+        if (inode !== undefined) firstNames.set(inode, found.path);
+      }
     }
   };
   await forEachInSlices(inOrder(root), put, signal);
