@@ -37,7 +37,7 @@ export async function buildBundle(): Promise<Bundle> {
   const { version } = z
     .object({ version: z.string() })
     .parse(JSON.parse(await readFile(`${ROOT}/package.json`, 'utf8')));
-  const identityThread = await buildThread('store/identity-thread.ts');
+  const identityThread = await buildThread('store/azure/identity-thread.ts');
   const engineThread = await buildThread('worker/engine-thread.ts');
   const result = await build({
     absWorkingDir: ROOT,

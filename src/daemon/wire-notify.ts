@@ -67,7 +67,7 @@ function tellerOf(config: Config, { webhook, storageQueue }: Notification, clock
 /** With the credential of the checkpoint store; a VM without one uses its managed identity. */
 async function openQueue(config: Config, url: string, clock: Clock): Promise<Teller> {
   const { createQueueTeller } = await import('../observe/storage-queue.ts');
-  const { createUndiciHttpClient } = await import('../checkpoint/store/undici-http-client.ts');
+  const { createUndiciHttpClient } = await import('../checkpoint/store/azure/undici-http-client.ts');
   const { openQueueCredential } = await import('./wire-store.ts');
   const httpClient = createUndiciHttpClient({ origin: new URL(url).origin, connectionsMax: 1 });
   return createQueueTeller(url, await openQueueCredential(config, url, clock), httpClient);

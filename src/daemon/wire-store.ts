@@ -1,8 +1,8 @@
 import type { Clock } from '../base/clock.ts';
 import type { EvictdError } from '../base/errors.ts';
-import type { TokenFetcher, TokenSource } from '../checkpoint/store/token.ts';
-import type { StoreTarget } from '../checkpoint/store/azure-url.ts';
-import { type StoreAuth, openCredential } from '../checkpoint/store/credentials.ts';
+import type { TokenFetcher, TokenSource } from '../checkpoint/store/azure/token.ts';
+import type { StoreTarget } from '../checkpoint/store/azure/url.ts';
+import { type StoreAuth, openCredential } from '../checkpoint/store/azure/credentials.ts';
 import type { BlobStore } from '../checkpoint/store/store.ts';
 import type { Workers } from '../checkpoint/worker/workers.ts';
 import type { Config } from '../config/schema.ts';
@@ -34,7 +34,7 @@ export async function openStore(
   { clock }: { readonly clock: Clock },
 ): Promise<OpenStore> {
   const { createWorkers } = await import('../checkpoint/worker/create-workers.ts');
-  const { parseStoreUrl } = await import('../checkpoint/store/azure-url.ts');
+  const { parseStoreUrl } = await import('../checkpoint/store/azure/url.ts');
   const { url } = checkpoint.store;
   const target = parseStoreUrl(url);
   const auth = storeAuth(checkpoint.store.auth);
@@ -64,7 +64,7 @@ function storeAuth(auth: ConfiguredAuth): StoreAuth {
 }
 
 async function openTokens(config: Config, clientId: string | undefined, clock: Clock): Promise<TokenSource> {
-  const { TOKEN_DEFAULTS, createTokenSource } = await import('../checkpoint/store/token.ts');
+  const { TOKEN_DEFAULTS, createTokenSource } = await import('../checkpoint/store/azure/token.ts');
   return createTokenSource(TOKEN_DEFAULTS, { clock, fetcher: await tokenFetcher(config, clientId, clock) });
 }
 
@@ -73,8 +73,8 @@ async function tokenFetcher(
   clientId: string | undefined,
   clock: Clock,
 ): Promise<TokenFetcher> {
-  const { createManagedIdentityFetcher } = await import('../checkpoint/store/azure-identity.ts');
-  const { TOKEN_DEFAULTS } = await import('../checkpoint/store/token.ts');
+  const { createManagedIdentityFetcher } = await import('../checkpoint/store/azure/identity.ts');
+  const { TOKEN_DEFAULTS } = await import('../checkpoint/store/azure/token.ts');
   const { endpoint } = config.imds;
   return createManagedIdentityFetcher(
     {
@@ -95,7 +95,7 @@ export async function openQueueCredential(
   url: string,
   clock: Clock,
 ): Promise<QueueCredential> {
-  const { parseStoreUrl } = await import('../checkpoint/store/azure-url.ts');
+  const { parseStoreUrl } = await import('../checkpoint/store/azure/url.ts');
   const auth = config.checkpoint?.store.auth ?? { kind: 'managed-identity' };
   const credential = await openCredential(storeAuth(auth), parseStoreUrl(url));
   if (credential.kind !== 'identity') return credential;

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
-import { createAzureStore } from '../../src/checkpoint/store/azure-store.ts';
+import { createAzureStore } from '../../src/checkpoint/store/azure/azure-store.ts';
 import type { BlobStore } from '../../src/checkpoint/store/store.ts';
 import { askDaemon } from '../../src/control/client.ts';
 import { createEventHub } from '../../src/control/event-hub.ts';

@@ -5,8 +5,8 @@ import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
-import { createManagedIdentityFetcher } from '../../src/checkpoint/store/azure-identity.ts';
-import { createTokenSource } from '../../src/checkpoint/store/token.ts';
+import { createManagedIdentityFetcher } from '../../src/checkpoint/store/azure/identity.ts';
+import { createTokenSource } from '../../src/checkpoint/store/azure/token.ts';
 import { identityAnswer } from '../support/identity-answer.ts';
 import { byteServer, http } from './byte-server.ts';
 import { RUNS, fuzz, mutated } from './fuzz.ts';

@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import * as z from 'zod';
 
 import { systemClock } from '../../src/base/clock.ts';
-import { createUndiciHttpClient } from '../../src/checkpoint/store/undici-http-client.ts';
+import { createUndiciHttpClient } from '../../src/checkpoint/store/azure/undici-http-client.ts';
 import { type DrainNews, newsOf } from '../../src/observe/drain-news.ts';
 import { createQueueTeller } from '../../src/observe/storage-queue.ts';
 import { type WebhookTemplate, createWebhook } from '../../src/observe/webhook.ts';

@@ -1,5 +1,5 @@
 import { EvictdError } from '../../src/base/errors.ts';
-import { blobNameProblem } from '../../src/checkpoint/store/azure-name.ts';
+import { blobNameProblem } from '../../src/checkpoint/store/azure/blob-name.ts';
 import type {
   BlobItem,
   BlobPage,

@@ -1,5 +1,5 @@
 import { systemClock } from '../../src/base/clock.ts';
-import { type AzureStore, createAzureStore } from '../../src/checkpoint/store/azure-store.ts';
+import { type AzureStore, createAzureStore } from '../../src/checkpoint/store/azure/azure-store.ts';
 import { listAll } from '../../src/checkpoint/store/list-all.ts';
 
 /** A container of the emulator, as its operator sees it. */

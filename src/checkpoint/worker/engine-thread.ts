@@ -23,7 +23,7 @@ const counter = new Int32Array(taken);
 parentPort.on('message', () => void Atomics.add(counter, 0, 1));
 
 const open = onceOpened(async () => {
-  const { createAzureStore } = await import('../store/azure-store.ts');
+  const { createAzureStore } = await import('../store/azure/azure-store.ts');
   let newest: string | undefined;
   const tokens = {
     // Each try of a request asks the main thread, which renews them, so that none grows old here.

@@ -3,7 +3,7 @@ import { inspect } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { systemClock } from '../../../src/base/clock.ts';
-import { createAzureStore } from '../../../src/checkpoint/store/azure-store.ts';
+import { createAzureStore } from '../../../src/checkpoint/store/azure/azure-store.ts';
 import { type Azurite, startAzurite } from '../../support/azurite.ts';
 import { type BlobProxy, createBlobProxy } from '../../support/blob-proxy.ts';
 import { TYPE, signal } from './store-subject.ts';

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 
 import { systemClock, type Clock } from '../../../src/base/clock.ts';
-import { createAzureStore, type AzureStore } from '../../../src/checkpoint/store/azure-store.ts';
+import { createAzureStore, type AzureStore } from '../../../src/checkpoint/store/azure/azure-store.ts';
 import { createOnce } from '../../../src/checkpoint/store/create-once.ts';
 import { startAzurite, type Azurite } from '../../support/azurite.ts';
 import { createBlobProxy, operations, type BlobProxy } from '../../support/blob-proxy.ts';

@@ -8,7 +8,7 @@ import {
   type AzureLimits,
   type AzureStore,
   createAzureStore,
-} from '../../../src/checkpoint/store/azure-store.ts';
+} from '../../../src/checkpoint/store/azure/azure-store.ts';
 import { listAll } from '../../../src/checkpoint/store/list-all.ts';
 import { type Azurite, signatureFor, startAzurite } from '../../support/azurite.ts';
 import { testFolder } from '../../support/file-tree.ts';

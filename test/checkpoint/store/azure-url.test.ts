@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 
 import { EvictdError } from '../../../src/base/errors.ts';
-import { parseStoreUrl } from '../../../src/checkpoint/store/azure-url.ts';
+import { parseStoreUrl } from '../../../src/checkpoint/store/azure/url.ts';
 
 test.each([
   ['https://acct.blob.core.windows.net/ckpt', 'acct', 'ckpt', '', false],

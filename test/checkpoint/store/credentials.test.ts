@@ -6,9 +6,9 @@ import { inspect } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { systemClock } from '../../../src/base/clock.ts';
-import { type AzureStoreOptions, createAzureStore } from '../../../src/checkpoint/store/azure-store.ts';
-import { parseStoreUrl } from '../../../src/checkpoint/store/azure-url.ts';
-import { openCredential, type StoreAuth } from '../../../src/checkpoint/store/credentials.ts';
+import { type AzureStoreOptions, createAzureStore } from '../../../src/checkpoint/store/azure/azure-store.ts';
+import { parseStoreUrl } from '../../../src/checkpoint/store/azure/url.ts';
+import { openCredential, type StoreAuth } from '../../../src/checkpoint/store/azure/credentials.ts';
 import {
   AZURITE_ACCOUNT,
   AZURITE_KEY,

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 
 import type { Clock } from '../../../src/base/clock.ts';
 import { EvictdError } from '../../../src/base/errors.ts';
-import { createTokenSource, type FetchedToken } from '../../../src/checkpoint/store/token.ts';
+import { createTokenSource, type FetchedToken } from '../../../src/checkpoint/store/azure/token.ts';
 
 const OPTIONS = { attemptMs: 10_000 };
 /** Half of the life of a token that lives for an hour, less a margin of 10 s. */

@@ -15,7 +15,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import {
   createUndiciHttpClient,
   type UndiciHttpClient,
-} from '../../../src/checkpoint/store/undici-http-client.ts';
+} from '../../../src/checkpoint/store/azure/undici-http-client.ts';
 import { createSelfSigned } from '../../support/tls.ts';
 
 const MIB = 1024 ** 2;

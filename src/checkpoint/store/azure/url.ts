@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 
-import { EvictdError } from '../../base/errors.ts';
-import { blobNameProblem } from './azure-name.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import { blobNameProblem } from './blob-name.ts';
 
 /** Where checkpoints go, taken apart. */
 export interface StoreTarget {

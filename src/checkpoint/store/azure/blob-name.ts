@@ -1,6 +1,6 @@
 import type { BlockBlobClient, ContainerClient } from '@azure/storage-blob';
 
-import { EvictdError } from '../../base/errors.ts';
+import { EvictdError } from '../../../base/errors.ts';
 
 /** The SDK's client of a blob. Throws `refused` for a name that could not be stored under itself. */
 export function blobIn(container: ContainerClient, name: string): BlockBlobClient {

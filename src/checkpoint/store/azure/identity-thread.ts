@@ -8,9 +8,9 @@ import { createHttpHeaders } from '@azure/core-rest-pipeline';
 import type { HttpClient as SdkHttpClient } from '@azure/core-rest-pipeline';
 import { ManagedIdentityCredential } from '@azure/identity';
 
-import { systemClock } from '../../base/clock.ts';
-import { createHttpClient } from '../../base/http.ts';
-import type { IdentityAnswer, IdentityOrder } from './azure-identity.ts';
+import { systemClock } from '../../../base/clock.ts';
+import { createHttpClient } from '../../../base/http.ts';
+import type { IdentityAnswer, IdentityOrder } from './identity.ts';
 
 // learn.microsoft.com: Authorize access to blobs using Microsoft Entra ID. The same audience in every cloud.
 const SCOPE = 'https://storage.azure.com/.default';
@@ -43,7 +43,7 @@ void ask().then((answer) => parentPort?.postMessage(answer, []));
 
 /** The SDK's own retries (up to a minute after a 410) are off: whoever waits for the token knows better. */
 async function ask(): Promise<IdentityAnswer> {
-  // Given by startThread in azure-identity.ts.
+  // Given by startThread in identity.ts.
   const { clientId } = workerData as IdentityOrder;
   const once = { httpClient, retryOptions: { maxRetries: 0 }, redirectOptions: { maxRetries: 0 } };
   try {

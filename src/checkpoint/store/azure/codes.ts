@@ -1,4 +1,4 @@
-import type { Failure } from './retry.ts';
+import type { Failure } from '../retry.ts';
 
 export interface ErrorContext {
   readonly account: string;

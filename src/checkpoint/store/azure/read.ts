@@ -1,11 +1,11 @@
 import { RestError } from '@azure/storage-blob';
 import type { BlobItem as SdkItem, BlobClient, ContainerClient } from '@azure/storage-blob';
 
-import { EvictdError } from '../../base/errors.ts';
-import type { Caller } from './azure-caller.ts';
-import { assertOfService, AttemptFailed, badAnswer } from './azure-errors.ts';
-import { blobIn } from './azure-name.ts';
-import type { BlobItem, BlobPage, BlobStore, FolderPage, ListOptions, ReadOptions } from './store.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import type { Caller } from './caller.ts';
+import { assertOfService, AttemptFailed, badAnswer } from './errors.ts';
+import { blobIn } from './blob-name.ts';
+import type { BlobItem, BlobPage, BlobStore, FolderPage, ListOptions, ReadOptions } from '../store.ts';
 
 const PAGE_MAX = 5000;
 

@@ -1,10 +1,10 @@
-import type { Clock } from '../../base/clock.ts';
-import { EvictdError } from '../../base/errors.ts';
-import { explainAzureError } from './azure-errors.ts';
-import type { ErrorContext } from './azure-codes.ts';
-import { createConcurrencyLimit } from './concurrency-limit.ts';
-import { withRetries } from './retry.ts';
-import type { Failure, RetryLimits } from './retry.ts';
+import type { Clock } from '../../../base/clock.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import { explainAzureError } from './errors.ts';
+import type { ErrorContext } from './codes.ts';
+import { createConcurrencyLimit } from '../concurrency-limit.ts';
+import { withRetries } from '../retry.ts';
+import type { Failure, RetryLimits } from '../retry.ts';
 
 /** Tokens of an identity. They are fetched elsewhere and handed out here. */
 export interface StoreTokens {

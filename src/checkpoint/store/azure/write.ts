@@ -1,10 +1,10 @@
 import type { ContainerClient } from '@azure/storage-blob';
 
-import { EvictdError } from '../../base/errors.ts';
-import type { Caller } from './azure-caller.ts';
-import { blobIn } from './azure-name.ts';
-import { assertOfService } from './azure-errors.ts';
-import type { BlobStore, Created, Removed } from './store.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import type { Caller } from './caller.ts';
+import { blobIn } from './blob-name.ts';
+import { assertOfService } from './errors.ts';
+import type { BlobStore, Created, Removed } from '../store.ts';
 
 /** The writing half of the store. */
 export function createWriter(

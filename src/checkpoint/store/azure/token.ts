@@ -1,9 +1,9 @@
 // INVARIANTS: at most one request to the identity endpoint is under way; a token is replaced only by a newer one,
 // never by a failure; nobody waits longer than one attempt may take.
-import { abandonOn, boundedSignal } from '../../base/abort.ts';
-import type { Clock, MonotonicMs } from '../../base/clock.ts';
-import { EvictdError } from '../../base/errors.ts';
-import { backoffMs } from '../../core/backoff.ts';
+import { abandonOn, boundedSignal } from '../../../base/abort.ts';
+import type { Clock, MonotonicMs } from '../../../base/clock.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import { backoffMs } from '../../../core/backoff.ts';
 
 /** A bearer token for Blob Storage, kept valid ahead of time. */
 export interface TokenSource {

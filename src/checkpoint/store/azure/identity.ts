@@ -3,9 +3,9 @@ import { gunzipSync } from 'node:zlib';
 
 import * as z from 'zod';
 
-import { boundedSignal, reasonOf } from '../../base/abort.ts';
-import type { Clock } from '../../base/clock.ts';
-import { EvictdError } from '../../base/errors.ts';
+import { boundedSignal, reasonOf } from '../../../base/abort.ts';
+import type { Clock } from '../../../base/clock.ts';
+import { EvictdError } from '../../../base/errors.ts';
 import type { TokenFetcher } from './token.ts';
 
 // The build puts the thread's whole program here, as gzip in base64; run from source it is a file.

@@ -6,7 +6,7 @@ import type { HttpOperationResponse, IHttpClient, WebResource } from '@azure/sto
 import { buildConnector, Pool } from 'undici';
 import type { Dispatcher } from 'undici';
 
-import { reasonOf } from '../../base/abort.ts';
+import { reasonOf } from '../../../base/abort.ts';
 
 export interface UndiciHttpClientOptions {
   /** `https://host:port`, the only one that is talked to. */

@@ -2,20 +2,20 @@ import type { LookupFunction } from 'node:net';
 
 import type { ContainerClient } from '@azure/storage-blob';
 
-import type { Clock } from '../../base/clock.ts';
-import { createCaller } from './azure-caller.ts';
-import type { Caller, StoreTokens } from './azure-caller.ts';
-import { openContainer } from './azure-container.ts';
-import { assertOfService } from './azure-errors.ts';
-import { createReader } from './azure-read.ts';
-import { parseStoreUrl } from './azure-url.ts';
-import type { StoreTarget } from './azure-url.ts';
-import { createWriter } from './azure-write.ts';
+import type { Clock } from '../../../base/clock.ts';
+import { createCaller } from './caller.ts';
+import type { Caller, StoreTokens } from './caller.ts';
+import { openContainer } from './container.ts';
+import { assertOfService } from './errors.ts';
+import { createReader } from './read.ts';
+import { parseStoreUrl } from './url.ts';
+import type { StoreTarget } from './url.ts';
+import { createWriter } from './write.ts';
 import { openCredential } from './credentials.ts';
 import type { StoreAuth } from './credentials.ts';
-import { RETRY_DEFAULTS } from './retry.ts';
-import type { RetryLimits } from './retry.ts';
-import type { BlobStore } from './store.ts';
+import { RETRY_DEFAULTS } from '../retry.ts';
+import type { RetryLimits } from '../retry.ts';
+import type { BlobStore } from '../store.ts';
 import { createUndiciHttpClient } from './undici-http-client.ts';
 
 export interface AzureStoreOptions {

@@ -1,10 +1,10 @@
 import { RestError } from '@azure/storage-blob';
 
-import { AssertionFailed } from '../../base/assert.ts';
-import { errnoOf, EvictdError } from '../../base/errors.ts';
-import { azureCodes, forbidden } from './azure-codes.ts';
-import type { ErrorContext, Meaning } from './azure-codes.ts';
-import type { Failure } from './retry.ts';
+import { AssertionFailed } from '../../../base/assert.ts';
+import { errnoOf, EvictdError } from '../../../base/errors.ts';
+import { azureCodes, forbidden } from './codes.ts';
+import type { ErrorContext, Meaning } from './codes.ts';
+import type { Failure } from '../retry.ts';
 
 /** Thrown in an attempt by what knows better than a status what went wrong. */
 export class AttemptFailed extends Error {

@@ -2,11 +2,11 @@ import type { TokenCredential } from '@azure/identity';
 import { ContainerClient, newPipeline, StorageSharedKeyCredential } from '@azure/storage-blob';
 import type { IHttpClient, RequestPolicyFactory } from '@azure/storage-blob';
 
-import { assert } from '../../base/assert.ts';
-import { EvictdError } from '../../base/errors.ts';
-import { buildInfo } from '../../base/version.ts';
-import type { StoreTokens } from './azure-caller.ts';
-import type { StoreTarget } from './azure-url.ts';
+import { assert } from '../../../base/assert.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import { buildInfo } from '../../../base/version.ts';
+import type { StoreTokens } from './caller.ts';
+import type { StoreTarget } from './url.ts';
 import type { StoreCredential } from './credentials.ts';
 
 /** Has all that is used here, and is known to emulators and to the clouds that get new versions late. */

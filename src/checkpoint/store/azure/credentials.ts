@@ -1,5 +1,5 @@
-import { badCredential as bad, readSecretFile } from '../../base/secret-file.ts';
-import type { StoreTarget } from './azure-url.ts';
+import { badCredential as bad, readSecretFile } from '../../../base/secret-file.ts';
+import type { StoreTarget } from './url.ts';
 
 /** As configured under `checkpoint.store.auth`. */
 export type StoreAuth =
