@@ -1,6 +1,6 @@
 import { systemClock } from '../base/clock.ts';
 import { formatSize } from '../base/units.ts';
-import type { TreeEntry } from '../checkpoint/format/tree.ts';
+import type { TreeEntry } from '../checkpoint/format/tree/tree.ts';
 import type { Change } from '../checkpoint/retention/diff.ts';
 import { ONE_SET_OPTION, STORE_OPTIONS, idArgument, onlySetOf } from './checkpoints-set.ts';
 import { entryJson } from './checkpoints-show.ts';

@@ -2,7 +2,7 @@ import { systemClock } from '../base/clock.ts';
 import { formatCount, formatSize } from '../base/units.ts';
 import type { Entry } from '../checkpoint/format/entry.ts';
 import type { Manifest, NamedPaths } from '../checkpoint/format/manifest.ts';
-import type { TreeEntry } from '../checkpoint/format/tree.ts';
+import type { TreeEntry } from '../checkpoint/format/tree/tree.ts';
 import type { DescribedCheckpoint, PackTotals } from '../checkpoint/retention/show.ts';
 import { ONE_SET_OPTION, STORE_OPTIONS, idArgument, onlySetOf } from './checkpoints-set.ts';
 import { type Command, EXIT, type Output } from './command.ts';

@@ -9,7 +9,7 @@ import type { StoredChunk } from '../../src/checkpoint/format/chunk.ts';
 import type { Entry } from '../../src/checkpoint/format/entry.ts';
 import { encodeSetEntry, parseSetEntry } from '../../src/checkpoint/format/manifest-json.ts';
 import { pathProblem } from '../../src/checkpoint/format/path-name.ts';
-import { type TreeEntry, cutLeaves, walkTree } from '../../src/checkpoint/format/tree.ts';
+import { type TreeEntry, cutLeaves, walkTree } from '../../src/checkpoint/format/tree/tree.ts';
 import { type IndexPlace, openLocalIndex } from '../../src/checkpoint/index/local-index.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { INITIAL_STATE } from '../../src/core/state.ts';

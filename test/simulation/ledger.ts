@@ -3,7 +3,7 @@ import { isStored } from '../../src/checkpoint/format/chunk.ts';
 import type { Manifest, SetEntry } from '../../src/checkpoint/format/manifest.ts';
 import { parseSetEntry } from '../../src/checkpoint/format/manifest-json.ts';
 import { PACKS, setPrefix } from '../../src/checkpoint/format/names.ts';
-import { walkPackUses, walkTree } from '../../src/checkpoint/format/tree.ts';
+import { walkPackUses, walkTree } from '../../src/checkpoint/format/tree/tree.ts';
 import { readPiece } from '../../src/checkpoint/index/read-piece.ts';
 import type { BlobStore } from '../../src/checkpoint/store/store.ts';
 import { type MemoryBlobs, storeError } from '../support/memory-blobs.ts';

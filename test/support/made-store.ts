@@ -15,14 +15,14 @@ import {
 } from '../../src/checkpoint/format/names.ts';
 import { encodePackEnd } from '../../src/checkpoint/format/pack-table.ts';
 import { comparePaths } from '../../src/checkpoint/format/path-order.ts';
-import type { Piece, TreeEntry } from '../../src/checkpoint/format/tree.ts';
+import type { Piece, TreeEntry } from '../../src/checkpoint/format/tree/tree.ts';
 import {
   chunkListPieces,
   cutLeaves,
   cutNodes,
   cutPackUses,
   isLong,
-} from '../../src/checkpoint/format/tree.ts';
+} from '../../src/checkpoint/format/tree/tree.ts';
 import { compressFrame } from '../../src/checkpoint/format/zstd-frame.ts';
 import type { BlobStore } from '../../src/checkpoint/store/store.ts';
 

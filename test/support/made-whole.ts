@@ -5,7 +5,7 @@ import { chunkIdOf } from '../../src/checkpoint/format/chunk-id.ts';
 import type { Entry } from '../../src/checkpoint/format/entry.ts';
 import type { SetPlace } from '../../src/checkpoint/format/names.ts';
 import { PACKS, setPrefix } from '../../src/checkpoint/format/names.ts';
-import { walkPackUses, walkTree } from '../../src/checkpoint/format/tree.ts';
+import { walkPackUses, walkTree } from '../../src/checkpoint/format/tree/tree.ts';
 import { decompressFrame } from '../../src/checkpoint/format/zstd-frame.ts';
 import { listEntries, readEntry } from '../../src/checkpoint/index/entries.ts';
 import { readPiece } from '../../src/checkpoint/index/read-piece.ts';

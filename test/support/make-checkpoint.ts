@@ -17,8 +17,8 @@ import {
   cutNodes,
   cutPackUses,
   isLong,
-} from '../../src/checkpoint/format/tree.ts';
-import type { ChildRef, Piece, TreeEntry } from '../../src/checkpoint/format/tree.ts';
+} from '../../src/checkpoint/format/tree/tree.ts';
+import type { ChildRef, Piece, TreeEntry } from '../../src/checkpoint/format/tree/tree.ts';
 import { compressFrame } from '../../src/checkpoint/format/zstd-frame.ts';
 import { isOwnPath } from '../../src/checkpoint/scan/own-names.ts';
 import type { BlobStore } from '../../src/checkpoint/store/store.ts';

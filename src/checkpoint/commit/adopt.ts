@@ -3,7 +3,7 @@ import type { PackName } from '../format/chunk.ts';
 import type { Entry } from '../format/entry.ts';
 import type { Manifest } from '../format/manifest.ts';
 import { parsePackName } from '../format/names.ts';
-import { walkPackUses, walkTree } from '../format/tree.ts';
+import { walkPackUses, walkTree } from '../format/tree/tree.ts';
 import { readPiece } from '../index/read-piece.ts';
 import { type FileRecord, recordOfEntry } from '../index/record.ts';
 import type { BlobStore } from '../store/store.ts';

@@ -4,7 +4,7 @@ import { type FileChunk, isStored } from '../format/chunk.ts';
 import type { Entry } from '../format/entry.ts';
 import { comparePaths } from '../format/path-order.ts';
 import { splitPath } from '../format/path-name.ts';
-import { createTreeCheck } from '../format/tree-check.ts';
+import { createTreeCheck } from '../format/tree/check.ts';
 import { entryUnfit } from '../scan/file-error.ts';
 import type { Scan } from '../scan/scan.ts';
 import { entriesOf, unlessUnreadable } from './adopt.ts';

@@ -13,7 +13,7 @@ import {
   cutNodes,
   cutPackUses,
   isLong,
-} from '../format/tree.ts';
+} from '../format/tree/tree.ts';
 
 export interface WrittenTree {
   /** The topmost piece; null: it has no entries. */

@@ -3,7 +3,7 @@ import type { FileChunk } from './chunk.ts';
 import type { Attributes, Entry } from './entry.ts';
 import { bytesProblem, pathProblem } from './path-name.ts';
 import { comparePaths } from './path-order.ts';
-import { CHUNKS_MAX } from './tree-entry.ts';
+import { CHUNKS_MAX } from './tree/tree-entry.ts';
 
 const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;

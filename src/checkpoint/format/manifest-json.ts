@@ -8,7 +8,7 @@ import { tryParseJson } from '../../base/json.ts';
 import { FORMAT_VERSION, NAMED_PATHS_MAX, SetEntry, SetFormat } from './manifest.ts';
 import type { NamedPaths } from './manifest.ts';
 import { entryName, FORMAT } from './names.ts';
-import { TAKE_OLDER } from './piece.ts';
+import { TAKE_OLDER } from './tree/piece.ts';
 
 export const SET_ENTRY_BYTES_MAX = 64 * 1024;
 /** Of JSON, for each of the four lists of paths. */

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 
-import { CHUNK_BYTES_MAX, PACK_BYTES_MAX } from './piece.ts';
+import { CHUNK_BYTES_MAX, PACK_BYTES_MAX } from './tree/piece.ts';
 
 /*
  * What is at `checkpoints/<id>.json`, and in `format.json`. What is read back from the store is untrusted: whoever can

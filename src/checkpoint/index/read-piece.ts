@@ -3,8 +3,8 @@ import type { HashSpec, StoredChunk } from '../format/chunk.ts';
 import { contentOf } from '../format/chunk-id.ts';
 import type { Manifest } from '../format/manifest.ts';
 import { PACKS } from '../format/names.ts';
-import { badPiece, PIECE_BYTES_MAX } from '../format/piece.ts';
-import type { ReadPiece } from '../format/tree.ts';
+import { badPiece, PIECE_BYTES_MAX } from '../format/tree/piece.ts';
+import type { ReadPiece } from '../format/tree/tree.ts';
 import type { BlobStore } from '../store/store.ts';
 
 /** Pieces of a tree lie side by side in their packs: what is around one is most often asked for next. */

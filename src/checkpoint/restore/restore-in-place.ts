@@ -1,6 +1,6 @@
 import type { Entry } from '../format/entry.ts';
 import { setPrefix } from '../format/names.ts';
-import { walkTree } from '../format/tree.ts';
+import { walkTree } from '../format/tree/tree.ts';
 import { isUnusable } from '../index/entries.ts';
 import { parentOf } from '../index/find-checkpoint.ts';
 import { createPieceReader } from '../index/read-piece.ts';

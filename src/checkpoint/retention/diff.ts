@@ -2,11 +2,11 @@ import { isStored } from '../format/chunk.ts';
 import type { Manifest } from '../format/manifest.ts';
 import { type SetPlace, setPrefix } from '../format/names.ts';
 import { comparePaths } from '../format/path-order.ts';
-import type { ReadPiece, TreeEntry } from '../format/tree.ts';
+import type { ReadPiece, TreeEntry } from '../format/tree/tree.ts';
 import { findCheckpoint } from '../index/find-checkpoint.ts';
 import { createPieceReader } from '../index/read-piece.ts';
 import type { BlobStore } from '../store/store.ts';
-import { type TreeCursor, chunksOf, createTreeCursor } from './tree-cursor.ts';
+import { type TreeCursor, chunksOf, createTreeCursor } from '../format/tree/cursor.ts';
 
 export type Change =
   | { readonly kind: 'added'; readonly path: string; readonly after: TreeEntry }

@@ -2,7 +2,7 @@ import { forEachLimit } from '../../base/concurrency.ts';
 import { EvictdError } from '../../base/errors.ts';
 import type { PackName } from '../format/chunk.ts';
 import { type SetPlace, entryName, setPrefix } from '../format/names.ts';
-import { walkPackUses } from '../format/tree.ts';
+import { walkPackUses } from '../format/tree/tree.ts';
 import { type ListedEntry, isUnusable, readEntryIfThere } from '../index/entries.ts';
 import { isWholeCheckpoint } from '../index/find-checkpoint.ts';
 import { createPieceReader } from '../index/read-piece.ts';

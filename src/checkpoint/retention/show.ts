@@ -1,7 +1,7 @@
 import type { Entry } from '../format/entry.ts';
 import type { Manifest, PackUse } from '../format/manifest.ts';
 import { type SetPlace, setPrefix } from '../format/names.ts';
-import { walkPackUses, walkTree } from '../format/tree.ts';
+import { walkPackUses, walkTree } from '../format/tree/tree.ts';
 import { findCheckpoint } from '../index/find-checkpoint.ts';
 import { createPieceReader } from '../index/read-piece.ts';
 import type { BlobStore } from '../store/store.ts';

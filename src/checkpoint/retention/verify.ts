@@ -2,15 +2,15 @@ import type { FileChunk, HashSpec, PackName, StoredChunk } from '../format/chunk
 import { isStored } from '../format/chunk.ts';
 import type { PackUse } from '../format/manifest.ts';
 import { PACKS, type SetPlace, setPrefix } from '../format/names.ts';
-import { createTreeCheck } from '../format/tree-check.ts';
-import type { ReadPiece, TreeEntry } from '../format/tree.ts';
-import { walkPackUses } from '../format/tree.ts';
+import { createTreeCheck } from '../format/tree/check.ts';
+import type { ReadPiece, TreeEntry } from '../format/tree/tree.ts';
+import { walkPackUses } from '../format/tree/tree.ts';
 import { isUnusable } from '../index/entries.ts';
 import { findCheckpoint } from '../index/find-checkpoint.ts';
 import { type ListedPack, listPacks } from '../index/list-packs.ts';
 import { readPiece } from '../index/read-piece.ts';
 import type { BlobStore } from '../store/store.ts';
-import { chunksOf, createTreeCursor } from './tree-cursor.ts';
+import { chunksOf, createTreeCursor } from '../format/tree/cursor.ts';
 import { type CheckStretch, checkStretches, createStretchCheck } from './verify-content.ts';
 
 export interface VerifyOptions {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 
 import { parseSetFormat } from '../../../src/checkpoint/format/manifest-json.ts';
-import { cutLeaves } from '../../../src/checkpoint/format/tree.ts';
+import { cutLeaves } from '../../../src/checkpoint/format/tree/tree.ts';
 import { createPieces, entriesOf, SPEC } from './tree-rig.ts';
 
 const PAGE = fileURLToPath(new URL('../../../packaging/docs/format.md', import.meta.url));

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
 import { entryProblem } from '../../../src/checkpoint/format/entry-problem.ts';
-import { createPathMarks } from '../../../src/checkpoint/format/path-marks.ts';
+import { createPathMarks } from '../../../src/checkpoint/format/tree/path-marks.ts';
 import { decodePath, encodePath, pathProblem, splitPath } from '../../../src/checkpoint/format/path-name.ts';
 import { comparePaths } from '../../../src/checkpoint/format/path-order.ts';
 import { anyPath, chunkOf, compareBySegments, directoryOf, fileName, fileOf } from './tree-rig.ts';

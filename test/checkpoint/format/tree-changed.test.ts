@@ -5,7 +5,7 @@ import type { StoredChunk } from '../../../src/checkpoint/format/chunk.ts';
 import type { Entry } from '../../../src/checkpoint/format/entry.ts';
 import { entryProblem } from '../../../src/checkpoint/format/entry-problem.ts';
 import { comparePaths } from '../../../src/checkpoint/format/path-order.ts';
-import { chunkListPieces, cutLeaves } from '../../../src/checkpoint/format/tree.ts';
+import { chunkListPieces, cutLeaves } from '../../../src/checkpoint/format/tree/tree.ts';
 import { expectBadTree } from './bad-tree.ts';
 import {
   anyTree,

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { EvictdError } from '../../../src/base/errors.ts';
 import type { StoredChunk } from '../../../src/checkpoint/format/chunk.ts';
 import type { Entry } from '../../../src/checkpoint/format/entry.ts';
-import { chunkListPieces, cutLeaves, walkPackUses } from '../../../src/checkpoint/format/tree.ts';
+import { chunkListPieces, cutLeaves, walkPackUses } from '../../../src/checkpoint/format/tree/tree.ts';
 import { expectBadTree } from './bad-tree.ts';
 import { chunkOf, createPieces, directoryOf, entriesOf, fileOf } from './tree-rig.ts';
 

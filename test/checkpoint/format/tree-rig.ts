@@ -12,8 +12,8 @@ import {
   cutNodes,
   isLong,
   walkTree,
-} from '../../../src/checkpoint/format/tree.ts';
-import type { Piece, TreeEntry, Within } from '../../../src/checkpoint/format/tree.ts';
+} from '../../../src/checkpoint/format/tree/tree.ts';
+import type { Piece, TreeEntry, Within } from '../../../src/checkpoint/format/tree/tree.ts';
 
 export const SPEC: HashSpec = { name: 'gmac-128', key: Buffer.alloc(16, 7).toString('base64') };
 export const EPOCH = '0123456789abcdef';

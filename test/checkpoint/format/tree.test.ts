@@ -11,7 +11,7 @@ import {
   isLong,
   walkPackUses,
   walkTree,
-} from '../../../src/checkpoint/format/tree.ts';
+} from '../../../src/checkpoint/format/tree/tree.ts';
 import {
   anyTree,
   asTree,

@@ -1,10 +1,10 @@
 import { isUtf8 } from 'node:buffer';
 
-import { EvictdError } from '../../base/errors.ts';
-import { tryParseJson } from '../../base/json.ts';
-import { isStored } from './chunk.ts';
-import type { FileChunk, PackName, StoredChunk } from './chunk.ts';
-import { parsePackName } from './names.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import { tryParseJson } from '../../../base/json.ts';
+import { isStored } from '../chunk.ts';
+import type { FileChunk, PackName, StoredChunk } from '../chunk.ts';
+import { parsePackName } from '../names.ts';
 
 /*
  * Trees and tables are stored in pieces. A piece is one JSON object whose last member is a list with a row on each line:

@@ -1,8 +1,8 @@
-import type { Entry } from './entry.ts';
-import { entryProblem } from './entry-problem.ts';
+import type { Entry } from '../entry.ts';
+import { entryProblem } from '../entry-problem.ts';
 import { createPathMarks } from './path-marks.ts';
-import { quotePath, splitPath } from './path-name.ts';
-import { comparePaths } from './path-order.ts';
+import { quotePath, splitPath } from '../path-name.ts';
+import { comparePaths } from '../path-order.ts';
 
 /**
  * Looks at the entries of a tree in order. Answers why the next one can't be there, or undefined.

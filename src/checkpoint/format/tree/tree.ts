@@ -1,13 +1,13 @@
-import type { FileChunk, StoredChunk } from './chunk.ts';
+import type { FileChunk, StoredChunk } from '../chunk.ts';
 import { cut } from './cut.ts';
 import type { Piece } from './cut.ts';
-import type { Entry } from './entry.ts';
+import type { Entry } from '../entry.ts';
 import { decodeLeaf, leafBuilder } from './leaf.ts';
-import type { PackUse } from './manifest.ts';
-import { quotePath } from './path-name.ts';
+import type { PackUse } from '../manifest.ts';
+import { quotePath } from '../path-name.ts';
 import type { Bad } from './piece.ts';
 import { decodeChunkList, decodePackUses, nodeBuilder, packUseBuilder } from './piece-kinds.ts';
-import { createTreeCheck } from './tree-check.ts';
+import { createTreeCheck } from './check.ts';
 import { LIST_CHUNKS } from './tree-entry.ts';
 import type { ChildRef, LongFileEntry, TreeEntry } from './tree-entry.ts';
 import { readInOrder, walkLeaves } from './walk.ts';

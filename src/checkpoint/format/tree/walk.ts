@@ -1,7 +1,7 @@
-import type { StoredChunk } from './chunk.ts';
-import { PACKS } from './names.ts';
-import { pathProblem, quotePath } from './path-name.ts';
-import { comparePaths } from './path-order.ts';
+import type { StoredChunk } from '../chunk.ts';
+import { PACKS } from '../names.ts';
+import { pathProblem, quotePath } from '../path-name.ts';
+import { comparePaths } from '../path-order.ts';
 import { badPiece, parsePiece, PIECE_BYTES_MAX } from './piece.ts';
 import type { Bad, ParsedPiece } from './piece.ts';
 import { decodeNode } from './piece-kinds.ts';

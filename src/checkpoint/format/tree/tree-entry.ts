@@ -1,5 +1,5 @@
-import type { FileChunk, StoredChunk } from './chunk.ts';
-import type { Entry, FileEntry } from './entry.ts';
+import type { FileChunk, StoredChunk } from '../chunk.ts';
+import type { Entry, FileEntry } from '../entry.ts';
 
 /** A file with more chunks has their list in pieces of its own. */
 const CHUNKS_INSIDE_MAX = 64;

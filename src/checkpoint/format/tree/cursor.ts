@@ -1,11 +1,11 @@
-import type { FileChunk, StoredChunk } from '../format/chunk.ts';
-import { isStored } from '../format/chunk.ts';
-import { decodeLeaf } from '../format/leaf.ts';
-import { PACKS } from '../format/names.ts';
-import { badPiece, parsePiece } from '../format/piece.ts';
-import { decodeNode } from '../format/piece-kinds.ts';
-import { type ReadPiece, type TreeEntry, chunkLists } from '../format/tree.ts';
-import { DEPTH_MAX } from '../format/walk.ts';
+import type { FileChunk, StoredChunk } from '../chunk.ts';
+import { isStored } from '../chunk.ts';
+import { decodeLeaf } from './leaf.ts';
+import { PACKS } from '../names.ts';
+import { badPiece, parsePiece } from './piece.ts';
+import { decodeNode } from './piece-kinds.ts';
+import { type ReadPiece, type TreeEntry, chunkLists } from './tree.ts';
+import { DEPTH_MAX } from './walk.ts';
 
 /** What comes next in a tree: an entry, or a piece that isn't looked into yet. */
 export type Next =

@@ -1,7 +1,7 @@
-import type { FileChunk } from './chunk.ts';
+import type { FileChunk } from '../chunk.ts';
 import type { PieceBuilder } from './cut.ts';
-import type { PackUse } from './manifest.ts';
-import { parsePackName } from './names.ts';
+import type { PackUse } from '../manifest.ts';
+import { parsePackName } from '../names.ts';
 import { createChunkReader, createChunkWriter, isCount, PACK_BYTES_MAX, pieceBytes, rowOf } from './piece.ts';
 import type { Bad, ParsedPiece } from './piece.ts';
 import { LIST_CHUNKS } from './tree-entry.ts';
