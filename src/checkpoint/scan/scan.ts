@@ -2,16 +2,16 @@ import { EvictdError } from '../../base/errors.ts';
 import { forEachInSlices } from '../../base/slices.ts';
 import { entryError } from './file-error.ts';
 import { inodeOf } from './file-stat.ts';
-import type { Folder, Found } from './found.ts';
-import { foldersOfMoved, foldersTouched, isSameFolder } from './moves.ts';
+import type { Folder, Found } from './walk/found.ts';
+import { foldersOfMoved, foldersTouched, isSameFolder } from './walk/moves.ts';
 import { packOne } from './scan-thread.ts';
 import type { ScannedDirectory, ScannedFile, ScannedHardLink, ScannedSymlink } from './scanned.ts';
 import { checkSetFolder, folderMissing } from './set-folder.ts';
 import type { SetFolder } from './set-folder.ts';
 import type { SetOptions } from './set-options.ts';
 import { matcher } from './set-patterns.ts';
-import { walkFolders } from './walk.ts';
-import type { Ground, Scanner } from './walk.ts';
+import { walkFolders } from './walk/walk.ts';
+import type { Ground, Scanner } from './walk/walk.ts';
 
 /** Of entries in a set: what is known of each takes some 300 bytes while it is committed. */
 const ENTRIES_MAX = 2_000_000;

@@ -3,7 +3,7 @@ import { link, lstat, mkdir, rename, rm, symlink, utimes, writeFile } from 'node
 import { expect, test } from 'vitest';
 
 import type { LookJob } from '../../../src/checkpoint/scan/scan-job.ts';
-import type { Scanner } from '../../../src/checkpoint/scan/walk.ts';
+import type { Scanner } from '../../../src/checkpoint/scan/walk/walk.ts';
 import { testFolder, writeTree } from '../../support/file-tree.ts';
 import { mount } from './mounts.ts';
 import { disturbed, pathsOf, scan, threadScanner } from './scanners.ts';

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 
 import { EvictdError } from '../../../src/base/errors.ts';
 import type { Scan } from '../../../src/checkpoint/scan/scan.ts';
-import type { Scanner } from '../../../src/checkpoint/scan/walk.ts';
+import type { Scanner } from '../../../src/checkpoint/scan/walk/walk.ts';
 import { testFolder, writeTree } from '../../support/file-tree.ts';
 import { mount, mountDeadFuse } from './mounts.ts';
 import { pathsOf, scan, threadScanner } from './scanners.ts';

@@ -5,7 +5,7 @@ import { listSmall, lookSmall } from '../../../src/checkpoint/scan/scan-small.ts
 import { listFolders, lookAt } from '../../../src/checkpoint/scan/scan-thread.ts';
 import { openSetFolder } from '../../../src/checkpoint/scan/set-folder.ts';
 import type { SetOptions } from '../../../src/checkpoint/scan/set-options.ts';
-import type { Scanner } from '../../../src/checkpoint/scan/walk.ts';
+import type { Scanner } from '../../../src/checkpoint/scan/walk/walk.ts';
 
 /** What a thread does, and what is done without one. */
 export const scanners = {

@@ -1,13 +1,13 @@
 import { constants } from 'node:fs';
 
-import type { EvictdError } from '../../base/errors.ts';
-import type { Attributes, Entry } from '../format/entry.ts';
-import { entryProblem } from '../format/entry-problem.ts';
-import { entryError, entryUnfit } from './file-error.ts';
-import type { EntryFailure } from './scan-job.ts';
-import type { PackedStat } from './scan-thread.ts';
-import type { ScannedFile, ScannedSymlink } from './scanned.ts';
-import type { Matcher } from './set-patterns.ts';
+import type { EvictdError } from '../../../base/errors.ts';
+import type { Attributes, Entry } from '../../format/entry.ts';
+import { entryProblem } from '../../format/entry-problem.ts';
+import { entryError, entryUnfit } from '../file-error.ts';
+import type { EntryFailure } from '../scan-job.ts';
+import type { PackedStat } from '../scan-thread.ts';
+import type { ScannedFile, ScannedSymlink } from '../scanned.ts';
+import type { Matcher } from '../set-patterns.ts';
 
 /** A folder that was found, and what was found in it. */
 export interface Folder {

@@ -1,11 +1,11 @@
-import { forEachLimit } from '../../base/concurrency.ts';
-import { forEachInSlices } from '../../base/slices.ts';
-import { splitPath } from '../format/path-name.ts';
+import { forEachLimit } from '../../../base/concurrency.ts';
+import { forEachInSlices } from '../../../base/slices.ts';
+import { splitPath } from '../../format/path-name.ts';
 import type { Folder } from './found.ts';
-import { inodeOf } from './file-stat.ts';
-import { unpack } from './scan-thread.ts';
-import type { PackedStat } from './scan-thread.ts';
-import type { ScannedFile } from './scanned.ts';
+import { inodeOf } from '../file-stat.ts';
+import { unpack } from '../scan-thread.ts';
+import type { PackedStat } from '../scan-thread.ts';
+import type { ScannedFile } from '../scanned.ts';
 import { JOBS_IN_FLIGHT, PATHS_TOGETHER } from './walk.ts';
 import type { Ground } from './walk.ts';
 

@@ -1,14 +1,14 @@
-import { createGroup } from '../../base/concurrency.ts';
-import { forEachInSlices } from '../../base/slices.ts';
+import { createGroup } from '../../../base/concurrency.ts';
+import { forEachInSlices } from '../../../base/slices.ts';
 import { fromAnchor, LEVELS_MAX, openAnchor, setAnchor } from './anchors.ts';
 import type { Anchor } from './anchors.ts';
-import { entryError } from './file-error.ts';
+import { entryError } from '../file-error.ts';
 import { classify, createFolder, need } from './found.ts';
 import type { Folder, Found, Patterns } from './found.ts';
-import { isOwnPath } from './own-names.ts';
-import type { EntryFailure, ListJob, ListResult, LookJob, LookResult, ReadFailure } from './scan-job.ts';
-import { entryFailure, unpack } from './scan-thread.ts';
-import type { PackedStat } from './scan-thread.ts';
+import { isOwnPath } from '../own-names.ts';
+import type { EntryFailure, ListJob, ListResult, LookJob, LookResult, ReadFailure } from '../scan-job.ts';
+import { entryFailure, unpack } from '../scan-thread.ts';
+import type { PackedStat } from '../scan-thread.ts';
 
 /** What Workers has; see worker/. */
 export interface Scanner {
