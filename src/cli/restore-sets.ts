@@ -49,7 +49,7 @@ export async function restoreSets(
   clock: Clock,
   onFailure: (error: EvictdError) => void,
 ): Promise<readonly SetOutcome[]> {
-  const { readMachine } = await import('../checkpoint/restore/markers.ts');
+  const { readMachine } = await import('../checkpoint/restore/target/markers.ts');
   const { restoredBefore } = await import('../checkpoint/restore/restore-in-place.ts');
   const machine = await readMachine();
   const outcomes: SetOutcome[] = [];

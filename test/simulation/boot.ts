@@ -22,7 +22,7 @@ const MODULES: Readonly<Record<string, string>> = {
   'observe/webhook.ts': 'webhook.ts',
   'control/server.ts': 'control-server.ts',
   'checkpoint/pack/sparse.ts': 'sparse.ts',
-  'checkpoint/restore/system-calls.ts': 'system-calls.ts',
+  'checkpoint/restore/target/system-calls.ts': 'system-calls.ts',
 };
 
 const BUILTINS: Readonly<Record<string, string>> = {

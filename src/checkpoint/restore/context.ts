@@ -4,8 +4,8 @@ import type { Gate } from '../../base/concurrency.ts';
 import type { HashSpec } from '../format/chunk.ts';
 import type { FileEntry } from '../format/entry.ts';
 import type { Workers } from '../worker/workers.ts';
-import type { Disk } from './disk.ts';
-import type { PlaceContext } from './place-entries.ts';
+import type { Disk } from './target/disk.ts';
+import type { PlaceContext } from './target/place-entries.ts';
 
 /** What threads do for a restore. */
 export type RestoreWorkers = Pick<Workers, 'fetch' | 'compare'>;

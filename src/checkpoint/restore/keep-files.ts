@@ -9,8 +9,8 @@ import type { ComparePart } from '../pack/compare-file.ts';
 import { FILE_FLAGS } from '../scan/beneath.ts';
 import { sameStat, statOf } from '../scan/file-stat.ts';
 import type { FilesContext } from './context.ts';
-import type { Target } from './open-target.ts';
-import { withFileError } from './temporary.ts';
+import type { Target } from './target/open-target.ts';
+import { withFileError } from './target/temporary.ts';
 
 /** A file that has to be written, though some of its chunks are on disk already, under its name. */
 export interface FileWork {

@@ -6,11 +6,11 @@ import type { Manifest } from '../format/manifest.ts';
 import { decodePath, splitPath } from '../format/path-name.ts';
 import { isErrno } from '../../base/errors.ts';
 import { fileError } from '../scan/file-error.ts';
-import type { Dresser } from './attributes.ts';
+import type { Dresser } from './target/attributes.ts';
 import { openLocal } from './keep-files.ts';
 import type { Local } from './keep-files.ts';
-import type { Target } from './open-target.ts';
-import { withFileError } from './temporary.ts';
+import type { Target } from './target/open-target.ts';
+import { withFileError } from './target/temporary.ts';
 
 /*
  * What is work that the checkpoint doesn't have? A restore before the workload starts must not take it back. All that

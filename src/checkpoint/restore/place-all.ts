@@ -2,10 +2,10 @@ import { isStored } from '../format/chunk.ts';
 import type { DirectoryEntry, FileEntry, HardLinkEntry, SymlinkEntry } from '../format/entry.ts';
 import type { FilesContext } from './context.ts';
 import { keepFiles } from './keep-files.ts';
-import { finishFolder, makeFolder, makeHardLink, makeSymlink } from './place-entries.ts';
+import { finishFolder, makeFolder, makeHardLink, makeSymlink } from './target/place-entries.ts';
 import type { Selection } from './selection.ts';
-import { dropWritten, publish } from './temporary.ts';
-import type { Written } from './temporary.ts';
+import { dropWritten, publish } from './target/temporary.ts';
+import type { Written } from './target/temporary.ts';
 import { writeFiles } from './write-files.ts';
 
 /*

@@ -11,18 +11,18 @@ import type { Wanted } from '../index/find-checkpoint.ts';
 import type { FileStat } from '../scan/file-stat.ts';
 import { statOf } from '../scan/file-stat.ts';
 import type { BlobStore } from '../store/store.ts';
-import { createDresser } from './attributes.ts';
+import { createDresser } from './target/attributes.ts';
 import { chooseCheckpoint } from './choose-checkpoint.ts';
 import type { Chosen } from './choose-checkpoint.ts';
 import type { FilesContext, RestoreWorkers } from './context.ts';
 import { createCounts } from './counts.ts';
 import type { Counts, RestoreProgress } from './counts.ts';
-import { openDisk } from './disk.ts';
-import { markComplete, markerOf, markUnfinished } from './markers.ts';
-import { openTarget } from './open-target.ts';
-import { sweep } from './place-entries.ts';
+import { openDisk } from './target/disk.ts';
+import { markComplete, markerOf, markUnfinished } from './target/markers.ts';
+import { openTarget } from './target/open-target.ts';
+import { sweep } from './target/place-entries.ts';
 import { placeAll } from './place-all.ts';
-import { openSystemCalls } from './system-calls.ts';
+import { openSystemCalls } from './target/system-calls.ts';
 
 export interface RestoreOptions extends Wanted {
   /** A folder; made where it is missing. */

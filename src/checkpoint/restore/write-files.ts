@@ -14,8 +14,8 @@ import { fileError } from '../scan/file-error.ts';
 import type { FilesContext } from './context.ts';
 import { openLocal, partsOf } from './keep-files.ts';
 import type { FileWork } from './keep-files.ts';
-import { createTemporary, dropTemporary, withFileError } from './temporary.ts';
-import type { Temporary, Written } from './temporary.ts';
+import { createTemporary, dropTemporary, withFileError } from './target/temporary.ts';
+import type { Temporary, Written } from './target/temporary.ts';
 
 /** Files that are open at once, over all groups, stay below the 1,024 that a process may have by default. */
 const GROUP_FILES_MAX = 192;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { expect, test } from 'vitest';
 
-import { readMachine, readRestoreState } from '../../../src/checkpoint/restore/markers.ts';
+import { readMachine, readRestoreState } from '../../../src/checkpoint/restore/target/markers.ts';
 import { restoredBefore } from '../../../src/checkpoint/restore/restore-in-place.ts';
 import { testFolder } from '../../support/file-tree.ts';
 import { createMemoryBlobs, storeError } from '../../support/memory-blobs.ts';

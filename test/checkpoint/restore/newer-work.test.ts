@@ -15,7 +15,7 @@ import { join } from 'node:path';
 
 import { expect, test } from 'vitest';
 
-import { openSystemCalls } from '../../../src/checkpoint/restore/system-calls.ts';
+import { openSystemCalls } from '../../../src/checkpoint/restore/target/system-calls.ts';
 import { changeFile, readTree, testFolder, writeTree } from '../../support/file-tree.ts';
 import { makeCheckpoint } from '../../support/make-checkpoint.ts';
 import { createMemoryBlobs } from '../../support/memory-blobs.ts';

@@ -1,5 +1,5 @@
-/** In place of `src/checkpoint/restore/system-calls.ts`, which asks the kernel: the simulated disk. */
-import type { SystemCalls } from '../../../src/checkpoint/restore/system-calls.ts';
+/** In place of `src/checkpoint/restore/target/system-calls.ts`, which asks the kernel: the simulated disk. */
+import type { SystemCalls } from '../../../src/checkpoint/restore/target/system-calls.ts';
 import { runningProcess } from '../guest.ts';
 
 export function openSystemCalls(): SystemCalls {

@@ -1,7 +1,7 @@
 import { chmodSync, chownSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 
-import type { Attributes, Entry } from '../format/entry.ts';
+import type { Attributes, Entry } from '../../format/entry.ts';
 import type { SystemCalls } from './system-calls.ts';
 
 /*

@@ -1,6 +1,6 @@
 import { closeSync, constants, openSync } from 'node:fs';
 
-import { EvictdError } from '../../base/errors.ts';
+import { EvictdError } from '../../../base/errors.ts';
 import { syncFolder } from './place-entries.ts';
 import { withFileError } from './temporary.ts';
 import type { Target } from './open-target.ts';

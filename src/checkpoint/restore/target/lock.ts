@@ -1,7 +1,7 @@
 import { closeSync, constants, fstatSync, lstatSync, openSync, rmSync } from 'node:fs';
 
-import { EvictdError, isErrno } from '../../base/errors.ts';
-import { fileError } from '../scan/file-error.ts';
+import { EvictdError, isErrno } from '../../../base/errors.ts';
+import { fileError } from '../../scan/file-error.ts';
 import type { SystemCalls } from './system-calls.ts';
 
 /*

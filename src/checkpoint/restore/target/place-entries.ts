@@ -15,11 +15,11 @@ import {
   symlinkSync,
 } from 'node:fs';
 
-import { isErrno } from '../../base/errors.ts';
-import type { DirectoryEntry, HardLinkEntry, SymlinkEntry } from '../format/entry.ts';
-import { decodePath, encodePath, fsPath } from '../format/path-name.ts';
-import { ENTRY_FLAGS } from '../scan/beneath.ts';
-import { isTemporaryName } from '../scan/own-names.ts';
+import { isErrno } from '../../../base/errors.ts';
+import type { DirectoryEntry, HardLinkEntry, SymlinkEntry } from '../../format/entry.ts';
+import { decodePath, encodePath, fsPath } from '../../format/path-name.ts';
+import { ENTRY_FLAGS } from '../../scan/beneath.ts';
+import { isTemporaryName } from '../../scan/own-names.ts';
 import type { Dresser } from './attributes.ts';
 import { kindOf, notAFolder } from './folders.ts';
 import { LOCK_FILE } from './lock.ts';

@@ -4,12 +4,12 @@ import { readFile } from 'node:fs/promises';
 
 import * as z from 'zod';
 
-import type { Clock } from '../../base/clock.ts';
-import { isErrno } from '../../base/errors.ts';
-import { tryParseJson } from '../../base/json.ts';
-import type { Manifest } from '../format/manifest.ts';
-import { fileError } from '../scan/file-error.ts';
-import { RESTORED, RESTORING } from '../scan/own-names.ts';
+import type { Clock } from '../../../base/clock.ts';
+import { isErrno } from '../../../base/errors.ts';
+import { tryParseJson } from '../../../base/json.ts';
+import type { Manifest } from '../../format/manifest.ts';
+import { fileError } from '../../scan/file-error.ts';
+import { RESTORED, RESTORING } from '../../scan/own-names.ts';
 import type { Disk } from './disk.ts';
 import type { Target } from './open-target.ts';
 import { replaceWith } from './temporary.ts';

@@ -1,11 +1,11 @@
 import { closeSync, constants, ftruncateSync, lstatSync, openSync, renameSync, rmSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 
-import { EvictdError, errnoOf, isErrno } from '../../base/errors.ts';
-import type { FileEntry } from '../format/entry.ts';
-import { fsPath, quotePath, splitPath } from '../format/path-name.ts';
-import { fileError } from '../scan/file-error.ts';
-import { temporaryName } from '../scan/own-names.ts';
+import { EvictdError, errnoOf, isErrno } from '../../../base/errors.ts';
+import type { FileEntry } from '../../format/entry.ts';
+import { fsPath, quotePath, splitPath } from '../../format/path-name.ts';
+import { fileError } from '../../scan/file-error.ts';
+import { temporaryName } from '../../scan/own-names.ts';
 import type { Target } from './open-target.ts';
 
 /** A file beside its place that is being written. */
