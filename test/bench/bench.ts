@@ -11,7 +11,8 @@ import {
   measureCompression,
 } from './compression.ts';
 import { DELTA_HEADER, deltaRow, measureDeltas } from './deltas.ts';
-import { MANY_FILES_HEADER, manyFilesRow, measureManyFiles } from './many-files.ts';
+import { LAST_HOOK_HEADER, type LastHook, lastHookRows, measureLastHook } from './last-hook.ts';
+import { MANY_FILES_HEADER, type ManyFiles, manyFilesRows, measureManyFiles } from './many-files.ts';
 import { type NoticeToHook, measureNoticeToHook } from './notice-to-hook.ts';
 import { measureOverload, OVERLOAD_HEADER, overloadRow, type OverloadResult } from './overload.ts';
 import { compareRestores, restoreTable } from './restores.ts';
@@ -27,7 +28,13 @@ import {
 import { measurePollJitter, POLLS_HEADER, pollRows } from './polls.ts';
 import { type Summary, table } from './statistics.ts';
 import { measureThrottled, THROTTLED_HEADER, type ThrottledResult, throttledRow } from './throttled.ts';
-import { compareUploads, UPLOAD_HEADER, type UploadComparison, uploadRows } from './uploads.ts';
+import {
+  compareUploads,
+  UPLOAD_HEADER,
+  type UploadComparison,
+  type UploadOptions,
+  uploadRows,
+} from './uploads.ts';
 
 const USAGE = `npm run bench -- [--only NAME,…] [--json FILE] [--notices N] [--size 1GiB] [--rounds 5]
 Measures what a user waits for, and prints it.`;
@@ -77,12 +84,8 @@ async function main(args: readonly string[]): Promise<void> {
   }
   if (only('throttled')) results.push(...(await benchThrottled()));
   if (only('compression')) results.push(...(await benchCompression()));
-  if (only('many-files')) {
-    for await (const row of measureManyFiles()) {
-      console.log(`\n${table(MANY_FILES_HEADER, [manyFilesRow(row)])}`);
-      results.push(row);
-    }
-  }
+  if (only('last-hook')) results.push(await benchLastHook());
+  if (only('many-files')) results.push(await benchManyFiles(upload));
   for await (const comparison of compareRestores(upload, only)) {
     const { title, header, rows } = restoreTable(comparison);
     console.log(`\n${title}\n\n${table(header, rows)}`);
@@ -118,6 +121,26 @@ async function benchStart(): Promise<StartBench> {
   return result;
 }
 
+async function benchLastHook(): Promise<LastHook> {
+  const result = await measureLastHook();
+  const { bytesChanged, latencyMs, notices } = result;
+  console.log(
+    `\nThe last hook's end → manifest stored, ${formatSize(bytesChanged)} changed, ${latencyMs} ms latency, ${notices} notices each; ms\n`,
+  );
+  console.log(table(LAST_HOOK_HEADER, lastHookRows(result)));
+  return result;
+}
+
+async function benchManyFiles(options: UploadOptions): Promise<ManyFiles> {
+  const result = await measureManyFiles(options);
+  const { files, folders, first, rssPeakBytes } = result;
+  console.log(`\nmany-files: ${files} × 4 KiB in ${folders} folders, HTTPS, median of ${options.rounds}\n`);
+  console.log(table(UPLOAD_HEADER, uploadRows({ results: first })));
+  console.log(`\n${table(MANY_FILES_HEADER, manyFilesRows(result))}`);
+  console.log(`peak RSS of the daemon after all of that: ${formatSize(rssPeakBytes)}`);
+  return result;
+}
+
 async function benchCompression(): Promise<CompressionResult[]> {
   const results: CompressionResult[] = [];
   for await (const result of measureCompression()) results.push(result);
@@ -133,7 +156,7 @@ async function benchThrottled(): Promise<ThrottledResult[]> {
   const results: ThrottledResult[] = [];
   for await (const result of measureThrottled()) results.push(result);
   console.log(
-    '\nA fleet evicted at once, blocks of 4 MiB, on one storage account; simulated time since the notice\n',
+    '\nA fleet evicted at once, packs of 8 MiB, on one storage account; simulated time since the notice\n',
   );
   console.log(table(THROTTLED_HEADER, results.map(throttledRow)));
   return results;

@@ -1,14 +1,13 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { startTestImds } from '../support/mock-imds.ts';
-import { writeLauncher } from '../support/packaged-evictd.ts';
 import { ensureDebianPackages } from '../tools/ensure-debian-packages.ts';
-import { checkpointByDaemon } from './daemon.ts';
+import { SETTLE_MS, setUp, startDaemon } from './daemon.ts';
 import { SIGNATURE, type Sink } from './sink.ts';
 
 /** One program that copies a folder to the sink, from its start to its end. */
@@ -45,7 +44,6 @@ const RUN_MS_MAX = 600_000;
 export async function prepareClients(sink: Sink, folder: string): Promise<Clients> {
   const { missing } = ensureDebianPackages(['rclone', 'time']);
   if (missing.length > 0) throw new Error(`there is nothing to compare with: install ${missing.join(', ')}`);
-  await writeLauncher(join(folder, 'evictd'));
   const imds = await startTestImds();
   const notes: string[] = [];
   return {
@@ -64,35 +62,34 @@ export async function prepareClients(sink: Sink, folder: string): Promise<Client
   };
 }
 
-function evictd(name: 'evictd' | 'evictd, started for it', sink: Sink, folder: string, imds: string): Client {
+function evictd(
+  name: 'evictd' | 'evictd, started for it',
+  sink: Sink,
+  folder: string,
+  imdsUrl: string,
+): Client {
   return {
     name,
     async upload(source, place) {
-      const config = join(folder, 'evictd.json');
-      const state = join(folder, 'state');
-      const key = place.replaceAll('/', '-');
-      const store = { url: sink.url, auth: { kind: 'sas', file: sink.signatureFile } };
-      const sets = [{ name: 'job', path: source }];
-      const checkpoint = { store, key, sets, background: false };
-      const control = { socket: join(folder, 'evictd.sock') };
-      const content = { imds: { endpoint: imds }, checkpoint, state: { dir: state }, control };
-      await rm(state, { recursive: true, force: true });
-      await writeFile(config, JSON.stringify(content), { mode: 0o600 });
-      const program = join(folder, 'evictd');
-      const env = { NODE_EXTRA_CA_CERTS: sink.caFile };
+      const options = { sink, folder, imdsUrl, key: place.replaceAll('/', '-'), source };
       if (name === 'evictd') {
-        // systemd names the folder for the daemon only.
-        const asService = { ...env, CACHE_DIRECTORY: join(folder, 'cache') };
-        return checkpointByDaemon(program, config, control.socket, asService);
+        await using daemon = await startDaemon(options, SETTLE_MS);
+        return await daemon.checkpoint();
       }
+      const { program, config, env } = await setUp(options);
       return timed(program, ['checkpoint', '--config', config], env, folder);
     },
   };
 }
 
+/** What rclone calls the sink. */
+export function rcloneRemote({ url }: Sink, options = ''): string {
+  const [, base = '', container = ''] = /^(.*)\/([^/]+)$/.exec(url) ?? [];
+  return `:azureblob,sas_url='${base}/${container}?${SIGNATURE}'${options}:${container}`;
+}
+
 function rclone(name: string, sink: Sink, flags: readonly string[], options: string): Client {
-  const [, base = '', container = ''] = /^(.*)\/([^/]+)$/.exec(sink.url) ?? [];
-  const remote = `:azureblob,sas_url='${base}/${container}?${SIGNATURE}'${options}:${container}`;
+  const remote = rcloneRemote(sink, options);
   return {
     name,
     upload: (source, place) =>

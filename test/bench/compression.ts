@@ -1,14 +1,11 @@
 import { randomFillSync } from 'node:crypto';
-import { mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { systemClock } from '../../src/base/clock.ts';
-import { createAzureBlobStore } from '../../src/checkpoint/azure-store.ts';
-import { createCheckpointer } from '../../src/checkpoint/checkpointer.ts';
-import type { BlobStore } from '../../src/checkpoint/store.ts';
-import { compressFrame, decompressFrame } from '../../src/checkpoint/zstd-frame.ts';
-import { type Sink, startSink } from './sink.ts';
+import { compressFrame, decompressFrame } from '../../src/checkpoint/format/zstd-frame.ts';
+import { startTestImds } from '../support/mock-imds.ts';
+import { SETTLE_MS, startDaemon } from './daemon.ts';
+import { openWork, type Work } from './uploads.ts';
 
 /** Of one shape of data. */
 export interface CompressionResult {
@@ -26,8 +23,9 @@ export interface CompressionResult {
   }[];
 }
 
-const BLOCK_BYTES = 4 * 1024 ** 2;
-const BLOCKS = 32;
+/** A chunk, which is compressed by itself. */
+const BLOCK_BYTES = 1024 ** 2;
+const BLOCKS = 128;
 const LINKS_MEGABITS = [100, 1000, 10_000];
 
 const SHAPES: Readonly<Record<string, (block: number) => Buffer>> = {
@@ -39,93 +37,42 @@ const SHAPES: Readonly<Record<string, (block: number) => Buffer>> = {
 
 /** How long a commit from nothing takes over links of several speeds, as it is and compressed. */
 export async function* measureCompression(): AsyncGenerator<CompressionResult> {
-  const folder = await mkdtemp(join(tmpdir(), 'evictd-bench-'));
-  try {
-    await using sink = await startSink(folder);
-    for (const [shape, make] of Object.entries(SHAPES)) {
-      const source = join(folder, 'data');
-      await mkdir(source);
-      await writeBlocks(join(source, 'state'), make);
-      const links: CompressionResult['links'][number][] = [];
-      for (const megabits of LINKS_MEGABITS) {
-        const key = `${shape.replaceAll(/\W+/g, '-')}-${megabits}`;
-        const plainMs = await commitMs(sink, source, `${key}-plain`, 'none', megabits);
-        const zstdMs = await commitMs(sink, source, `${key}-zstd`, 'zstd', megabits);
-        links.push({ megabits, plainMs, zstdMs });
-      }
-      yield {
-        name: 'compression',
-        shape,
-        bytes: BLOCKS * BLOCK_BYTES,
-        ...ownSpeed(make(0)),
-        links,
-      };
-      await rm(source, { recursive: true });
+  await using work = await openWork();
+  for (const [shape, make] of Object.entries(SHAPES)) {
+    const source = join(work.folder, 'data');
+    await mkdir(source);
+    await writeBlocks(join(source, 'state'), make);
+    const links: CompressionResult['links'][number][] = [];
+    for (const megabits of LINKS_MEGABITS) {
+      const plainMs = await commitMs(work, source, 'none', megabits);
+      const zstdMs = await commitMs(work, source, 'zstd', megabits);
+      links.push({ megabits, plainMs, zstdMs });
     }
-  } finally {
-    await rm(folder, { recursive: true, force: true });
+    yield {
+      name: 'compression',
+      shape,
+      bytes: BLOCKS * BLOCK_BYTES,
+      ...ownSpeed(make(0)),
+      links,
+    };
+    await work.removeData();
   }
 }
 
 async function commitMs(
-  sink: Sink,
+  { folder, sink }: Work,
   source: string,
-  key: string,
   compress: 'none' | 'zstd',
   megabits: number,
 ): Promise<number> {
-  const store = await createAzureBlobStore({
-    url: sink.url,
-    auth: { kind: 'sas', file: sink.signatureFile },
-    ca: await readFile(sink.caFile, 'utf8'),
-  });
-  const signal = AbortSignal.timeout(120_000);
-  const checkpointer = createCheckpointer(
-    {
-      prefix: '',
-      key,
-      sets: [{ name: 'job', path: source, include: ['**'], exclude: [], priority: 50, compress }],
-      writer: { vmName: 'bench', vmId: 'bench', bootId: 'bench' },
-    },
-    { store: overLink(store, megabits), clock: systemClock },
-  );
-  await store.keepWarm(signal);
-  const startedAt = performance.now();
-  const result = await checkpointer.commit({ set: 'job', reason: 'notice' }, signal);
-  const ms = performance.now() - startedAt;
-  await checkpointer.close();
-  store.stop();
-  if (result.kind === 'failed') throw new Error(`${result.code}: ${result.detail}`);
+  await using imds = await startTestImds();
+  const options = { sink, folder, imdsUrl: imds.url, key: 'compression', source, set: { compress } };
+  await using daemon = await startDaemon(options, SETTLE_MS);
+  await sink.link(megabits);
+  const { ms } = await daemon.checkpoint();
+  await sink.link(0);
+  await sink.clear();
   return ms;
-}
-
-/** As if everything that is sent had to pass a link of so many Mbit/s, one after the other. */
-function overLink(store: BlobStore, megabits: number): BlobStore {
-  let freeAt = 0;
-  const pass = async (bytes: number) => {
-    freeAt = Math.max(freeAt, performance.now()) + (bytes * 8) / (megabits * 1000);
-    const ms = freeAt - performance.now();
-    if (ms > 1) await new Promise((resolve) => setTimeout(resolve, ms));
-  };
-  return {
-    describe: store.describe,
-    list: (...call) => store.list(...call),
-    read: (...call) => store.read(...call),
-    download: (...call) => store.download(...call),
-    blocks: (...call) => store.blocks(...call),
-    commitBlocks: (...call) => store.commitBlocks(...call),
-    snapshot: (...call) => store.snapshot(...call),
-    head: (...call) => store.head(...call),
-    remove: (...call) => store.remove(...call),
-    async stageBlock(name, id, body, signal) {
-      await pass(body.length);
-      await store.stageBlock(name, id, body, signal);
-    },
-    async put(name, body, write, signal) {
-      await pass(body.length);
-      return store.put(name, body, write, signal);
-    },
-  };
 }
 
 function ownSpeed(block: Buffer) {

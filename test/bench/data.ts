@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,8 +16,9 @@ export async function writeFiles(folder: string, count: number, bytes: number): 
       stamp(piece, number, at);
       await file.write(piece, 0, Math.min(piece.length, bytes - at), at);
     }
-    await file.datasync();
   }
+  // So that nothing is written to the disk while something is measured.
+  spawnSync('sync', ['-f', folder]);
 }
 
 /** Overwrites a page at each of `count` places, evenly scattered. */

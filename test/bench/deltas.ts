@@ -1,150 +1,145 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { formatSize } from '../../src/base/units.ts';
+import { startTestImds } from '../support/mock-imds.ts';
 import { append, changePlaces, writeFiles } from './data.ts';
-import { type Engine, type EngineAnswer, startEngine } from './engine-process.ts';
-import { type Sink, startSink } from './sink.ts';
-import { median, type UploadOptions } from './uploads.ts';
+import { type CheckpointRun, startDaemon, TRUST_MS } from './daemon.ts';
+import { median, openWork, type UploadOptions, type Work } from './uploads.ts';
 
-/** What is left to do at the notice, against staging everything. */
+/** What is left to do when something has changed, against the first checkpoint. */
 export interface DeltaResult {
   readonly name: string;
-  /** Staging all of it, nothing stored before. */
+  /** The first one, nothing stored before. */
   readonly fullMs: number;
-  /** The first commit, of what was staged and didn't change: nothing is left but the commits of its files. */
-  readonly firstCommitMs: number;
   readonly commitMs: number;
   readonly share: number;
+  readonly cpuMs: number;
   readonly bytesSent: number;
   /** At least so much had to be sent. */
   readonly bytesChanged: number;
-  readonly bytesRead: number;
-  /** While everything was staged: how late a timer came. */
-  readonly lateMsP99: number;
-  readonly lateMsMax: number;
+  readonly writes: number;
+  readonly rssPeakBytes: number;
 }
 
-const BLOCK_BYTES = 4 * 1024 ** 2;
+const CHUNK_BYTES = 1024 ** 2;
 const FILES = 800;
 const PLACES = 100;
-/** A file that was written to less than a minute before it was read is read again at the next look. */
-const QUIET_MS = 61_000;
+const SMALL_FILES = 2000;
+const SMALL_CHANGED = 1000;
+const SMALL_BYTES = 16 * 1024;
+/** After so long nobody can be inside of a write to a large file any more; before, it would be read a second time. */
+const WRITTEN_MS = 10_500;
 
-/** Changes in a set that is staged already: some of many files, places in one file, an end that grows. */
+/** Changes in a set of which there is a checkpoint: some of many files, places in one file, an end that grows. */
 export async function* measureDeltas(
   { bytes, rounds }: UploadOptions,
   only: (name: string) => boolean,
 ): AsyncGenerator<DeltaResult> {
-  const folder = await mkdtemp(join(tmpdir(), 'evictd-bench-'));
-  try {
-    await using sink = await startSink(folder);
-    const total = 8 * bytes;
-    const source = join(folder, 'data');
-    if (only('changed-files')) {
-      const size = Math.round(total / FILES);
-      await writeFiles(source, FILES, size);
-      yield await measure(
-        { name: 'changed-files', sink, source, rounds, bytesChanged: (FILES / 100) * size },
-        (round) =>
-          // Each round other files, one in a hundred of all.
-          changeFiles(source, size, round),
-      );
-      await rm(source, { recursive: true });
-    }
-    const file = join(source, 'file-0');
-    if (!only('changed-places') && !only('appended')) return;
-    await writeFiles(source, 1, total);
-    if (only('changed-places')) {
-      const bytesChanged = Math.min(PLACES * BLOCK_BYTES, total);
-      yield await measure({ name: 'changed-places', sink, source, rounds, bytesChanged }, () =>
-        changePlaces(file, total, PLACES),
-      );
-    }
-    if (only('appended')) {
-      const more = bytes / 16;
-      yield await measure({ name: 'appended', sink, source, rounds, bytesChanged: more }, () =>
-        append(file, more),
-      );
-    }
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  const total = 8 * bytes;
+  const size = Math.round(total / FILES);
+  const cases: readonly Case[] = [
+    {
+      name: 'changed-small',
+      files: [SMALL_FILES, SMALL_BYTES],
+      bytesChanged: SMALL_CHANGED * SMALL_BYTES,
+      change: (source) => writeFiles(source, SMALL_CHANGED, SMALL_BYTES),
+    },
+    {
+      name: 'changed-files',
+      files: [FILES, size],
+      bytesChanged: (FILES / 100) * size,
+      change: (source, round) => changeFiles(source, size, round),
+    },
+    {
+      name: 'changed-places',
+      files: [1, total],
+      bytesChanged: Math.min(PLACES * CHUNK_BYTES, total),
+      change: (source) => changePlaces(join(source, 'file-0'), total, PLACES),
+    },
+    {
+      name: 'appended',
+      files: [1, total],
+      bytesChanged: bytes / 16,
+      change: (source) => append(join(source, 'file-0'), bytes / 16),
+    },
+  ];
+  const chosen = cases.filter(({ name }) => only(name));
+  if (chosen.length === 0) return;
+  await using work = await openWork();
+  for (const one of chosen) yield await measure(one, work, rounds);
 }
 
-interface Measured {
+interface Case {
   readonly name: string;
-  readonly sink: Sink;
-  readonly source: string;
-  readonly rounds: number;
+  /** How many, and of what size. */
+  readonly files: readonly [number, number];
   readonly bytesChanged: number;
+  readonly change: (source: string, round: number) => Promise<void>;
 }
 
-/** Stages and commits all, then changes and commits again and again; the store and its client are warm, as in the daemon. */
+/** Commits all, then changes and commits again and again. */
 async function measure(
-  { name, sink, source, rounds, bytesChanged }: Measured,
-  change: (round: number) => Promise<void>,
+  { name, files, bytesChanged, change }: Case,
+  { folder, sink, removeData }: Work,
+  rounds: number,
 ): Promise<DeltaResult> {
-  await new Promise((resolve) => {
-    setTimeout(resolve, QUIET_MS);
-  });
-  const { url, caFile, signatureFile } = sink;
-  await using engine = await startEngine({ url, caFile, signatureFile, key: name, folder: source });
-  const full = await engine.run({ kind: 'stage' });
-  const first = await commitWarm(engine);
-  const commits: EngineAnswer[] = [];
-  for (let round = 0; round < rounds; round++) {
-    await change(round);
-    commits.push(await commitWarm(engine));
+  const source = join(folder, 'data');
+  await writeFiles(source, ...files);
+  await using imds = await startTestImds();
+  const runs: CheckpointRun[] = [];
+  const options = { sink, folder, imdsUrl: imds.url, key: name, source };
+  await using daemon = await startDaemon(options, TRUST_MS);
+  const full = await daemon.checkpoint();
+  for (let round = 1; round <= rounds; round++) {
+    await change(source, round);
+    await new Promise((resolve) => {
+      setTimeout(resolve, WRITTEN_MS);
+    });
+    runs.push(await daemon.checkpoint());
   }
-  const late = [...full.lateMs].sort((one, other) => one - other);
-  const commitMs = median(commits.map(({ ms }) => ms));
+  await removeData();
+  const commitMs = median(runs.map(({ ms }) => ms));
   return {
     name,
     fullMs: full.ms,
-    firstCommitMs: first.ms,
     commitMs,
     share: commitMs / full.ms,
-    bytesSent: median(commits.map(({ bytesSent }) => bytesSent)),
+    cpuMs: median(runs.map(({ cpuMs }) => cpuMs)),
+    bytesSent: median(runs.map(({ bytesIn }) => bytesIn)),
     bytesChanged,
-    bytesRead: median(commits.map(({ bytesRead }) => bytesRead)),
-    lateMsP99: late[Math.floor(late.length * 0.99)] ?? Number.NaN,
-    lateMsMax: late.at(-1) ?? Number.NaN,
+    writes: median(runs.map(({ writes }) => writes)),
+    rssPeakBytes: Math.max(...runs.map(({ rssPeakBytes }) => rssPeakBytes)),
   };
 }
 
-async function commitWarm(engine: Engine): Promise<EngineAnswer> {
-  await engine.run({ kind: 'warm' });
-  return engine.run({ kind: 'commit' });
-}
-
+/** One in a hundred of all, each round other ones. */
 async function changeFiles(source: string, size: number, round: number): Promise<void> {
-  for (let number = round; number < FILES; number += 100) {
-    await changePlaces(join(source, `file-${number}`), size, Math.ceil(size / BLOCK_BYTES));
-  }
+  for (let number = round; number < FILES; number += 100)
+    await changePlaces(join(source, `file-${number}`), size, Math.ceil(size / CHUNK_BYTES));
 }
 
 export const DELTA_HEADER = [
   '',
-  'staged in s',
-  'committed in s',
+  'first in s',
   'after a change',
   'share',
+  'CPU s',
   'sent',
   'changed',
-  'read',
-  'timer late, p99',
-  'max',
+  'writes',
+  'peak RSS',
 ];
 
 export function deltaRow(result: DeltaResult): string[] {
-  const { name, fullMs, firstCommitMs, commitMs, share, bytesSent, bytesChanged, bytesRead } = result;
+  const { name, fullMs, commitMs, share, cpuMs, bytesSent, bytesChanged, writes, rssPeakBytes } = result;
   return [
     name,
-    ...[fullMs, firstCommitMs, commitMs].map((ms) => (ms / 1000).toFixed(2)),
+    (fullMs / 1000).toFixed(2),
+    (commitMs / 1000).toFixed(2),
     `${(share * 100).toFixed(1)} %`,
-    ...[bytesSent, bytesChanged, bytesRead].map(formatSize),
-    ...[result.lateMsP99, result.lateMsMax].map((ms) => `${ms.toFixed(0)} ms`),
+    (cpuMs / 1000).toFixed(2),
+    ...[bytesSent, bytesChanged].map(formatSize),
+    String(writes),
+    formatSize(rssPeakBytes),
   ];
 }

@@ -1,83 +1,89 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { formatSize } from '../../src/base/units.ts';
-import { type Engine, type EngineAnswer, startEngine } from './engine-process.ts';
-import { startSink } from './sink.ts';
+import { startTestImds } from '../support/mock-imds.ts';
+import { type CheckpointRun, startDaemon, TRUST_MS } from './daemon.ts';
+import { type ClientResult, inTurn, median, openWork, resultsOf, type UploadOptions } from './uploads.ts';
 
-/** What the number of files costs, whatever is in them. */
+/** What the number of files costs, in a tree of many folders. */
 export interface ManyFiles {
   readonly name: 'many-files';
   readonly files: number;
-  /** Nothing stored before: two requests for each file. */
-  readonly first: CommitOfMany;
+  readonly folders: number;
+  /** The first checkpoint, beside what others take. */
+  readonly first: readonly ClientResult[];
   readonly unchanged: CommitOfMany;
-  /** Every hundredth file is rewritten before it. */
+  /** Ten files are rewritten before it. */
   readonly changed: CommitOfMany;
-  /** Peak of the engine's process, all three included. */
+  /** Peak of the daemon, all included. */
   readonly rssPeakBytes: number;
 }
 
 interface CommitOfMany {
   readonly ms: number;
   readonly cpuMs: number;
+  readonly bytesIn: number;
+  readonly requests: number;
   /** The longest that a timer beside it came late. */
   readonly lateMsMax: number;
 }
 
-const COUNTS = [1000, 10_000, 200_000];
-const FILES_PER_FOLDER = 1000;
-const BYTES = 200;
-/** A file that was written to less than a minute before it was read is read again at the next look. */
-const QUIET_MS = 61_000;
+const FILES = 100_000;
+const FILES_PER_FOLDER = 100;
+const BYTES = 4096;
+const CHANGED = 10;
 
-/** Commits of small files, at the store that takes them fastest. */
-export async function* measureManyFiles(counts: readonly number[] = COUNTS): AsyncGenerator<ManyFiles> {
-  const folder = await mkdtemp(join(tmpdir(), 'evictd-bench-'));
-  try {
-    await using sink = await startSink(folder);
-    for (const files of counts) {
-      const source = join(folder, `data-${files}`);
-      await writeSmallFiles(source, files, 1);
-      await new Promise((resolve) => {
-        setTimeout(resolve, QUIET_MS);
-      });
-      const { url, caFile, signatureFile } = sink;
-      await using engine = await startEngine({
-        url,
-        caFile,
-        signatureFile,
-        key: String(files),
-        folder: source,
-      });
-      const first = await commit(engine);
-      const unchanged = await commit(engine);
-      await writeSmallFiles(source, files, 100);
-      const changed = await commit(engine);
-      const { rssPeakBytes } = changed;
-      yield {
-        name: 'many-files',
-        files,
-        first: figures(first),
-        unchanged: figures(unchanged),
-        changed: figures(changed),
-        rssPeakBytes,
-      };
-    }
-  } finally {
-    await rm(folder, { recursive: true, force: true });
+/** A first checkpoint of many small files, then ones of little that changed. */
+export async function measureManyFiles({ bytes, rounds }: UploadOptions): Promise<ManyFiles> {
+  const files = Math.max(1000, Math.round((FILES * bytes) / 1024 ** 3));
+  await using work = await openWork();
+  const { folder, sink, clients, removeData } = work;
+  const source = join(folder, 'data');
+  await writeSmallFiles(source, files, 1);
+  const turns = { rounds, source, name: 'many-files', sink };
+  const first = resultsOf(await inTurn([clients.evictd, clients.rcloneTuned], turns), files * BYTES);
+  await using imds = await startTestImds();
+  const options = { sink, folder, imdsUrl: imds.url, key: 'many-files', source };
+  await using daemon = await startDaemon(options, TRUST_MS);
+  const all = [await daemon.checkpoint()];
+  const commit = async (change: boolean) => {
+    if (change) await writeSmallFiles(source, files, Math.floor(files / CHANGED));
+    await daemon.lateMs();
+    const run = await daemon.checkpoint();
+    all.push(run);
+    return { ...run, lateMs: await daemon.lateMs() };
+  };
+  // The first one after it finds the times of all files trusted.
+  await commit(false);
+  const unchanged: Timed[] = [];
+  const changed: Timed[] = [];
+  for (let round = 0; round < rounds; round++) {
+    unchanged.push(await commit(false));
+    changed.push(await commit(true));
   }
+  await removeData();
+  return {
+    name: 'many-files',
+    files,
+    folders: files / FILES_PER_FOLDER,
+    first,
+    unchanged: figures(unchanged),
+    changed: figures(changed),
+    rssPeakBytes: Math.max(...all.map(({ rssPeakBytes }) => rssPeakBytes)),
+  };
 }
 
-/** The store and its client are warm, as in the daemon. */
-async function commit(engine: Engine): Promise<EngineAnswer> {
-  await engine.run({ kind: 'warm' });
-  return engine.run({ kind: 'commit' });
-}
+type Timed = CheckpointRun & { readonly lateMs: number };
 
-function figures({ ms, cpuMs, lateMs }: EngineAnswer): CommitOfMany {
-  return { ms, cpuMs, lateMsMax: Math.max(...lateMs) };
+function figures(runs: readonly Timed[]): CommitOfMany {
+  return {
+    ms: median(runs.map(({ ms }) => ms)),
+    cpuMs: median(runs.map(({ cpuMs }) => cpuMs)),
+    bytesIn: median(runs.map(({ bytesIn }) => bytesIn)),
+    requests: median(runs.map(({ requests }) => requests)),
+    lateMsMax: Math.max(...runs.map(({ lateMs }) => lateMs)),
+  };
 }
 
 /** (Re)writes one of every `step` files. */
@@ -90,21 +96,15 @@ async function writeSmallFiles(source: string, count: number, step: number): Pro
   }
 }
 
-export const MANY_FILES_HEADER = [
-  'files',
-  'first commit in s',
-  'late by ms',
-  'unchanged',
-  'late',
-  '1 % changed',
-  'late',
-  'peak memory',
-];
+export const MANY_FILES_HEADER = ['', 's', 'CPU s', 'sent', 'requests', 'timer late by ms, max'];
 
-export function manyFilesRow({ files, first, unchanged, changed, rssPeakBytes }: ManyFiles): string[] {
-  const cells = [first, unchanged, changed].flatMap(({ ms, lateMsMax }) => [
-    (ms / 1000).toFixed(2),
-    lateMsMax.toFixed(0),
+export function manyFilesRows({ unchanged, changed }: ManyFiles): string[][] {
+  return Object.entries({ unchanged, [`${CHANGED} changed`]: changed }).map(([name, one]) => [
+    name,
+    (one.ms / 1000).toFixed(2),
+    (one.cpuMs / 1000).toFixed(2),
+    formatSize(one.bytesIn),
+    String(one.requests),
+    one.lateMsMax.toFixed(0),
   ]);
-  return [String(files), ...cells, formatSize(rssPeakBytes)];
 }

@@ -15,7 +15,14 @@ const CONTAINER = 'bench/container';
 export const SIGNATURE = 'sv=2021-08-06&se=2099-01-01T00:00:00Z&sr=c&sp=racwdl&sig=bench';
 
 const Ports = z.object({ http: z.number(), https: z.number() });
-const Stats = z.object({ requests: z.number(), writes: z.number(), bytesIn: z.number(), cpuMs: z.number() });
+const Stats = z.object({
+  requests: z.number(),
+  writes: z.number(),
+  bytesIn: z.number(),
+  cpuMs: z.number(),
+  /** When the newest entry of a set was answered as stored, epoch ms; 0: none was. */
+  manifestMs: z.number(),
+});
 export type SinkStats = z.infer<typeof Stats>;
 
 /** A server that takes blobs faster than any client can send them, in a process of its own. */
@@ -28,10 +35,19 @@ export interface Sink extends AsyncDisposable {
   stats(): Promise<SinkStats>;
   /** Every answer comes so much later. */
   latency(ms: number): Promise<void>;
+  /** All that comes has to pass a link of so many Mbit/s; 0: none. */
+  link(megabits: number): Promise<void>;
+  /** Forgets all blobs: nobody has to look for his among those of all runs before. */
+  clear(): Promise<void>;
 }
 
-/** Compiles it into `folder` and starts it. Without `keep` what it got can't be read again. */
-export async function startSink(folder: string, options: { readonly keep?: boolean } = {}): Promise<Sink> {
+export interface SinkOptions {
+  /** Of blobs whose names have this in them the content can be read again; of others something is, of the same length. */
+  readonly keep?: string;
+}
+
+/** Compiles it into `folder` and starts it. */
+export async function startSink(folder: string, { keep }: SinkOptions = {}): Promise<Sink> {
   const [program, caFile, keyFile, signatureFile] = ['sink', 'ca.pem', 'key.pem', 'signature'].map((name) =>
     join(folder, name),
   ) as [string, string, string, string]; // As many as there are names.
@@ -41,21 +57,21 @@ export async function startSink(folder: string, options: { readonly keep?: boole
   await writeFile(keyFile, key, { mode: 0o600 });
   await writeFile(signatureFile, SIGNATURE, { mode: 0o600 });
   // It ends with its standard input, so that it never outlives the benchmark.
-  const child = spawn(program, [caFile, keyFile, ...(options.keep === true ? ['keep'] : [])], {
+  const child = spawn(program, [caFile, keyFile, ...(keep === undefined ? [] : [keep])], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   // An argument list, about which the types say nothing.
   const [line] = (await once(child.stdout, 'data')) as [Buffer];
   const { http, https } = Ports.parse(JSON.parse(line.toString()));
-  const control = `http://127.0.0.1:${http}/sink`;
+  const ask = async (what: string) => (await fetch(`http://127.0.0.1:${http}/sink/${what}`)).json();
   return {
     url: `https://127.0.0.1:${https}/${CONTAINER}`,
     caFile,
     signatureFile,
-    stats: async () => Stats.parse(await (await fetch(`${control}/stats`)).json()),
-    async latency(ms) {
-      await (await fetch(`${control}/latency?us=${Math.round(ms * 1000)}`)).text();
-    },
+    stats: async () => Stats.parse(await ask('stats')),
+    latency: async (ms) => void (await ask(`stats?us=${Math.round(ms * 1000)}`)),
+    link: async (megabits) => void (await ask(`stats?megabits=${megabits}`)),
+    clear: async () => void (await ask('clear')),
     async [Symbol.asyncDispose]() {
       const exited = once(child, 'exit');
       child.stdin.end();

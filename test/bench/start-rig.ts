@@ -45,7 +45,7 @@ export interface Started extends AsyncDisposable {
 export async function createStartRig(folder: string): Promise<StartRig> {
   await using stack = new AsyncDisposableStack();
   const imds = stack.use(await startTestImds());
-  const sink = stack.use(await startSink(folder, { keep: true }));
+  const sink = stack.use(await startSink(folder, { keep: '/packs/' }));
   const job = join(folder, 'job');
   await mkdir(job);
   await writeFile(join(job, 'model'), pattern(32 * 1024 ** 2, 1));

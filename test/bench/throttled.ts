@@ -1,6 +1,6 @@
 import type { Clock } from '../../src/base/clock.ts';
-import { createRequestWindow } from '../../src/checkpoint/request-window.ts';
-import { RETRY_DEFAULTS, withRetries, type Failure } from '../../src/checkpoint/store-retry.ts';
+import { createConcurrencyLimit } from '../../src/checkpoint/store/concurrency-limit.ts';
+import { RETRY_DEFAULTS, withRetries, type Failure } from '../../src/checkpoint/store/retry.ts';
 
 /**
  * A fleet that is evicted at once, on one storage account. The clients' retries and their window of requests are the
@@ -34,12 +34,12 @@ interface Account {
 interface Case {
   readonly name: string;
   readonly clients: number;
-  readonly blocks: number;
+  readonly packs: number;
   readonly account: Account;
 }
 
 const MIB = 1024 ** 2;
-const BLOCK_BYTES = 4 * MIB;
+const PACK_BYTES = 8 * MIB;
 /** Of an Azure account: 20,000 requests and 60 Gbit/s; scaled down for the first cases, so that they are the bottleneck. */
 const BYTES_PER_SECOND = 7.5e9;
 const CASES: readonly Case[] = [
@@ -57,11 +57,11 @@ const CASES: readonly Case[] = [
 function one(
   name: string,
   clients: number,
-  blocks: number,
+  packs: number,
   account: Omit<Account, 'bytesPerSecond'>,
   bytesPerSecond = BYTES_PER_SECOND,
 ): Case {
-  return { name, clients, blocks, account: { ...account, bytesPerSecond } };
+  return { name, clients, packs, account: { ...account, bytesPerSecond } };
 }
 
 export async function* measureThrottled(): AsyncGenerator<ThrottledResult> {
@@ -70,15 +70,15 @@ export async function* measureThrottled(): AsyncGenerator<ThrottledResult> {
 
 /** The notice is seen by the clients within so long: they poll once a second. */
 const NOTICE_MS = 1000;
-/** As many blocks as are under way at once in a client. */
-const BLOCKS_IN_FLIGHT = 6;
+/** As many packs as are under way at once in a client. */
+const PACKS_IN_FLIGHT = 6;
 const LATENCY_MS = 10;
 /** A queue that is longer is refused. */
 const QUEUE_MS_MAX = 1000;
 const LIMIT_MS = 600_000;
 const PEAK_MS = 100;
 
-export async function simulate({ name, clients, blocks, account }: Case): Promise<ThrottledResult> {
+export async function simulate({ name, clients, packs, account }: Case): Promise<ThrottledResult> {
   const world = createWorld();
   const random = createRandom(1);
   const server = createAccount(account, world, random);
@@ -86,7 +86,7 @@ export async function simulate({ name, clients, blocks, account }: Case): Promis
   let failed = 0;
   for (let client = 0; client < clients; client++) {
     world.clock.timer(random() * NOTICE_MS, () => {
-      checkpoint(world.clock, server, blocks, random).then(
+      checkpoint(world.clock, server, packs, random).then(
         () => ends.push(world.clock.monotonicMs()),
         () => failed++,
       );
@@ -94,10 +94,10 @@ export async function simulate({ name, clients, blocks, account }: Case): Promis
   }
   await world.run(() => ends.length + failed === clients);
   ends.sort((a, b) => a - b);
-  // The commit, the snapshot and the manifest come on top of the blocks.
+  // Metadata, the manifest and a listing come on top of the packs.
   const leastMs = Math.max(
-    (clients * (blocks + 3)) / account.requestsPerSecond,
-    (clients * blocks * BLOCK_BYTES) / account.bytesPerSecond,
+    (clients * (packs + 3)) / account.requestsPerSecond,
+    (clients * packs * PACK_BYTES) / account.bytesPerSecond,
   );
   const at = (share: number) => (ends[Math.ceil(share * ends.length) - 1] ?? Number.NaN) / 1000;
   return {
@@ -123,14 +123,14 @@ interface Server {
   readonly peak: () => number;
 }
 
-/** What a drain sends: blocks, then one request after the other. */
+/** What a drain sends: packs, then one request after the other. */
 async function checkpoint(
   clock: Clock,
   { ask, retryAfterS }: Server,
-  blocks: number,
+  packs: number,
   random: () => number,
 ): Promise<void> {
-  const window = createRequestWindow({ roomMax: 72 }, { clock });
+  const limit = createConcurrencyLimit({ requestsMax: 64 }, { clock });
   const { signal } = new AbortController();
   const beside = { count: 0 };
   const explain = (): Failure => ({
@@ -142,24 +142,21 @@ async function checkpoint(
     withRetries(
       {
         what: 'ask',
-        async run(trySignal) {
-          const isServed = await window.run(
-            trySignal,
-            () => ask(bytes),
-            (served) => !served,
-          );
+        patienceMs: LIMIT_MS,
+        async run() {
+          const isServed = await ask(bytes);
           if (!isServed) throw new Error('503');
         },
       },
       { ...RETRY_DEFAULTS, tryTimeoutMs: LIMIT_MS },
-      { clock, random, explain, renew: async () => false, beside },
+      { clock, random, explain, renew: async () => false, beside, limit },
       signal,
     );
-  let left = blocks;
+  let left = packs;
   const lane = async () => {
-    while (left-- > 0) await request(BLOCK_BYTES);
+    while (left-- > 0) await request(PACK_BYTES);
   };
-  await Promise.all(Array.from({ length: BLOCKS_IN_FLIGHT }, lane));
+  await Promise.all(Array.from({ length: PACKS_IN_FLIGHT }, lane));
   for (let more = 0; more < 3; more++) await request(0);
 }
 

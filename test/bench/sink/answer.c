@@ -9,7 +9,9 @@
 
 #include "sink.h"
 
-static atomic_long latency_us, requests, writes, bytes_in, request_ids;
+static atomic_long latency_us, requests, writes, bytes_in, request_ids, manifest_us;
+/* Read in place of content that was thrown away. */
+static char filler[1 << 20];
 
 void decode(char *text) {
   char *to = text;
@@ -93,13 +95,12 @@ static void described(const struct request *request, char *headers, size_t room)
 
 static int holds(const struct request *request, const struct blob *blob, const char **status, const char **code) {
   char value[128];
-  const char *etag = blob && blob->current ? blob->current->etag : NULL;
-  if (request_header(request, "if-none-match", value, sizeof value) && *value == '*' && etag) {
+  if (request_header(request, "if-none-match", value, sizeof value) && *value == '*' && blob) {
     *status = "409 Conflict";
     *code = "BlobAlreadyExists";
     return 0;
   }
-  if (request_header(request, "if-match", value, sizeof value) && (!etag || (strcmp(value, etag) && *value != '*'))) {
+  if (request_header(request, "if-match", value, sizeof value) && (!blob || (strcmp(value, blob->etag) && *value != '*'))) {
     *status = "412 Precondition Failed";
     *code = "ConditionNotMet";
     return 0;
@@ -107,107 +108,113 @@ static int holds(const struct request *request, const struct blob *blob, const c
   return 1;
 }
 
-static int write_blob(struct wire *wire, struct request *request) {
-  char headers[4096], id[100], answer[512];
-  const char *status, *code;
-  int is_list = request_asks(request, "comp", "blocklist");
-  writes++;
-  if (request_asks(request, "comp", "block")) {
-    struct block *block = calloc(1, sizeof *block);
-    char raw[400];
-    if (!request_parameter(request, "blockid", raw, sizeof raw)) return 0;
-    snprintf(block->id, sizeof block->id, "%.99s", raw);
-    block->bytes = request->length;
-    block->data = request->body;
-    store_lock();
-    blob_stage(store_find(request->path, 1), block);
-    store_unlock();
-    return reply(wire, "201 Created", "x-ms-request-server-encrypted: true\r\n", "", 0);
-  }
-  described(request, headers, sizeof headers);
-  store_lock();
-  struct blob *blob = store_find(request->path, 1);
-  struct version *version = NULL;
-  if (!holds(request, blob, &status, &code)) {
-    store_unlock();
-    return refuse(wire, status, code);
-  }
-  if (request_asks(request, "comp", "snapshot") && blob->current) {
-    snprintf(id, sizeof id, "x-ms-snapshot: %s\r\n", blob_snapshot(blob)->id);
-    version = blob->current;
-  } else if (is_list) {
-    *id = 0;
-    version = blob_commit(blob, request->body, headers);
-  } else if (!strchr(request->query, '=') || !request_asks(request, "comp", "snapshot")) {
-    struct block *content = calloc(1, sizeof *content);
-    *id = 0;
-    content->bytes = request->length;
-    content->data = request->body;
-    version = blob_put(blob, content, headers);
-  }
-  if (version) snprintf(answer, sizeof answer, "%sETag: %s\r\nLast-Modified: %s\r\n", id, version->etag, version->modified);
-  store_unlock();
-  return version ? reply(wire, "201 Created", answer, "", 0) : refuse(wire, "400 Bad Request", "InvalidBlockList");
+static struct block *block_of(const struct request *request) {
+  struct block *block = calloc(1, sizeof *block);
+  block->bytes = request->length;
+  block->data = request->body;
+  return block;
 }
 
+static int stage_block(struct wire *wire, struct request *request) {
+  char id[400];
+  if (!request_parameter(request, "blockid", id, sizeof id)) return 0;
+  struct block *block = block_of(request);
+  snprintf(block->id, sizeof block->id, "%.99s", id);
+  store_lock();
+  blob_stage(store_make(request->path), block);
+  store_unlock();
+  return reply(wire, "201 Created", "x-ms-request-server-encrypted: true\r\n", "", 0);
+}
+
+static int write_blob(struct wire *wire, struct request *request) {
+  char headers[4096], answer[512];
+  const char *status = "400 Bad Request", *code = "InvalidBlockList";
+  int is_list = request_asks(request, "comp", "blocklist"), done = 0;
+  described(request, headers, sizeof headers);
+  store_lock();
+  if (holds(request, store_find(request->path), &status, &code)) {
+    struct blob *blob = store_make(request->path);
+    if (is_list) done = blob_commit(blob, request->body, headers);
+    else blob_put(blob, block_of(request), headers), done = 1;
+    snprintf(answer, sizeof answer, "ETag: %s\r\nLast-Modified: %s\r\n", blob->etag, blob->modified);
+  }
+  store_unlock();
+  if (is_list || !done) free(request->body);
+  if (!done) return refuse(wire, status, code);
+  done = reply(wire, "201 Created", answer, "", 0);
+  if (strstr(request->path, "/checkpoints/")) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    manifest_us = now.tv_sec * 1000000 + now.tv_nsec / 1000;
+  }
+  return done;
+}
+
+/* What of a block is wanted, when the blob's bytes from `from` to `to` are and it begins at `start`. */
+static int write_block(struct wire *wire, const struct block *block, size_t start, size_t from, size_t to) {
+  size_t first = from > start ? from - start : 0, last = to < start + block->bytes ? to - start : block->bytes;
+  if (block->data) return wire_write(wire, block->data + first, last - first);
+  for (; first < last; first += sizeof filler)
+    if (!wire_write(wire, filler, last - first < sizeof filler ? last - first : sizeof filler)) return 0;
+  return 1;
+}
+
+/* Nobody replaces or removes what is read here meanwhile. */
 static int read_blob(struct wire *wire, struct request *request, int with_body) {
   char value[128], headers[8192];
   store_lock();
-  struct blob *blob = store_find(request->path, 0);
-  struct version *version = blob ? blob_version(blob, request_parameter(request, "snapshot", value, sizeof value)) : NULL;
+  struct blob *blob = store_find(request->path);
   store_unlock();
-  if (!version) return refuse(wire, "404 Not Found", "BlobNotFound");
-  size_t from = 0, to = version->bytes;
+  if (!blob) return refuse(wire, "404 Not Found", "BlobNotFound");
+  size_t from = 0, to = blob->bytes;
   const char *range = request_header(request, "x-ms-range", value, sizeof value);
   if (!range) range = request_header(request, "range", value, sizeof value);
   if (range) {
-    size_t last = version->bytes - 1;
+    size_t last = blob->bytes - 1;
     sscanf(range, "bytes=%zu-%zu", &from, &last);
-    to = last + 1 < version->bytes ? last + 1 : version->bytes;
+    to = last + 1 < blob->bytes ? last + 1 : blob->bytes;
   }
   int size = snprintf(headers, sizeof headers,
                       "%sETag: %s\r\nLast-Modified: %s\r\nx-ms-blob-type: BlockBlob\r\nAccept-Ranges: bytes\r\n"
                       "Content-Type: application/octet-stream\r\n",
-                      version->headers, version->etag, version->modified);
+                      blob->headers, blob->etag, blob->modified);
   if (range)
-    snprintf(headers + size, sizeof headers - (size_t)size, "Content-Range: bytes %zu-%zu/%zu\r\n", from, to - 1, version->bytes);
+    snprintf(headers + size, sizeof headers - (size_t)size, "Content-Range: bytes %zu-%zu/%zu\r\n", from, to - 1, blob->bytes);
   const char *status = range ? "206 Partial Content" : "200 OK";
-  if (!with_body || from >= to) return reply(wire, status, headers, NULL, with_body ? 0 : version->bytes);
+  if (!with_body || from >= to) return reply(wire, status, headers, NULL, with_body ? 0 : blob->bytes);
   if (!reply(wire, status, headers, NULL, to - from)) return 0;
   size_t start = 0;
-  for (size_t i = 0; i < version->count && start < to; start += version->blocks[i++]->bytes) {
-    const struct block *block = version->blocks[i];
-    size_t end = start + block->bytes;
-    if (end <= from) continue;
-    size_t first = from > start ? from - start : 0, last = to < end ? to - start : block->bytes;
-    /* What wasn't kept can't be read. */
-    if (!block->data || !wire_write(wire, block->data + first, last - first)) return 0;
-  }
+  for (size_t i = 0; i < blob->count && start < to; start += blob->blocks[i++]->bytes)
+    if (start + blob->blocks[i]->bytes > from && !write_block(wire, blob->blocks[i], start, from, to)) return 0;
   return 1;
 }
 
 static int remove_blob(struct wire *wire, struct request *request) {
-  char value[128];
   const char *status = "404 Not Found", *code = "BlobNotFound";
-  const char *snapshot = request_parameter(request, "snapshot", value, sizeof value);
   store_lock();
-  struct blob *blob = store_find(request->path, 0);
-  int may = blob && blob_version(blob, snapshot) && holds(request, blob, &status, &code);
-  if (may) blob_remove(blob, snapshot);
+  struct blob *blob = store_find(request->path);
+  int may = blob && holds(request, blob, &status, &code);
+  if (may) blob_remove(blob);
   store_unlock();
-  return may ? reply(wire, "202 Accepted", "", NULL, 0) : refuse(wire, status, code);
+  return may ? reply(wire, "202 Accepted", "x-ms-delete-type-permanent: true\r\n", NULL, 0) : refuse(wire, status, code);
 }
 
-/* Not part of the service: /sink/stats, /sink/latency?us=N */
+/* Not part of the service: /sink/stats, with ?us=N and ?megabits=N; /sink/clear */
 static int control(struct wire *wire, struct request *request) {
   char value[64], json[400];
   struct rusage used;
   if (request_parameter(request, "us", value, sizeof value)) latency_us = atol(value);
+  if (request_parameter(request, "megabits", value, sizeof value)) wire_link(atof(value));
+  store_lock();
+  if (!strcmp(request->path, "sink/clear")) store_clear();
+  store_unlock();
   getrusage(RUSAGE_SELF, &used);
-  int size = snprintf(json, sizeof json, "{\"requests\":%ld,\"writes\":%ld,\"bytesIn\":%ld,\"cpuMs\":%ld}", (long)requests,
+  int size = snprintf(json, sizeof json,
+                      "{\"requests\":%ld,\"writes\":%ld,\"bytesIn\":%ld,\"cpuMs\":%ld,\"manifestMs\":%.3f}", (long)requests,
                       (long)writes, (long)bytes_in,
                       (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 +
-                          (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000);
+                          (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000,
+                      (double)manifest_us / 1000);
   return reply(wire, "200 OK", "Content-Type: application/json\r\n", json, (size_t)size);
 }
 
@@ -215,12 +222,12 @@ int answer(struct wire *wire, struct request *request) {
   if (!strncmp(request->path, "sink/", 5)) return control(wire, request);
   requests++;
   bytes_in += (long)request->length;
-  int is_container = request_asks(request, "restype", "container");
+  int is_container = request_asks(request, "restype", "container"), is_write = *request->method == 'P';
   if (is_container && request_asks(request, "comp", "list")) return list_blobs(wire, request);
-  if (is_container) return reply(wire, *request->method == 'P' ? "201 Created" : "200 OK", "ETag: \"0x1\"\r\n", NULL, 0);
+  if (is_container) return reply(wire, is_write ? "201 Created" : "200 OK", "ETag: \"0x1\"\r\n", NULL, 0);
   if (request_asks(request, "comp", "properties")) return refuse(wire, "404 Not Found", "ResourceNotFound");
-  if (request_asks(request, "comp", "blocklist") && *request->method == 'G') return list_blocks(wire, request);
-  if (*request->method == 'P') return write_blob(wire, request);
+  if (is_write) writes++;
+  if (is_write) return request_asks(request, "comp", "block") ? stage_block(wire, request) : write_blob(wire, request);
   if (*request->method == 'D') return remove_blob(wire, request);
   return read_blob(wire, request, *request->method == 'G');
 }

@@ -12,7 +12,8 @@
 
 #define READ_BYTES (128 * 1024)
 
-static int keep;
+/* Bodies of blobs whose names have this in them are kept; NULL: none. */
+static const char *keep;
 static SSL_CTX *tls;
 
 /* Reads one request; false at the end of the connection. */
@@ -32,7 +33,8 @@ static int next(struct wire *wire, struct request *request) {
   request->length = request_header(request, "content-length", value, sizeof value) ? (size_t)atol(value) : 0;
   if (request_header(request, "expect", value, sizeof value) && !wire_write(wire, "HTTP/1.1 100 Continue\r\n\r\n", 25)) return 0;
   int is_text = request_asks(request, "comp", "blocklist") || (strstr(request->path, ".json") && request->length < 1 << 27);
-  request->body = keep || is_text ? malloc(request->length + 1) : NULL;
+  int is_kept = is_text || (keep && strstr(request->path, keep));
+  request->body = is_kept && *request->method == 'P' ? malloc(request->length + 1) : NULL;
   if (request->body) request->body[request->length] = 0;
   return wire_body(wire, request->body, request->length);
 }
@@ -78,10 +80,10 @@ static void *accept_all(void *argument) {
   return NULL;
 }
 
-/* sink CERT KEY [keep]: prints its two ports, ends with its standard input. */
+/* sink CERT KEY [KEEP]: prints its two ports, ends with its standard input. */
 int main(int count, char **values) {
   if (count < 3) return 2;
-  keep = count > 3 && !strcmp(values[3], "keep");
+  keep = count > 3 ? values[3] : NULL;
   signal(SIGPIPE, SIG_IGN);
   tls = SSL_CTX_new(TLS_server_method());
   if (SSL_CTX_use_certificate_file(tls, values[1], SSL_FILETYPE_PEM) != 1 ||

@@ -20,9 +20,11 @@ struct wire {
 
 /* Fills `in` further; false at the end of the connection. */
 int wire_more(struct wire *wire);
-/* Takes `count` bytes of body: into `into`, or nowhere when that is NULL. */
+/* Takes `count` bytes of body, as fast as the link allows: into `into`, or nowhere when that is NULL. */
 int wire_body(struct wire *wire, char *into, size_t count);
 int wire_write(struct wire *wire, const void *bytes, size_t count);
+/* What all connections together may take in; 0: whatever comes. */
+void wire_link(double megabits);
 
 struct block {
   char id[100];
@@ -32,28 +34,18 @@ struct block {
   struct block *next;
 };
 
-/* The content of a blob at one moment; never changed once it is there. */
-struct version {
+#define BUCKETS 64
+
+struct blob {
+  char *name;
+  /* Nothing was committed under this name, or it was removed. */
+  int is_absent;
   char etag[32];
   char modified[40];
   /* Header lines: metadata, content type, MD5. */
   char *headers;
   size_t bytes, count;
   struct block **blocks;
-};
-
-struct snapshot {
-  char id[40];
-  struct version *version;
-  struct snapshot *next;
-};
-
-#define BUCKETS 64
-
-struct blob {
-  char *name;
-  struct version *current;
-  struct snapshot *snapshots;
   struct block *staged[BUCKETS];
   struct blob *next;
 };
@@ -61,18 +53,19 @@ struct blob {
 /* All of them expect the lock to be held. */
 void store_lock(void);
 void store_unlock(void);
-struct blob *store_find(const char *name, int create);
-/* Sorted by name; the caller frees the array. */
-struct blob **store_all(size_t *count);
+/* One without content when there is none yet; never NULL. */
+struct blob *store_make(const char *name);
+/* NULL: there is none with content. */
+struct blob *store_find(const char *name);
+/* Those with content whose names begin with `prefix` and come at `from` or after it, in order; the caller frees the array. */
+struct blob **store_list(const char *prefix, const char *from, size_t *count);
+/* Forgets all of them; to be called while nobody reads. */
+void store_clear(void);
 void blob_stage(struct blob *blob, struct block *block);
-/* Takes the block list apart; NULL when it names a block that isn't there. */
-struct version *blob_commit(struct blob *blob, const char *list, const char *headers);
-struct version *blob_put(struct blob *blob, struct block *content, const char *headers);
-struct snapshot *blob_snapshot(struct blob *blob);
-struct version *blob_version(struct blob *blob, const char *snapshot);
-/* A snapshot, or with NULL the blob with all of them. */
-void blob_remove(struct blob *blob, const char *snapshot);
-int blob_is_staged(const struct blob *blob);
+/* Takes the block list apart; false when it names a block that isn't there. */
+int blob_commit(struct blob *blob, const char *list, const char *headers);
+void blob_put(struct blob *blob, struct block *content, const char *headers);
+void blob_remove(struct blob *blob);
 
 struct request {
   char method[8];
@@ -93,7 +86,6 @@ char *request_parameter(const struct request *request, const char *name, char *v
 /* Whole answers; false when the connection is of no more use. */
 int reply(struct wire *wire, const char *status, const char *headers, const char *body, size_t length);
 int refuse(struct wire *wire, const char *status, const char *code);
-int list_blocks(struct wire *wire, struct request *request);
 int list_blobs(struct wire *wire, struct request *request);
 /* Answers a request that was read to its end; false when the connection is of no more use. */
 int answer(struct wire *wire, struct request *request);

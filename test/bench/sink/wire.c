@@ -1,5 +1,7 @@
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sink.h"
@@ -22,6 +24,24 @@ int wire_more(struct wire *wire) {
   return 1;
 }
 
+static pthread_mutex_t link_lock = PTHREAD_MUTEX_INITIALIZER;
+static double link_megabits, link_free_s;
+
+void wire_link(double megabits) { link_megabits = megabits; }
+
+/* As if all that comes had to pass a link, one after the other. */
+static void pass_link(size_t bytes) {
+  if (link_megabits <= 0) return;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  double at = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+  pthread_mutex_lock(&link_lock);
+  link_free_s = (link_free_s > at ? link_free_s : at) + (double)bytes * 8 / link_megabits / 1e6;
+  double wait = link_free_s - at;
+  pthread_mutex_unlock(&link_lock);
+  if (wait > 0.001) nanosleep(&(struct timespec){(time_t)wait, (long)((wait - (double)(time_t)wait) * 1e9)}, NULL);
+}
+
 int wire_body(struct wire *wire, char *into, size_t count) {
   char scratch[32768];
   size_t here = wire->filled - wire->at < count ? wire->filled - wire->at : count;
@@ -36,6 +56,7 @@ int wire_body(struct wire *wire, char *into, size_t count) {
     else more = receive(wire, scratch, left < sizeof scratch ? left : sizeof scratch);
     if (more <= 0) return 0;
     done += (size_t)more;
+    pass_link((size_t)more);
   }
   return 1;
 }
