@@ -3,8 +3,9 @@ import { Readable } from 'node:stream';
 import { DEFAULT_CIPHERS } from 'node:tls';
 
 import type { HttpOperationResponse, IHttpClient, WebResource } from '@azure/storage-blob';
-import { buildConnector, Pool } from 'undici';
-import type { Dispatcher } from 'undici';
+import type { buildConnector, Dispatcher, Pool as UndiciPool } from 'undici';
+import createConnector from 'undici/lib/core/connect.js';
+import Pool from 'undici/lib/dispatcher/pool.js';
 
 import { reasonOf } from '../../../base/abort.ts';
 
@@ -67,7 +68,7 @@ export function createUndiciHttpClient(options: UndiciHttpClientOptions): Undici
 
 /** undici remembers a TLS session only for as long as somebody else holds it: the newest one is held here. */
 function connectorOf({ ca, lookup }: UndiciHttpClientOptions): buildConnector.connector {
-  const connect = buildConnector({
+  const connect = createConnector({
     allowH2: false,
     timeout: CONNECT_MS,
     ciphers: CIPHERS,
@@ -91,7 +92,7 @@ interface Answer {
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
 
 /** One request. Once it settles nothing of its body goes out any more. */
-function exchange(pool: Pool, request: WebResource): Promise<Answer> {
+function exchange(pool: UndiciPool, request: WebResource): Promise<Answer> {
   // The SDK hands on what it was given, which is a signal.
   const signal = request.abortSignal as AbortSignal | undefined;
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
