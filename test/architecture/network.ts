@@ -21,7 +21,11 @@ const RESTRICTIONS: readonly Restriction[] = [
   },
   {
     modules: /^undici(?:$|\/)/,
-    allowedIn: ['src/base/http.ts', 'src/base/undici.d.ts', 'src/checkpoint/store/azure/undici-http-client.ts'],
+    allowedIn: [
+      'src/base/http.ts',
+      'src/base/undici.d.ts',
+      'src/checkpoint/store/azure/undici-http-client.ts',
+    ],
     instead: 'ask by createHttpClient (src/base/http.ts)',
   },
   { modules: /xml/i, allowedIn: [], instead: 'leave it to the Azure SDK' },

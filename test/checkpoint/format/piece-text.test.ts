@@ -2,7 +2,12 @@ import { describe, expect, test } from 'vitest';
 
 import type { Entry } from '../../../src/checkpoint/format/entry.ts';
 import { packName } from '../../../src/checkpoint/format/names.ts';
-import { chunkListPieces, cutLeaves, cutNodes, cutPackUses } from '../../../src/checkpoint/format/tree/tree.ts';
+import {
+  chunkListPieces,
+  cutLeaves,
+  cutNodes,
+  cutPackUses,
+} from '../../../src/checkpoint/format/tree/tree.ts';
 import { chunkOf, directoryOf, EPOCH, fileOf, PROCESS } from './tree-rig.ts';
 
 function textOf(pieces: Iterable<{ readonly bytes: Uint8Array }>): string {

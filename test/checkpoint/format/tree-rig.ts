@@ -3,9 +3,10 @@ import fc from 'fast-check';
 import type { FileChunk, HashSpec, StoredChunk } from '../../../src/checkpoint/format/chunk.ts';
 import { chunkIdOf } from '../../../src/checkpoint/format/chunk-id.ts';
 import type { DirectoryEntry, Entry, FileEntry } from '../../../src/checkpoint/format/entry.ts';
-import { packName } from '../../../src/checkpoint/format/names.ts';
+import { PACKS, packName } from '../../../src/checkpoint/format/names.ts';
 import { decodePath, encodePath, pathProblem } from '../../../src/checkpoint/format/path-name.ts';
 import { comparePaths } from '../../../src/checkpoint/format/path-order.ts';
+import { badPiece } from '../../../src/checkpoint/format/tree/piece.ts';
 import {
   chunkListPieces,
   cutLeaves,
@@ -46,7 +47,8 @@ export function createPieces() {
     readPiece: async (ref: StoredChunk): Promise<Uint8Array> => {
       read.push(ref);
       const bytes = pieces.get(ref.offset);
-      if (bytes === undefined) throw new Error(`no piece at ${ref.offset}`);
+      // As a store's reader, which finds other content there than the id says.
+      if (bytes === undefined) throw badPiece(PACKS + ref.pack, ref)('there is none');
       return bytes;
     },
   };

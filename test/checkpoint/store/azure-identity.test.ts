@@ -7,7 +7,11 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createManagedIdentityFetcher } from '../../../src/checkpoint/store/azure/identity.ts';
 import { createAzureStore } from '../../../src/checkpoint/store/azure/azure-store.ts';
-import { createTokenSource, type TokenSource, TOKEN_DEFAULTS } from '../../../src/checkpoint/store/azure/token.ts';
+import {
+  createTokenSource,
+  type TokenSource,
+  TOKEN_DEFAULTS,
+} from '../../../src/checkpoint/store/azure/token.ts';
 import { startAzurite, type Azurite } from '../../support/azurite.ts';
 import { createBlobProxy } from '../../support/blob-proxy.ts';
 import { identityAnswer } from '../../support/identity-answer.ts';
