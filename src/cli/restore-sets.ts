@@ -1,7 +1,6 @@
 import { sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
-import type { InPlaceOutcome } from '../checkpoint/restore/restore-in-place.ts';
 import type { RestoreProgress, RestoreResult } from '../checkpoint/restore/restore-set.ts';
 import { backoffMs } from '../core/backoff.ts';
 import type { Invocation } from './command.ts';
@@ -9,13 +8,14 @@ import { canShowBar, createProgressBar } from './progress-bar.ts';
 import { openStoredPlace, type StoredPlace } from './stored-place.ts';
 
 /** What became of one set; the JSON of `evictd restore` is a list of these. */
-export type SetOutcome = { readonly set: string; readonly target: string } & (
+export type SetOutcome = { readonly set: string; readonly target: string } & Outcome;
+
+type Outcome =
   | ({ readonly outcome: 'restored' } & RestoreResult)
   | { readonly outcome: 'already-restored'; readonly id: string; readonly restoredAt: string }
   | { readonly outcome: 'newer-on-disk'; readonly id: string; readonly path: string }
   | { readonly outcome: 'nothing-found'; readonly message: string }
-  | { readonly outcome: 'failed'; readonly code: string; readonly message: string }
-);
+  | { readonly outcome: 'failed'; readonly code: string; readonly message: string };
 
 export interface WantedSet {
   readonly set: string;
@@ -76,7 +76,7 @@ export async function restoreSets(
     const { set, target } = one;
     try {
       const run = () => restoreOne(one, { wanted, place, machine, invocation, clock });
-      outcomes.push(ofSet(one, await patiently(run, wanted.waitMs, invocation, clock)));
+      outcomes.push({ set, target, ...(await patiently(run, wanted.waitMs, invocation, clock)) });
     } catch (error) {
       if (!(error instanceof EvictdError) || invocation.signal.aborted) throw error;
       const { code, message } = error;
@@ -99,7 +99,7 @@ interface Surroundings {
 async function restoreOne(
   { set, target, inPlace, force }: WantedSet,
   { wanted, place, machine, invocation, clock }: Surroundings,
-): Promise<InPlaceOutcome> {
+): Promise<Outcome> {
   const { restoreSet } = await import('../checkpoint/restore/restore-set.ts');
   const { restoreInPlace } = await import('../checkpoint/restore/restore-in-place.ts');
   const { signal, err } = invocation;
@@ -118,17 +118,21 @@ async function restoreOne(
     err.write(`evictd: ${message}${remedy === undefined ? '' : `; ${remedy}`}\n`);
   const dependencies = { store, workers, clock, onProgress, onNote };
   // A part of a set is no complete folder, and a folder elsewhere is nobody's: neither is marked, nor waits for the disk.
-  if (inPlace && path === undefined)
-    return await restoreInPlace({ ...options, force, machine }, dependencies, signal);
-  return {
-    kind: 'restored',
-    result: await restoreSet({ ...options, durable: inPlace }, dependencies, signal),
-  };
-}
-
-function ofSet({ set, target }: WantedSet, outcome: InPlaceOutcome): SetOutcome {
-  if (outcome.kind === 'restored') return { set, target, outcome: 'restored', ...outcome.result };
-  return { set, target, outcome: outcome.kind, id: outcome.id, path: outcome.path };
+  if (!inPlace || path !== undefined) {
+    const result = await restoreSet({ ...options, durable: inPlace }, dependencies, signal);
+    return { outcome: 'restored', ...result };
+  }
+  const { createRestoredIndex } = await import('./restored-index.ts');
+  // Of the line of another VM nothing is known to ours.
+  const index = wanted.key === undefined ? createRestoredIndex(set, place, clock) : undefined;
+  const restored = await restoreInPlace(
+    { ...options, force, machine },
+    { ...dependencies, ...(index !== undefined && { onRestored: index.add }) },
+    signal,
+  );
+  if (restored.kind !== 'restored') return { outcome: restored.kind, id: restored.id, path: restored.path };
+  await index?.write(restored.manifest, signal);
+  return { outcome: 'restored', ...restored.result };
 }
 
 /** What goes away by itself on a machine that is just starting; a role may take minutes to work. */

@@ -1,9 +1,11 @@
 import { EvictdError } from '../../base/errors.ts';
+import { forEachInSlices } from '../../base/slices.ts';
 import type { PackName } from '../format/chunk.ts';
 import type { Entry } from '../format/entry.ts';
 import type { Manifest } from '../format/manifest.ts';
 import { parsePackName } from '../format/names.ts';
 import { walkPackUses, walkTree } from '../format/tree/tree.ts';
+import { sameChunks } from '../index/chunk-range.ts';
 import { readPiece } from '../index/read-piece.ts';
 import { type FileRecord, recordOfEntry } from '../index/record.ts';
 import type { BlobStore } from '../store/store.ts';
@@ -41,6 +43,20 @@ export async function readTreeRecords(
   });
   // Each of those that were read is checked by its own id.
   return files;
+}
+
+/**
+ * Files that hold what a checkpoint has of them, as far as this boot knows, needn't be read again: their times stay known.
+ * `known` has hashes under the key of the checkpoint.
+ */
+export async function keepSeen(
+  files: Map<string, FileRecord>,
+  known: ReadonlyMap<string, FileRecord>,
+): Promise<void> {
+  await forEachInSlices([...files], ([path, { chunks }]) => {
+    const seen = known.get(path);
+    if (seen?.isVersion === true && sameChunks(seen.chunks, chunks)) files.set(path, { ...seen, chunks });
+  });
 }
 
 /** What can't be read for good is told, and done without. */

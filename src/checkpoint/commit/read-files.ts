@@ -2,8 +2,7 @@ import { sleep } from '../../base/abort.ts';
 import type { MonotonicMs } from '../../base/clock.ts';
 import type { EvictdError } from '../../base/errors.ts';
 import type { FileChunk } from '../format/chunk.ts';
-import { isStored } from '../format/chunk.ts';
-import { bytesOf, replaceRange } from '../index/chunk-range.ts';
+import { bytesOf, replaceRange, sameChunks } from '../index/chunk-range.ts';
 import { isWhole } from '../index/record.ts';
 import { type FileStat, sameStat } from '../scan/file-stat.ts';
 import { entryError } from '../scan/file-error.ts';
@@ -200,18 +199,6 @@ function again({ set }: SetWork, one: Pending, { readsMax, onLost }: ReadOptions
 /** Of a log that grew only the end was read. */
 function withPrefix({ from, known }: FileRequest, chunks: readonly FileChunk[]): readonly FileChunk[] {
   return from === 0 ? chunks : replaceRange(known, from, chunks);
-}
-
-/** Whether two versions of a file hold the same, wherever that is stored. */
-export function sameChunks(one: readonly FileChunk[], other: readonly FileChunk[]): boolean {
-  return (
-    one.length === other.length &&
-    one.every((chunk, index) => {
-      const twin = other[index];
-      if (twin?.plain !== chunk.plain) return false;
-      return isStored(chunk) ? isStored(twin) && twin.id === chunk.id : !isStored(twin);
-    })
-  );
 }
 
 /** The last version that could be read, where the store has all of it. */

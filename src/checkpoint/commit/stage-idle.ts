@@ -1,13 +1,13 @@
 import type { EvictdError } from '../../base/errors.ts';
 import { forEachInSlices } from '../../base/slices.ts';
-import { replaceRange } from '../index/chunk-range.ts';
+import { replaceRange, sameChunks } from '../index/chunk-range.ts';
 import { isWhole } from '../index/record.ts';
 import { sameStat } from '../scan/file-stat.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
 import { compaction } from './compact.ts';
 import { look } from './look.ts';
 import type { Pace } from './pace.ts';
-import { isUntouched, readFiles, sameChunks } from './read-files.ts';
+import { isUntouched, readFiles } from './read-files.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { isDoubtOver } from './trust.ts';
 import type { Upload } from './upload.ts';

@@ -8,7 +8,7 @@ import type { ListedEntry } from '../index/entries.ts';
 import type { EntryPoint, LocalIndex } from '../index/local-index.ts';
 import { createOnce } from '../store/create-once.ts';
 import type { BlobStore } from '../store/store.ts';
-import { keptPacks, readTreeRecords } from './adopt.ts';
+import { keepSeen, keptPacks, readTreeRecords } from './adopt.ts';
 import { busySet, storeWentBack, tookOver } from './commit-error.ts';
 import { type FoundEntry, type SetEntries, JSON_TYPE } from './set-entries.ts';
 
@@ -86,7 +86,10 @@ export async function bindIndex(context: OwnershipContext, signal: AbortSignal):
   await adopt(context, ids, last, signal);
 }
 
-/** Goes on from what an earlier life or somebody else left: everything is compared with it, nothing is trusted. */
+/**
+ * Goes on from what an earlier life or somebody else left: everything is compared with it. Nothing is trusted but what
+ * this boot has read or restored of a file, where that is what the checkpoint has, too.
+ */
 async function adopt(
   context: OwnershipContext,
   ids: readonly string[],
@@ -97,6 +100,8 @@ async function adopt(
   const manifest = checkpointOf(await entries.newestCheckpoint(ids, signal));
   const format = manifest ?? (await entries.format(signal)) ?? index;
   const files = await readTreeRecords(manifest, context, signal);
+  const isSameHash = format.hash.name === index.hash.name && format.hash.key === index.hash.key;
+  if (isSameHash) await keepSeen(files, index.files);
   index.restart(last?.point ?? null, format, files);
   held.isKept = () => true;
   held.checkpoint = manifest;

@@ -40,6 +40,11 @@ export function isDoubtOver(record: FileRecord, now: MonotonicMs): boolean {
   return now - record.seenAt >= DOUBTFUL_MS;
 }
 
+/** A restore has written the file itself, under a name that nobody had yet: no program has it mapped. */
+export function trustedSince(now: MonotonicMs): Pick<FileRecord, 'seenAt' | 'readAt'> {
+  return { seenAt: now - DOUBTFUL_MS, readAt: now };
+}
+
 /** Coarse kernel clocks stamp a file every 4 to 10 ms. */
 const TICK_MS = 20;
 /** A write copies no slower than this into the page cache. */

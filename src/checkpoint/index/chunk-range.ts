@@ -69,3 +69,15 @@ export function mergeHoles(chunks: readonly FileChunk[]): readonly FileChunk[] {
   }
   return merged;
 }
+
+/** Whether two versions of a file hold the same, wherever that is stored. */
+export function sameChunks(one: readonly FileChunk[], other: readonly FileChunk[]): boolean {
+  return (
+    one.length === other.length &&
+    one.every((chunk, index) => {
+      const twin = other[index];
+      if (twin?.plain !== chunk.plain) return false;
+      return isStored(chunk) ? isStored(twin) && twin.id === chunk.id : !isStored(twin);
+    })
+  );
+}

@@ -1,4 +1,5 @@
 import type { Entry } from '../format/entry.ts';
+import type { Manifest } from '../format/manifest.ts';
 import { setPrefix } from '../format/names.ts';
 import { walkTree } from '../format/tree/tree.ts';
 import { isUnusable } from '../index/entries.ts';
@@ -20,7 +21,7 @@ export interface InPlaceOptions extends Omit<RestoreOptions, 'mark' | 'durable'>
 }
 
 export type InPlaceOutcome =
-  | { readonly kind: 'restored'; readonly result: RestoreResult }
+  | { readonly kind: 'restored'; readonly result: RestoreResult; readonly manifest: Manifest }
   /** Nothing was done: `path` was changed or taken away after the checkpoint `id` was made, and that would be undone. */
   | { readonly kind: 'newer-on-disk'; readonly id: string; readonly path: string };
 
@@ -43,7 +44,8 @@ export async function restoreInPlace(
       const path = await newerWork(opened, options, dependencies, signal);
       if (path !== undefined) return { kind: 'newer-on-disk', id: chosen.manifest.id, path };
     }
-    return { kind: 'restored', result: await restoreOpened(opened, wanted, dependencies, signal) };
+    const result = await restoreOpened(opened, wanted, dependencies, signal);
+    return { kind: 'restored', result, manifest: chosen.manifest };
   });
 }
 

@@ -49,11 +49,17 @@ export interface RestoreDependencies {
    * `set-id-dropped`.
    */
   readonly onNote?: (note: EvictdError) => void;
-  /** What a file holds that has just been restored, or was there and equal: the local index needn't read it. */
-  readonly onRestored?: (path: string, stat: FileStat, chunks: readonly FileChunk[]) => void;
+  /** What a file holds that was fetched, or was there, read and equal: the local index needn't read it. */
+  readonly onRestored?: (path: string, file: RestoredFile) => void;
 }
 
 export type { RestoreProgress } from './counts.ts';
+
+export interface RestoredFile {
+  readonly stat: FileStat;
+  readonly chunks: readonly FileChunk[];
+  readonly how: 'fetched' | 'kept';
+}
 
 export interface RestoreResult {
   readonly id: string;
@@ -123,7 +129,7 @@ export async function withOpened<T>(
     onFile(entry, how, stats) {
       counts.addFile(entry, how);
       if (stats !== undefined && Number(stats.size) === entry.size && stats.mtimeNs === entry.mtimeNs)
-        dependencies.onRestored?.(entry.path, statOf(stats), entry.chunks);
+        dependencies.onRestored?.(entry.path, { stat: statOf(stats), chunks: entry.chunks, how });
     },
   };
   return await work({ chosen, context, counts, startedAt });

@@ -130,15 +130,15 @@ test('progress ends at the whole, and each file is told with what it holds', asy
       {},
       {
         onProgress: (progress) => void seen.push(progress),
-        onRestored: (path, stat, chunks) => void told.set(path, { size: stat.size, chunks }),
+        onRestored: (path, { stat, chunks, how }) => void told.set(path, { size: stat.size, chunks, how }),
       },
     );
     const total = 6 * MIB;
-    const bytesFetched = round === 1 ? 5 * MIB : 0;
+    const [bytesFetched, how] = round === 1 ? [5 * MIB, 'fetched'] : [0, 'kept'];
     expect(seen.at(-1)).toEqual({ files: 2, filesTotal: 2, bytes: total, bytesTotal: total, bytesFetched });
     for (const entry of there.made.entries) {
       if (entry.type === 'file')
-        expect(told.get(entry.path)).toEqual({ size: entry.size, chunks: entry.chunks });
+        expect(told.get(entry.path)).toEqual({ size: entry.size, chunks: entry.chunks, how });
     }
   }
 });
