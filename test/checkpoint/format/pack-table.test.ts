@@ -4,14 +4,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
 import { EvictdError } from '../../../src/base/errors.ts';
-import {
-  decodePackEnd,
-  encodePackEnd,
-  FOOTER_BYTES,
-  packEndBytes,
-  packEndBytesOf,
-} from '../../../src/checkpoint/format/pack-table.ts';
+import { encodePackEnd, packEndBytes } from '../../../src/checkpoint/format/pack-table.ts';
 import type { PackTableRow } from '../../../src/checkpoint/format/pack-table.ts';
+import { decodePackEnd, FOOTER_BYTES, packEndBytesOf } from '../../support/pack-end.ts';
 
 const NAME = 'p/k/sets/s/packs/0123456789abcdef-89abcdef-00000001';
 

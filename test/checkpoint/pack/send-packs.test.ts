@@ -5,7 +5,6 @@ import { expect, test } from 'vitest';
 
 import { chunkIdOf } from '../../../src/checkpoint/format/chunk-id.ts';
 import { isStored } from '../../../src/checkpoint/format/chunk.ts';
-import { decodePackEnd } from '../../../src/checkpoint/format/pack-table.ts';
 import { countCalls } from '../../support/memory-blobs.ts';
 import {
   contentOf,
@@ -21,6 +20,7 @@ import {
   storedContent,
   whole,
 } from './pack-rig.ts';
+import { decodePackEnd } from '../../support/pack-end.ts';
 
 test('files of all sizes come back from the packs byte by byte, and each pack says what it holds', async () => {
   await using field = await sendingRig();
