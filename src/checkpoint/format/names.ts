@@ -3,12 +3,15 @@ import { randomBytes } from 'node:crypto';
 import { EvictdError } from '../../base/errors.ts';
 import type { PackName } from './chunk.ts';
 
-/** Where a set lives in the container: `PREFIX/KEY/sets/SET/…`. */
-export interface SetPlace {
+export interface KeyPlace {
   /** May be empty. */
   readonly prefix: string;
   /** Who shares a line of checkpoints; may hold slashes. */
   readonly key: string;
+}
+
+/** Where a set lives in the container: `PREFIX/KEY/sets/SET/…`. */
+export interface SetPlace extends KeyPlace {
   readonly set: string;
 }
 
@@ -42,7 +45,7 @@ export function setPrefix(place: SetPlace): string {
 }
 
 /** `PREFIX/KEY/`. Throws `bad-key` when a part can't stand in a blob name, or has a segment that is reserved. */
-export function keyPrefix(place: { readonly prefix: string; readonly key: string }): string {
+export function keyPrefix(place: KeyPlace): string {
   const prefix = place.prefix === '' ? '' : `${checked('store prefix', place.prefix)}/`;
   const whole = `${prefix}${checked('checkpoint key', place.key)}/`;
   const segments = whole.split('/');

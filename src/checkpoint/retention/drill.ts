@@ -1,6 +1,6 @@
 import { forEachLimit } from '../../base/concurrency.ts';
 import { hasCode } from '../../base/errors.ts';
-import { keyPrefix } from '../format/names.ts';
+import { type KeyPlace, keyPrefix } from '../format/names.ts';
 import { listAll } from '../store/list-all.ts';
 import type { BlobStore } from '../store/store.ts';
 
@@ -12,7 +12,7 @@ const REMOVALS_IN_FLIGHT = 16;
  * service doesn't let go stay. Rejects with what the store rejects with.
  */
 export async function cleanUpDrill(
-  place: { readonly prefix: string; readonly key: string },
+  place: KeyPlace,
   { store }: { readonly store: BlobStore },
   signal: AbortSignal,
 ): Promise<number> {

@@ -1,9 +1,9 @@
 import { forEachLimit } from '../../base/concurrency.ts';
 import type { Manifest } from '../format/manifest.ts';
-import { keyPrefix } from '../format/names.ts';
+import { type KeyPlace, type SetPlace, keyPrefix } from '../format/names.ts';
 import { type ListedEntry, isUnusable, listEntries, readEntryIfThere } from '../index/entries.ts';
+import { listFolders } from '../store/list-all.ts';
 import type { BlobStore } from '../store/store.ts';
-import { foldersBelow } from './folders.ts';
 import { isHolding, listHolds } from './holds.ts';
 
 export type ListedCheckpoint = {
@@ -32,21 +32,16 @@ export type ListedCheckpoint = {
   | { readonly kind: 'unusable'; readonly detail: string }
 );
 
-interface Place {
-  readonly prefix: string;
-  readonly key: string;
-}
-
 const MANIFESTS_IN_FLIGHT = 8;
 const LISTED_MAX = 1000;
 
 /** Names of the sets that are in the store under a key, in order. Rejects with what the store rejects with. */
 export async function listSets(
-  place: Place,
+  place: KeyPlace,
   { store }: { readonly store: Pick<BlobStore, 'folders'> },
   signal: AbortSignal,
 ): Promise<readonly string[]> {
-  const folders = await foldersBelow(store, `${keyPrefix(place)}sets/`, signal);
+  const folders = await listFolders(store, `${keyPrefix(place)}sets/`, signal);
   return folders.map((name) => name.slice(0, -1)).sort();
 }
 
@@ -55,7 +50,7 @@ export async function listSets(
  * set. One that can't be read is listed as that; only the store's own errors reject.
  */
 export async function listCheckpoints(
-  place: Place & { readonly set?: string },
+  place: KeyPlace & { readonly set?: string },
   dependencies: { readonly store: BlobStore },
   signal: AbortSignal,
 ): Promise<readonly ListedCheckpoint[]> {
@@ -67,7 +62,7 @@ export async function listCheckpoints(
 }
 
 async function listSet(
-  place: Place & { readonly set: string },
+  place: SetPlace,
   store: BlobStore,
   signal: AbortSignal,
 ): Promise<readonly ListedCheckpoint[]> {

@@ -1,18 +1,12 @@
 import { forEachLimit } from '../../base/concurrency.ts';
 import { hasCode } from '../../base/errors.ts';
-import { isReservedSegment, keyPrefix } from '../format/names.ts';
+import { type KeyPlace, isReservedSegment, keyPrefix } from '../format/names.ts';
 import { createOnce } from '../store/create-once.ts';
-import { listAll } from '../store/list-all.ts';
+import { FOLDERS_MAX, astray, listAll, listFolders } from '../store/list-all.ts';
 import type { BlobStore } from '../store/store.ts';
-import { FOLDERS_MAX, endlessFolders, foldersBelow } from './folders.ts';
 
 /** Where the reports of drains lie: `PREFIX/KEY/reports/EVENT-ID.json`, and the same as a page in `.html`. */
 const REPORTS = 'reports/';
-
-interface Place {
-  readonly prefix: string;
-  readonly key: string;
-}
 
 export interface ReportFile {
   readonly extension: 'json' | 'html';
@@ -41,7 +35,7 @@ const NAMES_MAX = 9;
  */
 export async function writeReport(
   store: BlobStore,
-  place: Place,
+  place: KeyPlace,
   eventId: string,
   files: readonly ReportFile[],
   signal: AbortSignal,
@@ -51,7 +45,7 @@ export async function writeReport(
 
 async function writeFile(
   store: BlobStore,
-  place: Place,
+  place: KeyPlace,
   eventId: string,
   { extension, contentType, body }: ReportFile,
   signal: AbortSignal,
@@ -70,7 +64,7 @@ async function writeFile(
 /** The text of a report's JSON. Rejects `not-found` and the store's other errors. */
 export async function readReport(
   store: BlobStore,
-  place: Place,
+  place: KeyPlace,
   eventId: string,
   signal: AbortSignal,
 ): Promise<string> {
@@ -81,7 +75,7 @@ export async function readReport(
 /** The reports below one key, in no order. */
 export async function listReports(
   store: BlobStore,
-  place: Place,
+  place: KeyPlace,
   signal: AbortSignal,
 ): Promise<StoredReport[]> {
   const below = `${keyPrefix(place)}${REPORTS}`;
@@ -105,17 +99,17 @@ export async function findReportKeys(
   for (let depth = 0; depth <= KEY_SEGMENTS_MAX && level.length > 0; depth++) {
     const next: string[] = [];
     await forEachLimit(level, IN_FLIGHT, signal, async (folder, inner) => {
-      const found = await foldersBelow(store, folder, inner);
+      const found = await listFolders(store, folder, inner);
       if (folder !== root && found.includes(REPORTS)) keys.push(folder.slice(root.length, -1));
       for (const name of found) if (!isReservedSegment(name.slice(0, -1))) next.push(folder + name);
     });
-    if (next.length > FOLDERS_MAX) throw endlessFolders(prefix);
+    if (next.length > FOLDERS_MAX) throw astray(prefix, 'has no end');
     level = next;
   }
   return keys.sort();
 }
 
-function reportName(place: Place, eventId: string, extension: string): string {
+function reportName(place: KeyPlace, eventId: string, extension: string): string {
   return `${keyPrefix(place)}${REPORTS}${safeName(eventId)}.${extension}`;
 }
 

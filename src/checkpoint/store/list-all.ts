@@ -4,6 +4,9 @@ import type { BlobItem, BlobPage, BlobStore } from './store.ts';
 /** 8 TiB in packs of 8 MiB, 64 TiB in those of such a set; a listing that goes on is made up. */
 const BLOBS_MAX = 1_000_000;
 const PAGES_MAX = 20_000;
+/** Far more than a fleet has. */
+export const FOLDERS_MAX = 100_000;
+const FOLDER_PAGES_MAX = 1000;
 
 /** All blobs below `prefix`, in the order of their names. Rejects as `listPages` does. */
 export async function* listAll(
@@ -49,6 +52,23 @@ export async function* listPages(
   }
 }
 
+/** Names of the folders right below `folder`, each with a slash at its end. Rejects as `listPages` does. */
+export async function listFolders(
+  store: Pick<BlobStore, 'folders'>,
+  folder: string,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const found = new Set<string>();
+  let from: string | undefined;
+  for (let pages = 1; pages <= FOLDER_PAGES_MAX && found.size <= FOLDERS_MAX; pages++) {
+    const { names, next } = await store.folders(folder, from === undefined ? {} : { from }, signal);
+    for (const name of names) if (name.startsWith(folder)) found.add(name.slice(folder.length));
+    if (next === undefined) return [...found];
+    from = next;
+  }
+  throw astray(folder, 'has no end');
+}
+
 /**
  * By bytes, by UTF-16 units, or by bytes with the slash lowest: flat accounts, emulators and hierarchical accounts differ
  * in this. Below one folder, with the names that we give, it is all the same.
@@ -59,8 +79,9 @@ function isAfter(name: string, last: string): boolean {
   return name.replaceAll('/', '\0') > last.replaceAll('/', '\0');
 }
 
-function astray(prefix: string, how: string): EvictdError {
-  return new EvictdError('bad-answer', `the listing of blobs below ${prefix} ${how}`, {
+/** Of a listing that can't be true. */
+export function astray(prefix: string, how: string): EvictdError {
+  return new EvictdError('bad-answer', `the listing of blobs below ${JSON.stringify(prefix)} ${how}`, {
     remedy: 'check whether something stands between this machine and the storage account',
   });
 }
