@@ -5,7 +5,7 @@ import { isErrno } from '../../base/errors.ts';
 import { createChunkHash } from '../format/chunk-id.ts';
 import type { ChunkId, Cut, HashSpec } from '../format/chunk.ts';
 import { fsPath, splitPath } from '../format/path-name.ts';
-import { FILE_FLAGS, foldersBeneath } from '../scan/beneath.ts';
+import { FILE_FLAGS, openFoldersSync } from '../scan/beneath.ts';
 import { sameStat, statOf } from '../scan/file-stat.ts';
 import { createFoundRange } from './found-range.ts';
 import type { FoundRange } from './found-range.ts';
@@ -41,14 +41,14 @@ type Steps<Result = void> = Generator<Promise<void>, Result, void>;
  */
 export function* readItems(items: readonly SendItem[], context: ReadContext, results: ItemResult[]): Steps {
   const { location, pace, clock } = context;
-  let folders = foldersBeneath(location);
+  let folders = openFoldersSync(location);
   let stops = 0;
   try {
     for (const item of items) {
       // While it stood still, another folder may have got the place of one that is open.
       if (pace.stops !== stops) {
         folders[Symbol.dispose]();
-        folders = foldersBeneath(location);
+        folders = openFoldersSync(location);
         stops = pace.stops;
       }
       let result: ItemResult;

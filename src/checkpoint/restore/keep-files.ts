@@ -130,7 +130,7 @@ async function isKept(context: FilesContext, { entry, fd, stats, same }: Local):
   const now = fstatSync(fd, { bigint: true });
   if (!sameStat(statOf(now), statOf(stats))) return false;
   try {
-    context.dresser.dress(context.system.locationOf(fd), now, entry);
+    context.attributes.set(context.system.locationOf(fd), now, entry);
     return true;
   } catch (error) {
     // Somebody else's, whom only root can take it from: a copy of it will be ours.

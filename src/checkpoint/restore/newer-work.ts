@@ -6,7 +6,7 @@ import type { Manifest } from '../format/manifest.ts';
 import { decodePath, splitPath } from '../format/path-name.ts';
 import { isErrno } from '../../base/errors.ts';
 import { fileError } from '../scan/file-error.ts';
-import type { Dresser } from './target/attributes.ts';
+import type { AttributeSetter } from './target/attributes.ts';
 import { openLocal } from './keep-files.ts';
 import type { Local } from './keep-files.ts';
 import type { Target } from './target/open-target.ts';
@@ -41,7 +41,7 @@ export interface NewerWorkOptions {
 
 export interface NewerWorkDependencies {
   readonly target: Target;
-  readonly dresser: Pick<Dresser, 'isDressed'>;
+  readonly attributes: Pick<AttributeSetter, 'areSet'>;
   /** Whether the content of an open file is that of its entry. */
   readonly isSame: (local: Local) => Promise<boolean>;
 }
@@ -54,7 +54,7 @@ const TICK_NS = 20_000_000n;
 /** A path that is newer work, or undefined. Nothing is changed. Rejects with what a walk rejects with, or a file's error. */
 export async function findNewerWork(
   { manifest, entries, parentEntries }: NewerWorkOptions,
-  { target, dresser, isSame }: NewerWorkDependencies,
+  { target, attributes, isSame }: NewerWorkDependencies,
   signal: AbortSignal,
 ): Promise<string | undefined> {
   const madeAtNs = BigInt(Date.parse(manifest.createdAt)) * 1_000_000n;
@@ -82,7 +82,7 @@ export async function findNewerWork(
     } else {
       if (entry.type === 'directory' && found.isDirectory()) folders.set(path, entry.mtimeNs);
       if (isAbove) continue;
-      const isEqual = withFileError(path, () => isAsEntry(target, entry, found, dresser));
+      const isEqual = withFileError(path, () => isAsEntry(target, entry, found, attributes));
       if (isEqual && entry.type !== 'file') continue;
       if (isEqual && found.ctimeNs <= stampedNs) isAnyAsItWas = true;
       // Another content with the old time and size shows only when it is read.
@@ -96,7 +96,7 @@ export async function findNewerWork(
   }
   const hasSurvived = survived ?? isAnyAsItWas;
   const newer = suspects.filter(({ isNewerOnNewDisk }) => isNewerOnNewDisk || hasSurvived);
-  return newer.length === 0 ? undefined : notOfParent(target, newer, parentEntries(), dresser);
+  return newer.length === 0 ? undefined : notOfParent(target, newer, parentEntries(), attributes);
 }
 
 interface Suspect {
@@ -119,17 +119,17 @@ function isAsEntry(
   target: Target,
   entry: Entry,
   found: BigIntStats,
-  dresser: Pick<Dresser, 'isDressed'>,
+  attributes: Pick<AttributeSetter, 'areSet'>,
 ): boolean {
   switch (entry.type) {
     case 'directory':
-      return found.isDirectory() && dresser.isDressed(found, entry);
+      return found.isDirectory() && attributes.areSet(found, entry);
     case 'symlink':
       return found.isSymbolicLink() && linkTarget(target, entry.path) === entry.target;
     case 'file': {
       const isVersion =
         found.isFile() && Number(found.size) === entry.size && found.mtimeNs === entry.mtimeNs;
-      return isVersion && dresser.isDressed(found, entry);
+      return isVersion && attributes.areSet(found, entry);
     }
     case 'hardlink': {
       const other = lookAt(target, entry.target);
@@ -187,13 +187,13 @@ async function notOfParent(
   target: Target,
   suspects: readonly Suspect[],
   parentEntries: AsyncIterable<Entry>,
-  dresser: Pick<Dresser, 'isDressed'>,
+  attributes: Pick<AttributeSetter, 'areSet'>,
 ): Promise<string | undefined> {
   const left = new Set(suspects.map(({ path }) => path));
   for await (const entry of parentEntries) {
     if (!left.has(entry.path)) continue;
     const found = lookAt(target, entry.path);
-    if (found !== undefined && isAsEntry(target, entry, found, dresser)) left.delete(entry.path);
+    if (found !== undefined && isAsEntry(target, entry, found, attributes)) left.delete(entry.path);
   }
   const [first] = left;
   return first;

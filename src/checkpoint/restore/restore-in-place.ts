@@ -89,7 +89,7 @@ function newerWork(
   const isSame = (local: Local) => hasContent(context, local, signal);
   return findNewerWork(
     { manifest, entries: () => selection.entries(), parentEntries },
-    { target: context.target, dresser: context.dresser, isSame },
+    { target: context.target, attributes: context.attributes, isSame },
     signal,
   );
 }

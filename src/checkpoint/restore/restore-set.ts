@@ -11,7 +11,7 @@ import type { Wanted } from '../index/find-checkpoint.ts';
 import type { FileStat } from '../scan/file-stat.ts';
 import { statOf } from '../scan/file-stat.ts';
 import type { BlobStore } from '../store/store.ts';
-import { createDresser } from './target/attributes.ts';
+import { createAttributeSetter } from './target/attributes.ts';
 import { chooseCheckpoint } from './choose-checkpoint.ts';
 import type { Chosen } from './choose-checkpoint.ts';
 import type { FilesContext, RestoreWorkers } from './context.ts';
@@ -118,7 +118,7 @@ export async function withOpened<T>(
   const context: FilesContext = {
     target,
     system,
-    dresser: createDresser({ setIds, isRoot: process.geteuid?.() === 0 }, { system }),
+    attributes: createAttributeSetter({ setIds, isRoot: process.geteuid?.() === 0 }, { system }),
     workers,
     packPrefix: setPrefix(place) + PACKS,
     hash: manifest.hash,
@@ -143,7 +143,7 @@ export async function restoreOpened(
   signal: AbortSignal,
 ): Promise<RestoreResult> {
   const { manifest, selection } = chosen;
-  const { target, dresser, disk } = context;
+  const { target, attributes, disk } = context;
   const mark = selection.isAll ? options.mark : undefined;
   target.touch();
   try {
@@ -155,7 +155,7 @@ export async function restoreOpened(
   } catch (error) {
     throw await withSpaceLeft(error, target.location, options.target, counts.bytesLeft());
   }
-  if (dresser.bitsDropped.length > 0) onNote?.(bitsDropped(dresser.bitsDropped));
+  if (attributes.bitsDropped.length > 0) onNote?.(bitsDropped(attributes.bitsDropped));
   const { id, createdAt } = manifest;
   const durationMs = Math.round(clock.monotonicMs() - startedAt);
   return { id, createdAt, ...counts.result(), durationMs };

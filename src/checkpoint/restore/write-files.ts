@@ -144,7 +144,7 @@ async function seal(context: FilesContext, { entry, name, fd }: Temporary): Prom
     // So that the disk has something to do while others are fetched.
     if (context.disk.how === 'all' && entry.size >= LARGE_BYTES) await syncFile(fd);
     const stats = fstatSync(fd, { bigint: true });
-    context.dresser.dress(context.system.locationOf(fd), stats, entry);
+    context.attributes.set(context.system.locationOf(fd), stats, entry);
     if (context.disk.how === 'each') fsyncSync(fd);
     return { entry, name, ino: stats.ino };
   } catch (error) {

@@ -28,13 +28,13 @@ export function locationOf(fd: number): string {
  * Folders below one, each open until another one is asked for that isn't below it: so a walk opens each folder once,
  * however deep it is. For work without a pause; openFolders is for work with pauses.
  */
-export interface FoldersBeneath extends Disposable {
+export interface OpenFoldersSync extends Disposable {
   /** Where the folder `path` ('' for the first one itself) is. Throws the system's error, ENOTDIR for a link. */
   at(path: string): string;
 }
 
 /** `location` of the first one: see `locationOf`. */
-export function foldersBeneath(location: string): FoldersBeneath {
+export function openFoldersSync(location: string): OpenFoldersSync {
   // Looking up "self" anew costs a quarter of each look at a file.
   const own = `/proc/${readlinkSync('/proc/self')}/fd`;
   const chain = createChain((fd: number) => closeSync(fd));
@@ -53,7 +53,7 @@ export function foldersBeneath(location: string): FoldersBeneath {
   };
 }
 
-/** As FoldersBeneath, for work with pauses. Ask for one after the other. */
+/** As OpenFoldersSync, for work with pauses. Ask for one after the other. */
 export interface OpenFolders extends AsyncDisposable {
   /** Rejects with the system's error, ENOTDIR for a link. */
   at(path: string): Promise<string>;

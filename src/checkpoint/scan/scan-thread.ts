@@ -5,7 +5,7 @@ import type { BigIntStats } from 'node:fs';
 import { assert } from '../../base/assert.ts';
 import { isErrno } from '../../base/errors.ts';
 import { decodePath, fsPath, splitPath } from '../format/path-name.ts';
-import { foldersBeneath } from './beneath.ts';
+import { openFoldersSync } from './beneath.ts';
 import { failureOf } from './file-error.ts';
 import type { EntryFailure, ListJob, ListResult, LookJob, LookResult } from './scan-job.ts';
 
@@ -29,7 +29,7 @@ export interface PackedStat {
 
 /** Names in each of the folders. */
 export function listFolders({ root, folders }: ListJob): ListResult {
-  using beneath = foldersBeneath(root);
+  using beneath = openFoldersSync(root);
   const names = folders.map((path) => {
     try {
       return namesTogether(readdirSync(beneath.at(path), 'latin1'));
@@ -55,7 +55,7 @@ export function namesTogether(bytes: readonly string[]): string {
 /** Looks at each path without following links. */
 export function lookAt({ root, paths }: LookJob): LookResult {
   const looked = createLooked(paths.length);
-  using beneath = foldersBeneath(root);
+  using beneath = openFoldersSync(root);
   for (const [index, path] of paths.entries()) {
     const { folder, name } = splitPath(path);
     try {

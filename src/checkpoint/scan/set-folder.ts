@@ -8,11 +8,9 @@ import { locationOf } from './beneath.ts';
 import { fileError } from './file-error.ts';
 import { openFollowing } from './open-following.ts';
 import { RESTORING } from './own-names.ts';
+import type { SetOptions } from './set-options.ts';
 
-interface SetPlace {
-  readonly name: string;
-  readonly path: string;
-}
+type NamedSet = Pick<SetOptions, 'name' | 'path'>;
 
 /** The open folder of a set. */
 export interface SetFolder extends AsyncDisposable {
@@ -27,7 +25,7 @@ const NOTHING_TO_SAVE = new Set(['set-path-missing', 'restore-unfinished', 'unsa
  * Opens the set's own folder, fit to be saved, as openFollowing does: otherwise others could have any file saved.
  * Rejects `set-path-missing`, `restore-unfinished`, `unsafe-link`, `file-unreadable` or `file-failed`.
  */
-export async function openSetFolder(set: SetPlace): Promise<SetFolder> {
+export async function openSetFolder(set: NamedSet): Promise<SetFolder> {
   const handle = await openHandle(set);
   const folder: SetFolder = {
     handle,
@@ -44,7 +42,7 @@ export async function openSetFolder(set: SetPlace): Promise<SetFolder> {
 }
 
 /** The folder as it is by now. Rejects `restore-unfinished`, `file-unreadable` or `file-failed`. */
-export async function checkSetFolder(set: SetPlace, folder: SetFolder): Promise<BigIntStats> {
+export async function checkSetFolder(set: NamedSet, folder: SetFolder): Promise<BigIntStats> {
   await checkRestored(set, folder);
   try {
     return await folder.handle.stat({ bigint: true });
@@ -53,7 +51,7 @@ export async function checkSetFolder(set: SetPlace, folder: SetFolder): Promise<
   }
 }
 
-async function openHandle(set: SetPlace): Promise<FileHandle> {
+async function openHandle(set: NamedSet): Promise<FileHandle> {
   try {
     const unsafe = (link: { name: string; owner: bigint }, owner: bigint) => unsafeLink(set, link, owner);
     return (await openFollowing(set.path, { unsafe })).handle;
@@ -65,7 +63,7 @@ async function openHandle(set: SetPlace): Promise<FileHandle> {
 }
 
 /** Half of an older checkpoint must not become the newest one. */
-async function checkRestored({ name, path }: SetPlace, { location }: SetFolder): Promise<void> {
+async function checkRestored({ name, path }: NamedSet, { location }: SetFolder): Promise<void> {
   try {
     await lstat(`${location}/${RESTORING}`);
   } catch (error) {
@@ -83,23 +81,23 @@ export function isNothingToSave(error: unknown): boolean {
   return error instanceof EvictdError && NOTHING_TO_SAVE.has(error.code);
 }
 
-export function folderMissing(set: SetPlace): EvictdError {
+export function folderMissing(set: NamedSet): EvictdError {
   return missing(set, 'is not there');
 }
 
 /** What is seen of a folder whose disk isn't mounted, where there is a folder to mount it on. */
-export function diskMissing(set: SetPlace): EvictdError {
+export function diskMissing(set: NamedSet): EvictdError {
   return missing(set, 'is empty, and not on the disk that its files were on');
 }
 
-function missing({ name, path }: SetPlace, how: string): EvictdError {
+function missing({ name, path }: NamedSet, how: string): EvictdError {
   return new EvictdError('set-path-missing', `the folder ${path} of checkpoint set ${name} ${how}`, {
     remedy: 'check checkpoint.sets[].path, and that its disk is mounted',
   });
 }
 
 function unsafeLink(
-  { name, path }: SetPlace,
+  { name, path }: NamedSet,
   link: { readonly name: string; readonly owner: bigint },
   owner: bigint,
 ): EvictdError {

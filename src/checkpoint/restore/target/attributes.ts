@@ -10,36 +10,36 @@ import type { SystemCalls } from './system-calls.ts';
  * put on a file, unless `setIds` asks for it (and we are root); where a file that is there and equal has them, of the same
  * owner, they stay. On folders set-group-ID only says who the group of new files is.
  */
-export interface Dresser {
+export interface AttributeSetter {
   /** Gives what is at `location` (see `SystemCalls`) the owner (only root can), mode and time; what is right is left alone. */
-  dress(location: string, found: BigIntStats, wanted: DressedEntry): void;
+  set(location: string, found: BigIntStats, wanted: EntryWithAttributes): void;
   /** Whether mode and owner, as far as they are restored, are those of the entry. */
-  isDressed(found: BigIntStats, wanted: DressedEntry): boolean;
+  areSet(found: BigIntStats, wanted: EntryWithAttributes): boolean;
   /** Files that went without a bit that they had. */
   readonly bitsDropped: readonly string[];
 }
 
-export type DressedEntry = Exclude<Entry, { readonly type: 'hardlink' }>;
+export type EntryWithAttributes = Exclude<Entry, { readonly type: 'hardlink' }>;
 
 const SET_IDS = 0o6000;
 /** More needn't be remembered to be told of. */
 const NAMED_MAX = 100;
 
-export function createDresser(
+export function createAttributeSetter(
   { setIds, isRoot }: { readonly setIds: boolean; readonly isRoot: boolean },
   { system }: { readonly system: Pick<SystemCalls, 'setTime'> },
-): Dresser {
+): AttributeSetter {
   const bitsDropped: string[] = [];
   const sameOwner = (found: BigIntStats, { uid, gid }: Attributes) =>
     !isRoot || (Number(found.uid) === uid && Number(found.gid) === gid);
-  const modeFor = (found: BigIntStats, wanted: DressedEntry) => {
+  const modeFor = (found: BigIntStats, wanted: EntryWithAttributes) => {
     if (isRoot && (setIds || wanted.type === 'directory')) return wanted.mode;
     const kept = sameOwner(found, wanted) ? Number(found.mode) & SET_IDS : 0;
     return wanted.mode & (0o1777 | kept);
   };
   return {
     bitsDropped,
-    dress(location, found, wanted) {
+    set(location, found, wanted) {
       const mode = modeFor(found, wanted);
       const isOwned = sameOwner(found, wanted);
       if (!isOwned) chownSync(location, wanted.uid, wanted.gid);
@@ -52,7 +52,7 @@ export function createDresser(
       }
       if (found.mtimeNs !== wanted.mtimeNs) system.setTime(location, wanted.mtimeNs);
     },
-    isDressed: (found, wanted) =>
+    areSet: (found, wanted) =>
       sameOwner(found, wanted) &&
       (wanted.type === 'symlink' || (Number(found.mode) & 0o7777) === modeFor(found, wanted)),
   };

@@ -20,7 +20,7 @@ import type { DirectoryEntry, HardLinkEntry, SymlinkEntry } from '../../format/e
 import { decodePath, encodePath, fsPath } from '../../format/path-name.ts';
 import { ENTRY_FLAGS } from '../../scan/beneath.ts';
 import { isTemporaryName } from '../../scan/own-names.ts';
-import type { Dresser } from './attributes.ts';
+import type { AttributeSetter } from './attributes.ts';
 import { kindOf, notAFolder } from './folders.ts';
 import { LOCK_FILE } from './lock.ts';
 import type { Target } from './open-target.ts';
@@ -29,7 +29,7 @@ import { replaceWith, withFileError } from './temporary.ts';
 
 export interface PlaceContext {
   readonly target: Target;
-  readonly dresser: Dresser;
+  readonly attributes: AttributeSetter;
   readonly system: SystemCalls;
 }
 
@@ -68,13 +68,13 @@ export function sweep(target: Target, path: string): void {
 
 /** `sync`: wait until the folder itself is on disk. */
 export function finishFolder(
-  { target, dresser }: PlaceContext,
+  { target, attributes }: PlaceContext,
   entry: DirectoryEntry,
   { sync }: { readonly sync: boolean },
 ): void {
   withFileError(entry.path, () => {
     const location = target.folders.at(entry.path);
-    dresser.dress(location, statSync(location, { bigint: true }), entry);
+    attributes.set(location, statSync(location, { bigint: true }), entry);
     if (sync) syncFolder(location);
   });
 }
@@ -94,20 +94,24 @@ export function makeSymlink(context: PlaceContext, entry: SymlinkEntry): void {
   const { target } = context;
   withFileError(entry.path, () => {
     const place = target.folders.place(entry.path);
-    if (isSymlinkTo(place, entry)) return dressSymlink(context, entry, place);
+    if (isSymlinkTo(place, entry)) return setSymlinkAttributes(context, entry, place);
     return replaceWith(target, entry.path, (temporary) => {
       symlinkSync(encodePath(entry.target), temporary);
-      dressSymlink(context, entry, temporary);
+      setSymlinkAttributes(context, entry, temporary);
     });
   });
 }
 
 /** By the link that is open, whatever takes its name meanwhile. */
-function dressSymlink({ dresser, system }: PlaceContext, entry: SymlinkEntry, place: string | Buffer): void {
+function setSymlinkAttributes(
+  { attributes, system }: PlaceContext,
+  entry: SymlinkEntry,
+  place: string | Buffer,
+): void {
   const fd = openSync(place, ENTRY_FLAGS);
   try {
     const stats = fstatSync(fd, { bigint: true });
-    if (stats.isSymbolicLink()) dresser.dress(system.locationOf(fd), stats, entry);
+    if (stats.isSymbolicLink()) attributes.set(system.locationOf(fd), stats, entry);
   } finally {
     closeSync(fd);
   }
