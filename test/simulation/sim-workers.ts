@@ -1,4 +1,4 @@
-import { createLocalWorkers } from '../../src/checkpoint/worker/local-workers.ts';
+import { createLocalWorkers } from '../support/local-workers.ts';
 import type { Workers } from '../../src/checkpoint/worker/workers.ts';
 import type { GuestProcess } from './guest.ts';
 

@@ -4,7 +4,7 @@ import { type Checkpointer, createCheckpointer } from '../../src/checkpoint/comm
 import { type RestoreResult, restoreSet } from '../../src/checkpoint/restore/restore-set.ts';
 import type { SetOptions } from '../../src/checkpoint/scan/set-options.ts';
 import type { BlobStore } from '../../src/checkpoint/store/store.ts';
-import { createLocalWorkers } from '../../src/checkpoint/worker/local-workers.ts';
+import { createLocalWorkers } from './local-workers.ts';
 import type { Workers } from '../../src/checkpoint/worker/workers.ts';
 import type { CommitResult } from '../../src/core/ports.ts';
 

@@ -7,7 +7,7 @@ import type { z } from 'zod';
 
 import { type Clock, systemClock } from '../../src/base/clock.ts';
 import { restoreSet } from '../../src/checkpoint/restore/restore-set.ts';
-import { createLocalWorkers } from '../../src/checkpoint/worker/local-workers.ts';
+import { createLocalWorkers } from './local-workers.ts';
 import type { Config } from '../../src/config/schema.ts';
 import type { ScenarioInput } from '../../src/mock/schema.ts';
 import type { MockImds } from '../../src/mock/server.ts';

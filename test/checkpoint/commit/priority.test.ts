@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 
 import { createCheckpointer } from '../../../src/checkpoint/commit/checkpointer.ts';
-import { createLocalWorkers } from '../../../src/checkpoint/worker/local-workers.ts';
+import { createLocalWorkers } from '../../support/local-workers.ts';
 import { laterClock, never } from '../../support/checkpoints.ts';
 import { pattern, testFolder, writeTree } from '../../support/file-tree.ts';
 import { type MemoryClient, createMemoryBlobs } from '../../support/memory-blobs.ts';

@@ -6,7 +6,7 @@ import type { InPlaceOptions } from '../../../src/checkpoint/restore/restore-in-
 import { restoreSet } from '../../../src/checkpoint/restore/restore-set.ts';
 import type { RestoreDependencies, RestoreOptions } from '../../../src/checkpoint/restore/restore-set.ts';
 import type { BlobStore } from '../../../src/checkpoint/store/store.ts';
-import { createLocalWorkers } from '../../../src/checkpoint/worker/local-workers.ts';
+import { createLocalWorkers } from '../../support/local-workers.ts';
 import { readTree, testFolder, writeTree } from '../../support/file-tree.ts';
 import type { TestFolder } from '../../support/file-tree.ts';
 import { makeCheckpoint, PLACE } from '../../support/make-checkpoint.ts';

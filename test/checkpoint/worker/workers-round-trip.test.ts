@@ -9,7 +9,7 @@ import type { PackEvent } from '../../../src/checkpoint/pack/sender.ts';
 import { unpack } from '../../../src/checkpoint/scan/scan-thread.ts';
 import type { LookResult } from '../../../src/checkpoint/scan/scan-job.ts';
 import { createWorkers } from '../../../src/checkpoint/worker/create-workers.ts';
-import { createLocalWorkers } from '../../../src/checkpoint/worker/local-workers.ts';
+import { createLocalWorkers } from '../../support/local-workers.ts';
 import type { Workers } from '../../../src/checkpoint/worker/workers.ts';
 import { startAzurite } from '../../support/azurite.ts';
 import type { Azurite } from '../../support/azurite.ts';

@@ -1,11 +1,11 @@
-import type { Clock } from '../../base/clock.ts';
-import { compareFile } from '../pack/compare-file.ts';
-import { fetchChunks } from '../pack/fetch-chunks.ts';
-import { createPackSender } from '../pack/send-packs.ts';
-import type { Sender } from '../pack/sender.ts';
-import { listFolders, lookAt } from '../scan/scan-thread.ts';
-import type { BlobStore } from '../store/store.ts';
-import type { Workers } from './workers.ts';
+import type { Clock } from '../../src/base/clock.ts';
+import { compareFile } from '../../src/checkpoint/pack/compare-file.ts';
+import { fetchChunks } from '../../src/checkpoint/pack/fetch-chunks.ts';
+import { createPackSender } from '../../src/checkpoint/pack/send-packs.ts';
+import type { Sender } from '../../src/checkpoint/pack/sender.ts';
+import { listFolders, lookAt } from '../../src/checkpoint/scan/scan-thread.ts';
+import type { BlobStore } from '../../src/checkpoint/store/store.ts';
+import type { Workers } from '../../src/checkpoint/worker/workers.ts';
 
 export interface LocalWorkersDependencies {
   readonly store: BlobStore;
