@@ -41,6 +41,8 @@ export type EngineCalls = {
   flush: (order: OfSender) => void;
   drop: (order: OfSender) => readonly PackName[];
   closeSender: (order: OfSender) => void;
+  /** Ends the thread, which keeps its compiled code for the next one. */
+  leave: (nothing: undefined) => void;
 };
 
 /** What an engine thread asks of the main thread, or tells it. */

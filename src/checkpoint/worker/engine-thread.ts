@@ -2,6 +2,7 @@
  * The entry of an engine thread. It may read and hash without the pauses that the main thread makes, and ends when it is
  * terminated. The SDK is loaded when the store is used for the first time: looking at files does without.
  */
+import { flushCompileCache } from 'node:module';
 import { parentPort, workerData } from 'node:worker_threads';
 
 import { assert } from '../../base/assert.ts';
@@ -39,6 +40,11 @@ const main: Peer<MainCalls> = createPeer<EngineCalls, MainCalls>(
     store: createRemoteStore('', async (call, signal) => callStore(await open(), call, signal)),
     clock: systemClock,
     prepare: async () => void (await open()),
+    leave() {
+      // Does nothing where none is kept, or all of it is there.
+      flushCompileCache();
+      process.exit();
+    },
     onPack: (sender, event) => main.tell('pack', { sender, event }),
   }),
 );

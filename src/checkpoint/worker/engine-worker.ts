@@ -1,5 +1,4 @@
-import { Worker } from 'node:worker_threads';
-import { gunzipSync } from 'node:zlib';
+import type { Worker } from 'node:worker_threads';
 
 import { assert } from '../../base/assert.ts';
 import type { Clock, MonotonicMs } from '../../base/clock.ts';
@@ -7,13 +6,11 @@ import { EvictdError, messageOf } from '../../base/errors.ts';
 import type { AzureStoreOptions } from '../store/azure/azure-store.ts';
 import type { StoreTokens } from '../store/azure/caller.ts';
 import type { EngineCalls, MainCalls } from './engine-calls.ts';
+import { startProgram } from './engine-program.ts';
 import { createPeer } from './peer.ts';
 import type { Peer, Port } from './peer.ts';
 import { createRemoteSenders } from './remote-senders.ts';
 import type { RemoteSenders } from './remote-senders.ts';
-
-// The build puts the thread's whole program here, as gzip in base64; run from source it is a file.
-declare const EVICTD_ENGINE_THREAD: string | undefined;
 
 /** What the thread is given when it starts. */
 export interface EngineThreadData {
@@ -45,6 +42,8 @@ export interface EngineThreadDependencies {
 
 /** Ends after so long without work: it holds on to some 20 MiB. */
 const IDLE_MS = 10_000;
+/** What a thread that leaves by itself may take for that. */
+const LEAVE_MS = 1000;
 /** Far longer than it reads, hashes or encrypts without taking messages in. */
 const STUCK_MS = 2000;
 
@@ -61,7 +60,8 @@ export function startEngineThread(
   { clock, tokens, onEnd }: EngineThreadDependencies,
 ): EngineThread {
   const taken = new SharedArrayBuffer(4);
-  const worker = startWorker({ store, hasTokens: tokens !== undefined, taken });
+  const workerData: EngineThreadData = { store, hasTokens: tokens !== undefined, taken };
+  const worker = startProgram({ name: 'evictd-engine', workerData });
   const lag = createLag(worker, new Int32Array(taken), clock);
   let idle: Disposable | undefined;
   let isEnded = false;
@@ -92,9 +92,13 @@ export function startEngineThread(
     onEnd();
   };
   const end = (reason: string) => {
+    // One that has nothing to do can be asked; what holds another doesn't hear.
+    const leaves = isIdle() && !isEnded;
+    if (leaves) peer.tell('leave', undefined);
+    const late = leaves ? clock.timer(LEAVE_MS, () => void worker.terminate()) : undefined;
+    if (!leaves) void worker.terminate();
     fail(reason, false);
-    void worker.terminate();
-    return exited.promise;
+    return exited.promise.finally(() => late?.[Symbol.dispose]());
   };
   worker.on('error', (error) => fail(`failed: ${messageOf(error)}`, false));
   worker.on('exit', (code) => {
@@ -141,17 +145,6 @@ function createLag(worker: Worker, taken: Int32Array<SharedArrayBuffer>, clock: 
         : clock.monotonicMs() - Math.max(first, onlineAt);
     },
   };
-}
-
-function startWorker(workerData: EngineThreadData): Worker {
-  // The environment can hold secrets, and a thread needs none of it.
-  const options = { env: {}, name: 'evictd-engine', workerData };
-  return typeof EVICTD_ENGINE_THREAD === 'undefined'
-    ? new Worker(new URL('engine-thread.ts', import.meta.url), options)
-    : new Worker(gunzipSync(Buffer.from(EVICTD_ENGINE_THREAD, 'base64')).toString(), {
-        ...options,
-        eval: true,
-      });
 }
 
 function tokensOr(tokens: StoreTokens | undefined): StoreTokens {

@@ -15,11 +15,18 @@ export interface EngineDependencies {
   readonly store: BlobStore;
   readonly clock: Clock;
   prepare(this: void): Promise<void>;
+  leave(this: void): void;
   onPack(this: void, sender: number, event: WirePackEvent): void;
 }
 
 /** What an engine thread does when it is asked. */
-export function createEngine({ store, clock, prepare, onPack }: EngineDependencies): Handlers<EngineCalls> {
+export function createEngine({
+  store,
+  clock,
+  prepare,
+  leave,
+  onPack,
+}: EngineDependencies): Handlers<EngineCalls> {
   const senders = new Map<number, Sender>();
   const senderOf = (number: number): Sender => {
     const sender = senders.get(number);
@@ -45,6 +52,7 @@ export function createEngine({ store, clock, prepare, onPack }: EngineDependenci
       await senderOf(sender).close();
       senders.delete(sender);
     },
+    leave,
   };
 }
 
