@@ -5,23 +5,23 @@ import type { Clock } from '../../base/clock.ts';
 export interface ConcurrencyLimit {
   /**
    * Waits until another request may go out; who waits gets in in the order of asking. A request that has no answer
-   * `stalledMs` later than most gives its place to others, who may have better luck on another connection.
+   * `stalledMs` later than most gives its permit to others, who may have better luck on another connection.
    * Rejects with the signal's reason when that comes first.
    */
-  enter(stalledMs: number, signal: AbortSignal): Promise<RequestPlace>;
+  acquire(stalledMs: number, signal: AbortSignal): Promise<Permit>;
 }
 
-/** Leave it exactly once. */
-export interface RequestPlace {
+/** Release it exactly once. */
+export interface Permit {
   /** `refused`: by a server that has too much to do; `failed`: it says nothing about how much that can do. */
-  leave(how: 'answered' | 'refused' | 'failed'): void;
+  release(how: 'answered' | 'refused' | 'failed'): void;
 }
 
 /**
  * Each request under way has a connection, and opening one over TLS takes 2 ms of CPU. Where answers come at once a few
  * keep both sides busy; where each one takes its 20 ms, only their number counts.
  */
-const PLACES_AT_FIRST = 12;
+const PERMITS_AT_FIRST = 12;
 /** An answer that took no more than so many times the quickest one has not waited for others. */
 const UNHINDERED = 2;
 const STALLED_MS = 2000;
@@ -39,7 +39,7 @@ export function createConcurrencyLimit(
   { clock }: { readonly clock: Clock },
 ): ConcurrencyLimit {
   const waiting: (() => void)[] = [];
-  let limit = Math.min(PLACES_AT_FIRST, requestsMax);
+  let limit = Math.min(PERMITS_AT_FIRST, requestsMax);
   let inside = 0;
   let quickestMs = Infinity;
   let shrunkAt = -Infinity;
@@ -53,14 +53,14 @@ export function createConcurrencyLimit(
   const wait = (signal: AbortSignal): Promise<void> =>
     new Promise((resolve, reject) => {
       const onAbort = () => {
-        waiting.splice(waiting.indexOf(onPlace), 1);
+        waiting.splice(waiting.indexOf(onPermit), 1);
         reject(reasonOf(signal));
       };
-      const onPlace = () => {
+      const onPermit = () => {
         signal.removeEventListener('abort', onAbort);
         resolve();
       };
-      waiting.push(onPlace);
+      waiting.push(onPermit);
       signal.addEventListener('abort', onAbort, { once: true });
       admit();
     });
@@ -78,7 +78,7 @@ export function createConcurrencyLimit(
   };
 
   return {
-    async enter(stalledMs, signal) {
+    async acquire(stalledMs, signal) {
       if (signal.aborted) throw reasonOf(signal);
       await wait(signal);
       const startedAt = clock.monotonicMs();
@@ -91,7 +91,7 @@ export function createConcurrencyLimit(
       };
       const stalled = clock.timer(STALLED_MS + stalledMs, giveBack);
       return {
-        leave(how) {
+        release(how) {
           stalled[Symbol.dispose]();
           if (how !== 'failed') adapt(how, startedAt);
           giveBack();

@@ -3,7 +3,7 @@ import { setMaxListeners } from 'node:events';
 import { boundedSignal, sleep } from '../../base/abort.ts';
 import type { Clock } from '../../base/clock.ts';
 import { EvictdError, messageOf } from '../../base/errors.ts';
-import type { ConcurrencyLimit, RequestPlace } from './concurrency-limit.ts';
+import type { ConcurrencyLimit, Permit } from './concurrency-limit.ts';
 import type { StoreErrorCode } from './store.ts';
 
 export interface RetryLimits {
@@ -13,7 +13,7 @@ export interface RetryLimits {
   /** The same for tries that a busy store refuses: those are cheap, and each store gets round to everybody. */
   readonly throttledTriesMax: number;
   /** A try that takes longer gets a second one beside it; in a network where all take long, later. */
-  readonly patienceMs: number;
+  readonly hedgeAfterMs: number;
   readonly firstDelayMs: number;
   readonly delayMsMax: number;
   /** A longer `Retry-After` is cut to this: a signal doesn't say how much time it has left. */
@@ -24,7 +24,7 @@ export const RETRY_DEFAULTS: RetryLimits = {
   tryTimeoutMs: 8000,
   triesMax: 5,
   throttledTriesMax: 25,
-  patienceMs: 2000,
+  hedgeAfterMs: 2000,
   firstDelayMs: 100,
   delayMsMax: 2000,
   retryAfterMsMax: 5000,
@@ -56,7 +56,7 @@ export interface Attempt<T> {
    * After so long the attempt is run a second time beside the first, and whichever succeeds first counts: a connection
    * that died without a word must not use up the window.
    */
-  readonly patienceMs: number;
+  readonly hedgeAfterMs: number;
   run(signal: AbortSignal): Promise<T>;
 }
 
@@ -67,15 +67,15 @@ export interface RetryDependencies {
   explain(error: unknown): Failure;
   /** Gets a new credential; false when there is no other than the one that was refused. */
   renew(signal: AbortSignal): Promise<boolean>;
-  /** Second tries beside the first that run now, over all attempts. */
-  readonly beside: { count: number };
+  /** Second tries beside a first one (hedges) that run now, over all attempts. */
+  readonly hedges: { count: number };
   /** First tries wait until they may go out. */
   readonly limit: ConcurrencyLimit;
 }
 
 /** On a network that is only slow second tries take the bandwidth of the first ones, so they are few. */
-const BESIDE_MAX = 2;
-const BESIDE_AGAIN_MS = 100;
+const HEDGES_MAX = 2;
+const HEDGE_AGAIN_MS = 100;
 /** So long the answer of one try may come after the refusal of the other. */
 const GRACE_MS = 1000;
 
@@ -127,14 +127,14 @@ async function onceWithin<T>(
   dependencies: RetryDependencies,
   signal: AbortSignal,
 ): Promise<Outcome<T>> {
-  let place: RequestPlace;
+  let permit: Permit;
   try {
-    place = await dependencies.limit.enter(attempt.extraMs ?? 0, signal);
+    permit = await dependencies.limit.acquire(attempt.extraMs ?? 0, signal);
   } catch {
     // It only ever rejects because the signal ended.
     throw aborted(attempt.what, signal, undefined);
   }
-  let how: Parameters<RequestPlace['leave']>[0] = 'failed';
+  let how: Parameters<Permit['release']>[0] = 'failed';
   try {
     if (signal.aborted) throw aborted(attempt.what, signal, undefined);
     const outcome = await once(attempt, limits, dependencies, signal);
@@ -142,7 +142,7 @@ async function onceWithin<T>(
     else if (outcome.failure.code === 'throttled') how = 'refused';
     return outcome;
   } finally {
-    place.leave(how);
+    permit.release(how);
   }
 }
 
@@ -157,7 +157,7 @@ async function once<T>(
   dependencies: RetryDependencies,
   signal: AbortSignal,
 ): Promise<Outcome<T>> {
-  const { clock, beside } = dependencies;
+  const { clock, hedges } = dependencies;
   const limitMs = limits.tryTimeoutMs + (attempt.extraMs ?? 0);
   const runs = createRuns(attempt, dependencies);
   const giveUp = () => {
@@ -165,27 +165,27 @@ async function once<T>(
     const failure = { code: 'timeout', reason, retry: { kind: 'backoff' } } as const;
     runs.giveUp(failure, signal.aborted ? signal.reason : new EvictdError('timeout', reason));
   };
-  let isBeside = false;
-  const beginBeside = () => {
+  let isHedged = false;
+  const beginHedge = () => {
     if (!runs.areUnderWay) return;
-    isBeside = beside.count < BESIDE_MAX;
-    if (!isBeside) {
-      patience = clock.timer(BESIDE_AGAIN_MS, beginBeside);
+    isHedged = hedges.count < HEDGES_MAX;
+    if (!isHedged) {
+      hedge = clock.timer(HEDGE_AGAIN_MS, beginHedge);
       return;
     }
-    beside.count++;
+    hedges.count++;
     runs.begin();
   };
   signal.addEventListener('abort', giveUp, { once: true });
   using _limit = clock.timer(limitMs, giveUp);
   runs.begin();
-  let patience = clock.timer(attempt.patienceMs, beginBeside);
+  let hedge = clock.timer(attempt.hedgeAfterMs, beginHedge);
   try {
     return await runs.outcome;
   } finally {
     signal.removeEventListener('abort', giveUp);
-    patience[Symbol.dispose]();
-    if (isBeside) beside.count--;
+    hedge[Symbol.dispose]();
+    if (isHedged) hedges.count--;
   }
 }
 

@@ -100,7 +100,7 @@ test('a server that accepts and says nothing costs one try, not the call', async
 test.each(['hang', 'hang-answer'] as const)(
   'connections that die without a word (%s) do not use up the time of what goes over them',
   async (kind) => {
-    const quick = await open({ tryTimeoutMs: 600_000, patienceMs: 50 });
+    const quick = await open({ tryTimeoutMs: 600_000, hedgeAfterMs: 50 });
     // Each operation loses its first connection.
     for (const match of [operations.put, operations.list, operations.read])
       proxy.fail({ fault: { kind }, match });

@@ -3,10 +3,7 @@ import { getEventListeners } from 'node:events';
 import { expect, test } from 'vitest';
 
 import { systemClock } from '../../../src/base/clock.ts';
-import {
-  createConcurrencyLimit,
-  type RequestPlace,
-} from '../../../src/checkpoint/store/concurrency-limit.ts';
+import { createConcurrencyLimit, type Permit } from '../../../src/checkpoint/store/concurrency-limit.ts';
 
 const { signal } = new AbortController();
 const settled = () => new Promise((resolve) => setImmediate(resolve));
@@ -14,18 +11,18 @@ const settled = () => new Promise((resolve) => setImmediate(resolve));
 /** Requests that are answered when the test says so, at a time that it says. */
 function service(requestsMax = 100) {
   let nowMs = 0;
-  let underWay: RequestPlace[] = [];
+  let underWay: Permit[] = [];
   const clock = { ...systemClock, monotonicMs: () => nowMs };
   const limit = createConcurrencyLimit({ requestsMax }, { clock });
   return {
     underWay: () => underWay.length,
-    ask: (wish: AbortSignal = signal) => limit.enter(0, wish).then((place) => void underWay.push(place)),
+    ask: (wish: AbortSignal = signal) => limit.acquire(0, wish).then((place) => void underWay.push(place)),
     /** Answers all that is under way, `ms` later. */
-    round: async (ms: number, how: Parameters<RequestPlace['leave']>[0]) => {
+    round: async (ms: number, how: Parameters<Permit['release']>[0]) => {
       nowMs += ms;
       const places = underWay;
       underWay = [];
-      for (const place of places) place.leave(how);
+      for (const place of places) place.release(how);
       await settled();
     },
   };
@@ -93,20 +90,20 @@ test('a request without an answer gives its place to others, later where much is
     return { [Symbol.dispose]: () => undefined };
   };
   const limit = createConcurrencyLimit({ requestsMax: 1 }, { clock: { ...systemClock, timer } });
-  const stuck = await limit.enter(8000, signal);
-  const next = limit.enter(0, signal);
+  const stuck = await limit.acquire(8000, signal);
+  const next = limit.acquire(0, signal);
   await settled();
   expect(waits.map(({ delayMs }) => delayMs)).toEqual([10_000]);
   waits[0]?.fire();
   const place = await next;
-  stuck.leave('answered');
+  stuck.release('answered');
   let isIn = false;
-  const third = limit.enter(0, signal).then((entered) => {
+  const third = limit.acquire(0, signal).then((entered) => {
     isIn = true;
     return entered;
   });
   await settled();
   expect(isIn).toBe(false);
-  place.leave('answered');
-  (await third).leave('answered');
+  place.release('answered');
+  (await third).release('answered');
 });

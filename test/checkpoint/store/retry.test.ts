@@ -5,7 +5,7 @@ import { createConcurrencyLimit } from '../../../src/checkpoint/store/concurrenc
 import { RETRY_DEFAULTS, withRetries, type Failure } from '../../../src/checkpoint/store/retry.ts';
 
 const LIMITS = { ...RETRY_DEFAULTS, tryTimeoutMs: 60_000 };
-const PATIENCE_MS = 2000;
+const HEDGE_AFTER_MS = 2000;
 const { signal } = new AbortController();
 const limit = createConcurrencyLimit({ requestsMax: 64 }, { clock: systemClock });
 
@@ -15,7 +15,8 @@ async function run(failures: readonly Failure[], options: { renew?: () => boolea
   const clock: Clock = {
     ...systemClock,
     timer(delayMs, fire) {
-      if (delayMs === LIMITS.tryTimeoutMs || delayMs === PATIENCE_MS) return systemClock.timer(delayMs, fire);
+      if (delayMs === LIMITS.tryTimeoutMs || delayMs === HEDGE_AFTER_MS)
+        return systemClock.timer(delayMs, fire);
       pauses.push(delayMs);
       return systemClock.timer(0, fire);
     },
@@ -25,7 +26,7 @@ async function run(failures: readonly Failure[], options: { renew?: () => boolea
   const outcome = await withRetries(
     {
       what: 'do it',
-      patienceMs: PATIENCE_MS,
+      hedgeAfterMs: HEDGE_AFTER_MS,
       async run() {
         tries++;
         if (left.length > 0) throw new Error('explained by the next failure');
@@ -38,7 +39,7 @@ async function run(failures: readonly Failure[], options: { renew?: () => boolea
       random: () => options.random ?? 1,
       explain: () => left.shift() ?? fail('refused', { kind: 'never' }),
       renew: async () => options.renew?.() ?? false,
-      beside: { count: 0 },
+      hedges: { count: 0 },
       limit,
     },
     signal,
@@ -90,14 +91,14 @@ test('what can’t be helped is not tried again, and keeps its remedy', async ()
 test('work that ignores its signal is left behind when its time is over', async () => {
   const explain = () => fail('refused', { kind: 'never' });
   const deaf = withRetries(
-    { what: 'wait', patienceMs: PATIENCE_MS, run: () => new Promise<never>(() => undefined) },
+    { what: 'wait', hedgeAfterMs: HEDGE_AFTER_MS, run: () => new Promise<never>(() => undefined) },
     { ...RETRY_DEFAULTS, tryTimeoutMs: 10, triesMax: 2, firstDelayMs: 1 },
     {
       clock: systemClock,
       random: Math.random,
       explain,
       renew: async () => false,
-      beside: { count: 0 },
+      hedges: { count: 0 },
       limit,
     },
     signal,
@@ -125,7 +126,7 @@ test('tries that a busy server refuses are not counted with the others, but they
   expect(await run(never)).toMatchObject({ outcome: { code: 'throttled' }, tries: 25 });
 });
 
-interface Beside {
+interface Hedged {
   readonly outcome: Promise<unknown>;
   /** Settles the run with that number; from 1. */
   readonly settle: (number: number, error?: string) => void;
@@ -134,7 +135,7 @@ interface Beside {
 }
 
 /** An attempt whose runs end when the test says so; what is waited for comes at once. */
-function runBeside(beside = { count: 0 }): Beside {
+function runHedged(hedges = { count: 0 }): Hedged {
   const runs: { done(): void; fail(error: Error): void }[] = [];
   const numbers: number[] = [];
   const signals: AbortSignal[] = [];
@@ -145,7 +146,7 @@ function runBeside(beside = { count: 0 }): Beside {
   const outcome = withRetries(
     {
       what: 'do it',
-      patienceMs: PATIENCE_MS,
+      hedgeAfterMs: HEDGE_AFTER_MS,
       run: (runSignal) =>
         new Promise((resolve, reject) => {
           const number = numbers.push(numbers.length + 1);
@@ -159,7 +160,7 @@ function runBeside(beside = { count: 0 }): Beside {
       random: () => 0,
       explain: (error) => fail('network', { kind: String(error).includes('never') ? 'never' : 'backoff' }),
       renew: async () => false,
-      beside,
+      hedges,
       limit,
     },
     signal,
@@ -169,34 +170,34 @@ function runBeside(beside = { count: 0 }): Beside {
   return { outcome, settle, numbers, signals };
 }
 
-const began = (beside: Beside, count: number) => vi.waitFor(() => expect(beside.numbers).toHaveLength(count));
+const began = (hedged: Hedged, count: number) => vi.waitFor(() => expect(hedged.numbers).toHaveLength(count));
 
 test('a try without an answer gets a second one beside it, and who comes too late is aborted', async () => {
   for (const winner of [1, 2]) {
     const count = { count: 0 };
-    const beside = runBeside(count);
-    await began(beside, 2);
+    const hedged = runHedged(count);
+    await began(hedged, 2);
     expect(count.count).toBe(1);
     let isOver = false;
-    void beside.outcome.then(() => (isOver = true));
-    beside.settle(winner);
-    await vi.waitFor(() => expect(beside.signals.every(({ aborted }) => aborted)).toBe(true));
+    void hedged.outcome.then(() => (isOver = true));
+    hedged.settle(winner);
+    await vi.waitFor(() => expect(hedged.signals.every(({ aborted }) => aborted)).toBe(true));
     await new Promise((resolve) => setImmediate(resolve));
     // It may still be sending from memory that the caller means to use again.
     expect(isOver).toBe(false);
-    beside.settle(3 - winner, 'never');
-    expect(await beside.outcome).toBe(winner);
+    hedged.settle(3 - winner, 'never');
+    expect(await hedged.outcome).toBe(winner);
     expect(count.count).toBe(0);
   }
 });
 
 test('the failure of one of two waits for the other, and a refusal that it may have caused is not final', async () => {
-  const first = runBeside();
+  const first = runHedged();
   await began(first, 2);
   first.settle(1, 'never');
   first.settle(2);
   expect(await first.outcome).toBe(2);
-  const both = runBeside();
+  const both = runHedged();
   await began(both, 2);
   both.settle(2, 'lost');
   both.settle(1, 'never');
@@ -208,31 +209,31 @@ test('the failure of one of two waits for the other, and a refusal that it may h
 
 test('few second tries run at a time; the others’ turn comes', async () => {
   const count = { count: 2 };
-  const beside = runBeside(count);
+  const hedged = runHedged(count);
   await new Promise((resolve) => setImmediate(resolve));
-  expect(beside.numbers).toEqual([1]);
+  expect(hedged.numbers).toEqual([1]);
   count.count = 1;
-  await began(beside, 2);
-  beside.settle(2);
-  beside.settle(1, 'never');
-  expect(await beside.outcome).toBe(2);
+  await began(hedged, 2);
+  hedged.settle(2);
+  hedged.settle(1, 'never');
+  expect(await hedged.outcome).toBe(2);
 });
 
 test('a try that is refused by a busy server leaves less room for others, an answered one doesn\u2019t', async () => {
   const left: string[] = [];
-  const noting = { enter: async () => ({ leave: (how: string) => void left.push(how) }) };
+  const noting = { acquire: async () => ({ release: (how: string) => void left.push(how) }) };
   const failures = [fail('throttled', { kind: 'backoff' }), fail('network', { kind: 'backoff' })];
   const dependencies = {
     clock: systemClock,
     random: () => 0,
     explain: () => failures.shift() ?? fail('refused', { kind: 'never' }),
     renew: async () => false,
-    beside: { count: 0 },
+    hedges: { count: 0 },
     limit: noting,
   };
   const attempt = {
     what: 'do it',
-    patienceMs: PATIENCE_MS,
+    hedgeAfterMs: HEDGE_AFTER_MS,
     async run() {
       if (failures.length > 0) throw new Error('explained by the next failure');
     },
@@ -242,11 +243,11 @@ test('a try that is refused by a busy server leaves less room for others, an ans
 });
 
 test('a refused try gives up on the other one, whose answer would have come by now', async () => {
-  const beside = runBeside();
-  await began(beside, 2);
-  beside.settle(2, 'never');
-  await vi.waitFor(() => expect(beside.signals.every(({ aborted }) => aborted)).toBe(true));
-  beside.settle(1, 'aborted');
-  expect(await beside.outcome).toMatchObject({ message: 'could not do it: a reason' });
-  expect(beside.numbers).toHaveLength(2);
+  const hedged = runHedged();
+  await began(hedged, 2);
+  hedged.settle(2, 'never');
+  await vi.waitFor(() => expect(hedged.signals.every(({ aborted }) => aborted)).toBe(true));
+  hedged.settle(1, 'aborted');
+  expect(await hedged.outcome).toMatchObject({ message: 'could not do it: a reason' });
+  expect(hedged.numbers).toHaveLength(2);
 });

@@ -39,7 +39,7 @@ export type Caller = <T>(call: Call<T>, signal: AbortSignal) => Promise<T>;
 /** A try gets this much more time for each byte that it moves: one MiB/s is slow for any VM. */
 const MS_PER_BYTE = 1000 / 1024 ** 2;
 /** A request that takes so many times the slowest of late is taken for lost; a slow network slows all of them. */
-const PATIENCE = 3;
+const SLOW_TIMES = 3;
 /** The slowest of late is forgotten by this with each success. */
 const FORGETTING = 0.95;
 
@@ -49,7 +49,7 @@ export function createCaller(
   { clock, random, tokens }: CallerDependencies,
 ): Caller {
   const limit = createConcurrencyLimit(limits, { clock });
-  const beside = { count: 0 };
+  const hedges = { count: 0 };
   let slowestMs = 0;
   return async (call, signal) => {
     let token: string | undefined;
@@ -63,14 +63,14 @@ export function createCaller(
     const attempt = {
       what: call.what,
       extraMs: (call.bytes ?? 0) * MS_PER_BYTE,
-      patienceMs: Math.max(limits.patienceMs, slowestMs * PATIENCE),
+      hedgeAfterMs: Math.max(limits.hedgeAfterMs, slowestMs * SLOW_TIMES),
       run,
     };
     const explain = (error: unknown) => explainAzureError(error, context);
     const renew = async (renewSignal: AbortSignal) =>
       tokens !== undefined && token !== undefined && tokens.renew(token, renewSignal);
     try {
-      return await withRetries(attempt, limits, { clock, random, explain, renew, beside, limit }, signal);
+      return await withRetries(attempt, limits, { clock, random, explain, renew, hedges, limit }, signal);
     } catch (error) {
       // Failures are thrown with their codes.
       const code = error instanceof EvictdError ? (error.code as Failure['code']) : undefined;
