@@ -6,7 +6,7 @@ import type { Manifest } from '../format/manifest.ts';
 import { parsePackName } from '../format/names.ts';
 import { walkPackUses, walkTree } from '../format/tree/tree.ts';
 import { sameChunks } from '../index/chunk-range.ts';
-import { readPiece } from '../index/read-piece.ts';
+import { createPieceReader } from '../index/read-piece.ts';
 import { type FileRecord, recordOfEntry } from '../index/record.ts';
 import type { BlobStore } from '../store/store.ts';
 
@@ -16,13 +16,9 @@ export interface TreeSource {
   readonly prefix: string;
 }
 
-/** The entries of a checkpoint, in the order of paths. Throws as walkTree and readPiece do. */
-export function entriesOf(
-  { tree, hash }: Manifest,
-  { store, prefix }: TreeSource,
-  signal: AbortSignal,
-): AsyncIterable<Entry> {
-  return walkTree(tree, (ref) => readPiece({ store, prefix, hash }, ref, signal), signal);
+/** The entries of a checkpoint, in the order of paths. Throws as walkTree does, and what its pieces are rejected with. */
+export function entriesOf(manifest: Manifest, source: TreeSource, signal: AbortSignal): AsyncIterable<Entry> {
+  return walkTree(manifest.tree, createPieceReader(source, signal)(manifest), signal);
 }
 
 /**
@@ -80,18 +76,18 @@ export async function unlessUnreadable(
  * Of names that can't be read nothing is relied on: `onNote` hears of it. Rejects with what the store rejects with.
  */
 export async function keptPacks(
-  { packs, hash, metadata, seq }: Manifest,
+  manifest: Manifest,
   epoch: string,
-  { store, prefix, onNote }: TreeSource & { readonly onNote: (error: EvictdError) => void },
+  source: TreeSource & { readonly onNote: (error: EvictdError) => void },
   signal: AbortSignal,
 ): Promise<(pack: PackName) => boolean> {
-  const named = new Set(metadata.map(({ name }) => name));
-  const read = (ref: Parameters<typeof readPiece>[1]) => readPiece({ store, prefix, hash }, ref, signal);
-  await unlessUnreadable(onNote, async () => {
-    for await (const { name } of walkPackUses(packs, read, signal)) named.add(name);
+  const named = new Set(manifest.metadata.map(({ name }) => name));
+  const readPiece = createPieceReader(source, signal)(manifest);
+  await unlessUnreadable(source.onNote, async () => {
+    for await (const { name } of walkPackUses(manifest.packs, readPiece, signal)) named.add(name);
   });
   return (name) => {
     const pack = parsePackName(name);
-    return named.has(name) || (pack?.epoch === epoch && pack.seq > seq);
+    return named.has(name) || (pack?.epoch === epoch && pack.seq > manifest.seq);
   };
 }

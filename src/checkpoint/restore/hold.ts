@@ -6,7 +6,7 @@ import type { SetPlace } from '../format/names.ts';
 import type { BlobStore } from '../store/store.ts';
 
 /** It is only for the case that somebody prunes meanwhile, so nobody waits for it for long. */
-const PATIENCE_MS = 10_000;
+const WAIT_MS_MAX = 10_000;
 
 /**
  * Keeps others from pruning a checkpoint while it is restored, until it is disposed. Whoever may only read the store
@@ -41,7 +41,7 @@ async function attempt(
   clock: Clock,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  using bounded = boundedSignal(clock, PATIENCE_MS, signal);
+  using bounded = boundedSignal(clock, WAIT_MS_MAX, signal);
   try {
     await work(bounded.signal);
     return true;
