@@ -24,8 +24,6 @@ export interface Chosen extends AsyncDisposable {
 
 export interface ChooseOptions extends Wanted {
   readonly path?: readonly string[];
-  /** Who restores, for people. */
-  readonly by: string;
 }
 
 export interface ChooseDependencies {
@@ -44,12 +42,12 @@ export async function chooseCheckpoint(
   { store, clock, onNote }: ChooseDependencies,
   signal: AbortSignal,
 ): Promise<Chosen> {
-  const { place, at, path, by } = options;
+  const { place, at, path } = options;
   let listed: ReadonlyMap<PackName, ListedPack> | undefined;
   let damage: EvictdError | undefined;
   for await (const { manifest } of findCheckpoints(options, store, signal)) {
     await using holding = new AsyncDisposableStack();
-    holding.use(await holdCheckpoint(place, manifest.id, by, { store, clock }, signal));
+    holding.use(await holdCheckpoint(place, manifest.id, { store, clock }, signal));
     // Pruning asks for holds once more before packs go: whoever still finds the manifest by now has them all.
     if (!(await isThere(manifest, place, store, signal))) {
       damage ??= gone(manifest, 'it was pruned meanwhile');

@@ -5,6 +5,8 @@ import { newHoldName, RESTORE_HOLD_MS_MAX } from '../format/names.ts';
 import type { SetPlace } from '../format/names.ts';
 import type { BlobStore } from '../store/store.ts';
 
+/** For people who see the store. */
+const BY = 'evictd restore';
 /** It is only for the case that somebody prunes meanwhile, so nobody waits for it for long. */
 const WAIT_MS_MAX = 10_000;
 
@@ -15,13 +17,14 @@ const WAIT_MS_MAX = 10_000;
 export async function holdCheckpoint(
   place: SetPlace,
   id: string,
-  by: string,
   { store, clock }: { readonly store: BlobStore; readonly clock: Clock },
   signal: AbortSignal,
 ): Promise<AsyncDisposable> {
   const name = newHoldName(place, id);
   const until = new Date(clock.wallMs() + RESTORE_HOLD_MS_MAX).toISOString();
-  const body = Buffer.from(`${JSON.stringify({ version: 1, kind: 'restore', checkpoint: id, until, by })}\n`);
+  const body = Buffer.from(
+    `${JSON.stringify({ version: 1, kind: 'restore', checkpoint: id, until, by: BY })}\n`,
+  );
   const isHeld = await attempt(
     (bounded) => store.create(name, body, { contentType: 'application/json' }, bounded),
     clock,

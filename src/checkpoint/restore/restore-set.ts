@@ -33,10 +33,6 @@ export interface RestoreOptions extends Wanted {
   readonly durable?: boolean;
   /** Present: the folder says by a file in it that it is half restored, and then that it is complete. */
   readonly mark?: { readonly machine: string };
-  /** Give files their set-user-ID and set-group-ID bits as well; see attributes.ts. Default: false. */
-  readonly setIds?: boolean;
-  /** Who restores, for people who see the store. Default: `evictd restore`. */
-  readonly by?: string;
 }
 
 export interface RestoreDependencies {
@@ -108,8 +104,8 @@ export async function withOpened<T>(
 ): Promise<T> {
   const { store, clock, workers, onNote = () => undefined } = dependencies;
   const startedAt = clock.monotonicMs();
-  const { by = 'evictd restore', place, durable = true, setIds = false } = options;
-  await using chosen = await chooseCheckpoint({ ...options, by }, { store, clock, onNote }, signal);
+  const { place, durable = true } = options;
+  await using chosen = await chooseCheckpoint(options, { store, clock, onNote }, signal);
   const { manifest, selection } = chosen;
   using system = openSystemCalls();
   await using target = await openTarget({ folder: options.target, root: manifest.root }, { system });
@@ -118,7 +114,7 @@ export async function withOpened<T>(
   const context: FilesContext = {
     target,
     system,
-    attributes: createAttributeSetter({ setIds, isRoot: process.geteuid?.() === 0 }, { system }),
+    attributes: createAttributeSetter({ isRoot: process.geteuid?.() === 0 }, { system }),
     workers,
     packPrefix: setPrefix(place) + PACKS,
     hash: manifest.hash,

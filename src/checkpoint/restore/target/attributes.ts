@@ -7,7 +7,7 @@ import type { SystemCalls } from './system-calls.ts';
 /*
  * Whoever may write the container can say any owner, mode and content, and a restore runs as root: with one more bit a
  * user of the machine would have a program of their own that runs as root. So set-user-ID and set-group-ID are never
- * put on a file, unless `setIds` asks for it (and we are root); where a file that is there and equal has them, of the same
+ * put on a file, whoever asks; where a file that is there and equal has them, of the same
  * owner, they stay. On folders set-group-ID only says who the group of new files is.
  */
 export interface AttributeSetter {
@@ -26,14 +26,14 @@ const SET_IDS = 0o6000;
 const NAMED_MAX = 100;
 
 export function createAttributeSetter(
-  { setIds, isRoot }: { readonly setIds: boolean; readonly isRoot: boolean },
+  { isRoot }: { readonly isRoot: boolean },
   { system }: { readonly system: Pick<SystemCalls, 'setTime'> },
 ): AttributeSetter {
   const bitsDropped: string[] = [];
   const sameOwner = (found: BigIntStats, { uid, gid }: Attributes) =>
     !isRoot || (Number(found.uid) === uid && Number(found.gid) === gid);
   const modeFor = (found: BigIntStats, wanted: EntryWithAttributes) => {
-    if (isRoot && (setIds || wanted.type === 'directory')) return wanted.mode;
+    if (isRoot && wanted.type === 'directory') return wanted.mode;
     const kept = sameOwner(found, wanted) ? Number(found.mode) & SET_IDS : 0;
     return wanted.mode & (0o1777 | kept);
   };
