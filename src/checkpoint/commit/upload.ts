@@ -1,5 +1,6 @@
 import { AssertionFailed } from '../../base/assert.ts';
 import { createGroup } from '../../base/concurrency.ts';
+import { forEachInSlices } from '../../base/slices.ts';
 import {
   type Cut,
   type FileChunk,
@@ -126,12 +127,13 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
         for (let lane = 0; lane < PARTS_IN_FLIGHT; lane++) group.run((inner) => work(thread, inner));
       await group.settled();
       const readings = new Map<string, Reading>();
-      for (const [request, stretches] of found) {
-        if (bytesCovered(stretches, request, cut) < stretchCount(request, cut)) continue;
+      const put = ([request, stretches]: readonly [FileRequest, readonly Stretch[]]) => {
+        if (stretchesDone(stretches, request, cut) < stretchCount(request, cut)) return;
         const reading = combined(stretches);
         readings.set(request.path, reading);
         if (reading.kind === 'read') packsOfReading.set(reading, packs.ofOurs(reading.chunks));
-      }
+      };
+      await forEachInSlices(found, put, signal);
       return readings;
     },
     onceStored: (reading, tell) => packs.whenStored(packsOfReading.get(reading) ?? [], tell),
@@ -230,7 +232,7 @@ function stretchCount(request: FileRequest, cut: Cut): number {
   return Math.max(1, Math.ceil((request.to - request.from) / stretchBytes(request, cut)));
 }
 
-function bytesCovered(found: readonly Stretch[], request: FileRequest, cut: Cut): number {
+function stretchesDone(found: readonly Stretch[], request: FileRequest, cut: Cut): number {
   // What can't be had at one place can't be had at all: the rest of it needn't be waited for.
   return found.some(({ result }) => result.kind !== 'read') ? stretchCount(request, cut) : found.length;
 }
@@ -268,14 +270,18 @@ function combined(found: readonly Stretch[]): Reading {
   const [first] = results;
   if (first === undefined) throw new AssertionFailed('a file was read in no stretch');
   const { before } = first;
-  // Whatever differs anywhere was written to in between.
-  const after =
-    results.flatMap((one) => [one.before, one.after]).find((stat) => !sameStat(stat, before)) ?? before;
+  // Whatever differs anywhere was written to in between, or another file had the name by then. That the last name was
+  // lost is nothing of that, and must not hide it.
+  const stats = results.flatMap((one) => [
+    one.before,
+    one.isUnlinked ? { ...one.after, ctimeNs: one.before.ctimeNs } : one.after,
+  ]);
+  const after = stats.find((stat) => !sameStat(stat, before)) ?? before;
   return {
     kind: 'read',
     before,
     after,
-    isUnlinked: results.some(({ isUnlinked }) => isUnlinked),
+    isUnlinked: false,
     beganAt: Math.min(...results.map(({ beganAt }) => beganAt)),
     chunks: mergeHoles(results.flatMap(({ chunks }) => chunks)),
     bytesNew: results.reduce((sum, { bytesNew }) => sum + bytesNew, 0),

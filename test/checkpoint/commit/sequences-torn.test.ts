@@ -1,9 +1,10 @@
 import { closeSync, fstatSync, openSync, writeSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 
 import { expect, test } from 'vitest';
 
 import { systemClock } from '../../../src/base/clock.ts';
+import type { Workers } from '../../../src/checkpoint/worker/workers.ts';
 import { pruneSet } from '../../../src/checkpoint/retention/prune.ts';
 import type { BlobStore } from '../../../src/checkpoint/store/store.ts';
 import {
@@ -59,4 +60,36 @@ test('what was read of a file that was being written to is sent again once its p
   const { id } = last;
   await restoreJob(store, to.path, id);
   expect(await readTree(to.path)).toEqual(await readTree(from.path));
+});
+
+test('a file that another one replaces between two of its parts is one of them, never some of each', async () => {
+  await using from = await testFolder();
+  await using to = await testFolder();
+  const [old, other] = [pattern(40 * MIB, 1), pattern(40 * MIB, 2)];
+  await writeTree(from.path, { a: { kind: 'file', content: old }, new: { kind: 'file', content: other } });
+  const store = createMemoryBlobs().connect();
+  let isReplaced = false;
+  const workers = (local: Workers): Workers => ({
+    ...local,
+    async openSender(thread, options, onPack) {
+      const sender = await local.openSender(thread, options, onPack);
+      return {
+        ...sender,
+        async feed(items, seqs, signal) {
+          const isOfA = items.some(({ path }) => path === 'a');
+          // The second part waits until the first one was read, and the file replaced.
+          while (isOfA && items[0]?.from !== 0 && !isReplaced)
+            await new Promise((resolve) => setImmediate(resolve));
+          const results = await sender.feed(items, seqs, signal);
+          if (isOfA && !isReplaced) await rename(`${from.path}/new`, `${from.path}/a`);
+          isReplaced ||= isOfA;
+          return results;
+        },
+      };
+    },
+  });
+  await committed(testCheckpointer(store, from.path, { workers }));
+  await restoreJob(store, to.path);
+  const restored = await readFile(`${to.path}/a`);
+  expect(restored.equals(old) || restored.equals(other)).toBe(true);
 });
