@@ -32,38 +32,32 @@ export function createStretchCheck(store: Pick<BlobStore, 'read'>): CheckStretch
   };
 }
 
-export interface CheckedChunk {
-  /** Its index. */
-  readonly chunk: number;
-  /** `missing`: its pack has gone since it was listed, or is archived, or shorter than it was. */
-  readonly outcome: 'good' | 'wrong' | 'missing';
+/** `missing`: its pack has gone since it was listed, or is archived, or shorter than it was. */
+export type CheckOutcome = 'good' | 'wrong' | 'missing';
+
+export interface CheckOptions {
+  /** `PREFIX/KEY/sets/SET/packs/`. */
+  readonly packPrefix: string;
+  readonly hash: HashSpec;
+  readonly check: CheckStretch;
 }
 
 /** Checks chunks, neighbours by one request. Rejects with what the store rejects with. */
-export async function checkStretches(
-  { prefix, hash, chunks }: CheckOptions,
-  check: CheckStretch,
+export async function checkChunks<Item extends { readonly chunk: StoredChunk }>(
+  all: readonly Item[],
+  { packPrefix, hash, check }: CheckOptions,
+  onChecked: (item: Item, outcome: CheckOutcome) => void,
   signal: AbortSignal,
-): Promise<readonly CheckedChunk[]> {
-  const checked: CheckedChunk[] = [];
-  const all = stretchesOf(chunks.map((chunk, index) => ({ chunk, index })));
-  await forEachLimit(all, IN_FLIGHT, signal, async ({ pack, offset, bytes, items }, inner) => {
-    const order = { pack: prefix + pack, offset, bytes, hash, chunks: items.map(({ chunk }) => chunk) };
+): Promise<void> {
+  await forEachLimit(stretchesOf(all), IN_FLIGHT, signal, async ({ items, ...stretch }, inner) => {
+    const chunks = items.map(({ chunk }) => chunk);
     try {
+      const order = { ...stretch, pack: packPrefix + stretch.pack, hash, chunks };
       const wrong = new Set(await check(order, inner));
-      for (const [at, { index }] of items.entries())
-        checked.push({ chunk: index, outcome: wrong.has(at) ? 'wrong' : 'good' });
+      for (const [index, item] of items.entries()) onChecked(item, wrong.has(index) ? 'wrong' : 'good');
     } catch (error) {
       if (!hasCode(error, 'not-found', 'archived', 'bad-answer')) throw error;
-      for (const { index } of items) checked.push({ chunk: index, outcome: 'missing' });
+      for (const item of items) onChecked(item, 'missing');
     }
   });
-  return checked;
-}
-
-interface CheckOptions {
-  /** `PREFIX/KEY/sets/SET/packs/`. */
-  readonly prefix: string;
-  readonly hash: HashSpec;
-  readonly chunks: readonly StoredChunk[];
 }

@@ -1,4 +1,4 @@
-import type { FileChunk, HashSpec, PackName, StoredChunk } from '../format/chunk.ts';
+import type { FileChunk, PackName, StoredChunk } from '../format/chunk.ts';
 import { isStored } from '../format/chunk.ts';
 import type { PackUse } from '../format/manifest.ts';
 import { PACKS, type SetPlace, setPrefix } from '../format/names.ts';
@@ -11,7 +11,13 @@ import { type ListedPack, listPacks } from '../index/list-packs.ts';
 import { readPiece } from '../index/read-piece.ts';
 import type { BlobStore } from '../store/store.ts';
 import { chunksOf, createTreeCursor } from '../format/tree/cursor.ts';
-import { type CheckStretch, checkStretches, createStretchCheck } from './verify-content.ts';
+import {
+  type CheckOptions,
+  type CheckOutcome,
+  type CheckStretch,
+  checkChunks,
+  createStretchCheck,
+} from './verify-content.ts';
 
 export interface VerifyOptions {
   readonly place: SetPlace;
@@ -79,21 +85,22 @@ const WAITING_MAX = 4096;
  */
 export async function verifySet(
   { place, id, sample = 1 }: VerifyOptions,
-  { store, check, random = Math.random }: VerifyDependencies,
+  { store, check = createStretchCheck(store), random = Math.random }: VerifyDependencies,
   signal: AbortSignal,
 ): Promise<VerifyResult> {
   const { manifest } = await findCheckpoint(place, id, store, signal);
   const prefix = setPrefix(place);
+  const packPrefix = prefix + PACKS;
   const { hash } = manifest;
   const read: ReadPiece = (ref) => readPiece({ store, prefix, hash }, ref, signal);
   const found = createFindings(manifest);
-  const packs = createPackCheck(await listPacks(store, prefix + PACKS, signal), found);
+  const packs = createPackCheck(await listPacks(store, packPrefix, signal), found);
   for (const use of manifest.metadata) packs.look(use);
   await found.pieceFaults('table-of-packs', '', async () => {
     for await (const use of walkPackUses(manifest.packs, read, signal)) packs.look(use);
   });
 
-  const checkContent = createContentCheck({ prefix, hash, check, store, found }, signal);
+  const checkContent = createContentCheck({ packPrefix, hash, check }, found, signal);
   const checkEntry = async (entry: TreeEntry) => {
     if (entry.type !== 'file') return;
     found.counts.files++;
@@ -196,34 +203,18 @@ function createPackCheck(listed: ReadonlyMap<PackName, ListedPack>, found: Findi
   };
 }
 
-function createContentCheck(
-  options: {
-    readonly prefix: string;
-    readonly hash: HashSpec;
-    readonly check: CheckStretch | undefined;
-    readonly store: BlobStore;
-    readonly found: Findings;
-  },
-  signal: AbortSignal,
-) {
-  const { prefix, hash, store, found } = options;
-  const check = options.check ?? createStretchCheck(store);
+function createContentCheck(options: CheckOptions, found: Findings, signal: AbortSignal) {
   let waiting: { readonly path: string; readonly chunk: StoredChunk }[] = [];
   const flush = async () => {
     const batch = waiting;
     waiting = [];
-    const chunks = batch.map(({ chunk }) => chunk);
-    for (const { chunk, outcome } of await checkStretches(
-      { prefix: prefix + PACKS, hash, chunks },
-      check,
-      signal,
-    )) {
-      const path = batch[chunk]?.path ?? '';
+    const note = ({ path, chunk }: (typeof batch)[number], outcome: CheckOutcome) => {
       if (outcome !== 'good') found.damage(path, outcome);
-      if (outcome === 'missing') continue;
+      if (outcome === 'missing') return;
       found.counts.chunksRead++;
-      found.counts.bytesRead += batch[chunk]?.chunk.stored ?? 0;
-    }
+      found.counts.bytesRead += chunk.stored;
+    };
+    await checkChunks(batch, options, note, signal);
   };
   return {
     async add(path: string, chunk: StoredChunk): Promise<void> {

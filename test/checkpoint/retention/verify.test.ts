@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 
 import { verifySet } from '../../../src/checkpoint/retention/verify.ts';
-import { checkStretches } from '../../../src/checkpoint/retention/verify-content.ts';
+import { type CheckStretch, checkChunks } from '../../../src/checkpoint/retention/verify-content.ts';
 import { MADE_HASH, MADE_PLACE } from '../../support/made-store.ts';
 import { PREFIX, createRig } from './prune-rig.ts';
 
@@ -71,12 +71,15 @@ test('chunks that are near one another in a pack are one request, and no request
     chunk('b', 4 * MIB, 10),
   ];
   const stretches: string[] = [];
-  const checked = await checkStretches(
-    { prefix: 'p/', hash: MADE_HASH, chunks },
-    async ({ pack, offset, bytes, chunks: some }) => {
-      stretches.push(`${pack} ${offset} ${bytes}`);
-      return some.flatMap(({ id }, index) => (id === 'a@9437184' ? [index] : []));
-    },
+  const check: CheckStretch = async ({ pack, offset, bytes, chunks: some }) => {
+    stretches.push(`${pack} ${offset} ${bytes}`);
+    return some.flatMap(({ id }, index) => (id === 'a@9437184' ? [index] : []));
+  };
+  const checked: { readonly chunk: number; readonly outcome: string }[] = [];
+  await checkChunks(
+    chunks.map((one, index) => ({ chunk: one, index })),
+    { packPrefix: 'p/', hash: MADE_HASH, check },
+    ({ index }, outcome) => void checked.push({ chunk: index, outcome }),
     signal,
   );
   expect(stretches.toSorted()).toEqual([
