@@ -28,6 +28,8 @@ export interface WantedSet {
 
 export interface Wanted {
   readonly sets: readonly WantedSet[];
+  /** Where it is noted what earlier boots have saved as they ended. */
+  readonly stateDir: string;
   readonly key: string | undefined;
   readonly at: string | undefined;
   /** The newest checkpoint that lacks nothing, in place of the newest one. */
@@ -51,7 +53,10 @@ export async function restoreSets(
 ): Promise<readonly SetOutcome[]> {
   const { readMachine } = await import('../checkpoint/restore/target/markers.ts');
   const { restoredBefore } = await import('../checkpoint/restore/restore-in-place.ts');
+  const { readGoodbyes } = await import('../daemon/goodbye.ts');
+  const { readBootId } = await import('../journal/journal.ts');
   const machine = await readMachine();
+  const goodbyes = await readGoodbyes(wanted.stateDir, await readBootId());
   const outcomes: SetOutcome[] = [];
   const left: WantedSet[] = [];
   for (const one of wanted.sets) {
@@ -60,9 +65,11 @@ export async function restoreSets(
       set,
       ...(wanted.key !== undefined && { key: wanted.key }),
       ...(wanted.at !== undefined && { id: wanted.at }),
+      since: goodbyes === 'unknown' ? undefined : goodbyes.get(set),
     };
     const isAll = wanted.path === undefined;
-    const marker = one.inPlace && !one.force && isAll ? restoredBefore(target, filter, machine) : undefined;
+    const mayBeDone = one.inPlace && !one.force && isAll && goodbyes !== 'unknown';
+    const marker = mayBeDone ? restoredBefore(target, filter, machine) : undefined;
     if (marker === undefined) left.push(one);
     else {
       const { id, restoredAt } = marker;

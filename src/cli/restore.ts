@@ -4,7 +4,7 @@ import { unreachable } from '../base/assert.ts';
 import { systemClock } from '../base/clock.ts';
 import { EvictdError, isErrno } from '../base/errors.ts';
 import { formatCount, formatDuration, formatSize } from '../base/units.ts';
-import type { Checkpoint } from '../config/schema.ts';
+import type { Checkpoint, Config } from '../config/schema.ts';
 import { type Command, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { reportFailure } from './failure.ts';
 import { loadConfigFor } from './load-config.ts';
@@ -20,8 +20,10 @@ export const restoreCommand: Command = {
     'file in place as a whole. Files that are there and identical are kept, of others only the chunks that differ ' +
     'are fetched; files that the checkpoint lacks are left alone.\n\n' +
     'Without --to, each set goes into its own folder (path in the configuration), which is marked by the file ' +
-    '.evictd-restored once it is complete and on disk. A folder so marked on this machine is not touched again, nor ' +
-    'is one with files that were changed after the checkpoint was made; --force restores over both.\n\n' +
+    '.evictd-restored once it is complete and on disk. A folder so marked on this machine is not touched again, until ' +
+    'a notice or a shutdown has saved it: then the next boot compares it, since a disk can outlive the machine and lose ' +
+    'what was written last. One with files that were changed after the checkpoint was made is left alone. --force ' +
+    'restores over both.\n\n' +
     'Exit code 3 when there is no checkpoint.',
   manual:
     'Examples:\n' +
@@ -67,11 +69,13 @@ export const restoreCommand: Command = {
   ],
   async run(invocation) {
     const { options, out, err } = invocation;
-    const sets = await wantedSets(invocation);
+    const { config } = await loadConfigFor(invocation);
+    const sets = await wantedSets(config, options);
     let failed: ExitCode = EXIT.failed;
     const outcomes = await restoreSets(
       {
         sets,
+        stateDir: config.state.dir,
         key: textOption(options, 'key'),
         at: textOption(options, 'at'),
         whole: options['whole'] === true,
@@ -93,9 +97,11 @@ function optionalList(pattern: string | undefined): readonly string[] | undefine
   return pattern === undefined ? undefined : [pattern];
 }
 
-/** Rejects `config-invalid`, `no-store` and `usage`. */
-async function wantedSets({ options, env }: Invocation): Promise<readonly WantedSet[]> {
-  const { checkpoint } = (await loadConfigFor({ options, env })).config;
+/** Rejects `no-store` and `usage`. */
+async function wantedSets(
+  { checkpoint }: Config,
+  options: Invocation['options'],
+): Promise<readonly WantedSet[]> {
   if (checkpoint === undefined) {
     throw new EvictdError('no-store', 'the configuration has no checkpoint section, so there is no store', {
       remedy: 'set checkpoint.store.url in the config file, or EVICTD_CHECKPOINT_STORE_URL',

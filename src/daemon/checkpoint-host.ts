@@ -12,6 +12,8 @@ export interface OpenCheckpoints {
   problem(): EvictdError | undefined;
   /** False while what goes wrong is the store itself. */
   isUsable(): boolean;
+  /** Once what was saved for a notice is on disk, too, as far as there is time. Never rejects. */
+  synced(signal: AbortSignal): Promise<void>;
   /** Resolves when nothing is under way any more. */
   close(): Promise<void>;
 }
@@ -22,6 +24,7 @@ export interface CheckpointHost extends CheckpointPort {
   status(): { readonly ready: boolean; readonly error: string | undefined };
   /** Why nothing can be stored at the moment. */
   problem(): EvictdError | undefined;
+  synced(signal: AbortSignal): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -79,6 +82,7 @@ export function startCheckpointHost(
       error: textOf(problem()),
     }),
     problem,
+    synced: async (signal) => opened()?.synced(signal),
     async stop() {
       opening.stop();
       await opened()?.close();

@@ -249,6 +249,7 @@ function hostOf(
         writeReport: (eventId, files, signal) => writeReport(drillStore, place, eventId, files, signal),
         problem: () => undefined,
         isUsable: () => true,
+        synced: async () => undefined,
         close: async () => undefined,
       }),
       onProblem: () => undefined,

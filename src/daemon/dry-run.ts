@@ -37,6 +37,7 @@ export function createDryCheckpoints(
     progress: () => sets.map(({ name }) => emptyProgress(name)),
     status: () => ({ ready: true, error: undefined }),
     problem: () => undefined,
+    async synced() {},
     async stop() {},
   };
 }

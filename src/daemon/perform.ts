@@ -223,6 +223,8 @@ async function writeReport(dependencies: PerformDependencies, drain: Drain, ends
   } catch (error) {
     log.warn('report of the drain not stored, continuing', { detail: messageOf(error) });
   }
+  // An ack may end the machine at once, and its disk may be used again.
+  await dependencies.checkpoints?.synced(bound.signal);
   loop().send({ kind: 'report-ended', drainId: drain.id });
 }
 

@@ -13,6 +13,7 @@ import type { Log } from '../observe/log.ts';
 import { startBackground } from './background.ts';
 import { type CheckpointHost, type OpenCheckpoints, startCheckpointHost } from './checkpoint-host.ts';
 import { createDryCheckpoints } from './dry-run.ts';
+import { createGoodbyes } from './goodbye.ts';
 import type { Identity } from './identity.ts';
 import { expandKey } from './key.ts';
 import { type StoreWatch, startStoreWatch } from './store-watch.ts';
@@ -94,13 +95,15 @@ export function wireCheckpoints(
 
 /** What the daemon does beside: watches the store, stages, commits on a schedule and prunes. */
 function withBackground(
-  { checkpoint }: CheckpointSources,
+  { config, checkpoint, bootId }: CheckpointSources,
   engine: OpenEngine,
   dependencies: CheckpointDependencies,
 ): OpenCheckpoints {
   const { clock, log, isDraining } = dependencies;
   const { port, store, place } = engine;
   const watch = watchStore(engine, dependencies);
+  const paths = new Map(checkpoint.sets.map(({ name, path }) => [name, path]));
+  const goodbyes = createGoodbyes({ dir: config.state.dir, bootId, key: place.key, paths }, { clock, log });
   const { background, every } = checkpoint;
   const work = startBackground(
     {
@@ -144,12 +147,15 @@ function withBackground(
         const result = await port.commit(request, signal);
         dependencies.onCommit(request, result);
         if (result.id !== undefined) work.pruneSoon(request.set);
+        const isLast = request.reason === 'notice' || request.reason === 'shutdown';
+        if (isLast && result.kind === 'committed') await goodbyes.say(request.set, result.id, signal);
         return result;
       },
     },
     writeReport: (eventId, files, bound) => writeReport(store, place, eventId, files, bound),
     problem: () => watch.problem() ?? work.problem(),
     isUsable: () => watch.problem() === undefined,
+    synced: (signal) => goodbyes.synced(signal),
     async close() {
       watch[Symbol.dispose]();
       await work.stop();

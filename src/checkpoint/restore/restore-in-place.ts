@@ -55,13 +55,22 @@ export async function restoreInPlace(
  */
 export function restoredBefore(
   folder: string,
-  wanted: { readonly set: string; readonly key?: string; readonly id?: string },
+  wanted: {
+    readonly set: string;
+    readonly key?: string;
+    readonly id?: string;
+    /** A checkpoint that an earlier boot left as it ended: what was restored before that may be damaged since. */
+    readonly since?: { readonly key: string; readonly id: string } | undefined;
+  },
   machine: string | undefined,
 ): RestoreMarker | undefined {
   const state = readRestoreState(folder);
   if (state.kind !== 'complete' || machine === undefined) return undefined;
   const { marker } = state;
+  const { since = marker } = wanted;
   const fits =
+    marker.key === since.key &&
+    marker.id >= since.id &&
     marker.machine === machine &&
     marker.set === wanted.set &&
     (wanted.key ?? marker.key) === marker.key &&
