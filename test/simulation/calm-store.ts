@@ -41,7 +41,11 @@ export function calmStore() {
 export function guestProcess(world: World, doors: Partial<Doors>): GuestProcess {
   const { agenda, random, guest } = world;
   let isAlive = true;
-  const calm = { crashPoint: () => undefined, diskTrouble: async () => undefined };
+  const calm = {
+    crashPoint: () => undefined,
+    diskTrouble: async () => undefined,
+    pausePoint: async () => undefined,
+  };
   return {
     guest,
     role: 'daemon',

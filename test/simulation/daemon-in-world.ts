@@ -84,8 +84,12 @@ function logOf(world: World, process: GuestProcess): Log {
       const { set, id } = fields;
       const isCommitted = fields['result'] === 'committed' || fields['kind'] === 'committed';
       if (isCommitted && typeof set === 'string' && typeof id === 'string') {
-        rules.onClaim(process, { set, id, since: 0 });
+        const tookMs = Number(fields['durationMs'] ?? Infinity);
+        const since = Math.max(0, world.agenda.now() - (tookMs + 2) / process.guest.rate);
+        rules.onClaim(process, { set, id, since });
       }
+      const isConflict = fields['code'] === 'conflict' || fields['failure'] === 'conflict';
+      if (isConflict && typeof set === 'string') rules.onConflict(set);
       // What was announced before that is another VM's as far as it knows.
       if (fields['code'] === 'identified') forgetDeadlines(facts);
       if (message.startsWith('journal unreadable'))

@@ -57,6 +57,14 @@ export function createDoors(world: World): Doors {
       facts.crashes++;
       process.kill(what);
     },
+    async pausePoint({ guest, clock, role }, operation, name) {
+      const isWorst = operation === 'create' && name.includes('/checkpoints/') && guest !== world.guest;
+      if (!isWorst || world.isOver || !random.chance(plan.pauses.likely)) return;
+      const forMs = random.between(0, plan.pauses.forMs);
+      world.trace(`${role} is paused for ${Math.round(forMs)} ms before ${name}`);
+      guest.frozenUntil = Math.max(guest.frozenUntil, agenda.now() + forMs);
+      await new Promise<void>((resolve) => void clock.timer(0, resolve));
+    },
     diskTrouble: (process, what, path) => diskTrouble(world, process, what, path),
     ask: imds.ask,
     runHook(process, request, signal) {

@@ -44,6 +44,8 @@ export interface GuestProcess {
 export interface Doors {
   /** A moment at which a crash would be interesting. */
   crashPoint(process: GuestProcess, what: string): void;
+  /** Before a request is sent: it may be paused then, for long. */
+  pausePoint(process: GuestProcess, operation: string, name: string): Promise<void>;
   /** Waits where the disk hangs; rejects with the system's error where it fails. */
   diskTrouble(process: GuestProcess, what: string, path: string): Promise<void>;
   /** As `Transport.request`. */

@@ -4,6 +4,7 @@ import { forgetDeadlines } from './facts.ts';
 import { WALL_EPOCH, running } from './guest.ts';
 import { createRandom } from './random.ts';
 import { checkRestores } from './restores.ts';
+import type { Workload } from './workload.ts';
 import { type World, boot, createWorld } from './world.ts';
 
 export interface LifeResult {
@@ -86,6 +87,7 @@ function arrange(world: World): void {
       if (agenda.now() < plan.quietFrom) agenda.after(random.between(0, 2 * plan.workEveryMs), work);
     };
     agenda.after(random.between(0, plan.workEveryMs), work);
+    for (const at of plan.burstsAt) agenda.at(at, () => burst(world, workload));
   }
   const check = () => {
     const status = statusOf(world);
@@ -93,6 +95,20 @@ function arrange(world: World): void {
     if (facts.violations.length === 0) agenda.after(CHECK_EVERY_MS, check);
   };
   agenda.after(CHECK_EVERY_MS, check);
+}
+
+/** More often than a file can be read. */
+function burst(world: World, workload: Workload): void {
+  const { agenda, guest, random } = world;
+  const endsAt = agenda.now() + random.between(500, 4000);
+  const isHeld = () => guest.frozenUntil > agenda.now() || isStopped(world);
+  const goOn = () => {
+    if (!isHeld()) workload.goOn();
+    if (agenda.now() < endsAt) agenda.after(random.between(2, 12), goOn);
+  };
+  if (isHeld()) return;
+  workload.begin();
+  goOn();
 }
 
 /** A `before-checkpoint` hook that succeeds has stopped the workload; it goes on when the daemon watches again. */
@@ -131,8 +147,11 @@ function askForCheckpoint(world: World): void {
   void asked.then(
     (answer) => {
       // The answer of the control socket: see CheckpointAnswer.
-      const { sets } = answer as { sets: readonly { set: string; kind: string; id?: string }[] };
-      for (const { set, kind, id } of sets) {
+      const { sets } = answer as {
+        sets: readonly { set: string; kind: string; id?: string; code?: string }[];
+      };
+      for (const { set, kind, id, code } of sets) {
+        if (code === 'conflict') rules.onConflict(set);
         world.trace(`answered: ${set} ${kind} ${id}`);
         if (kind !== 'committed' || id === undefined || !process.isAlive()) continue;
         rules.onClaim(process, { set, id, since });

@@ -37,6 +37,10 @@ export interface Plan {
   readonly keptEntries: readonly string[];
   readonly others: readonly OtherPlan[];
   readonly workEveryMs: number;
+  /** A file is written to more often than it can be read. */
+  readonly burstsAt: readonly number[];
+  /** How likely another process is paused at the worst of moments, and for how long at most. */
+  readonly pauses: { readonly likely: number; readonly forMs: number };
   readonly bytesPerMs: number;
   readonly latencyMs: number;
   readonly rate: number;
@@ -71,6 +75,7 @@ export function makePlan(random: Random): Plan {
   const quietFrom = random.between(40_000, 120_000);
   const events = makeEvents(random, isCalm, quietFrom);
   const firstAt = Math.min(...events.map(({ announcedAt }) => announcedAt), quietFrom);
+  const checkpointsAt = times(3, 2000, quietFrom);
   const outageFrom = random.between(0, quietFrom);
   return {
     isCalm,
@@ -99,11 +104,13 @@ export function makePlan(random: Random): Plan {
       ? times(2, 0, quietFrom).map((at) => ({ at, forMs: random.between(100, 12_000) }))
       : [],
     clockSteps: times(2, 0, quietFrom).map((at) => ({ at, byMs: random.between(-3_600_000, 3_600_000) })),
-    checkpointsAt: times(3, 2000, quietFrom),
+    checkpointsAt,
     late: random.pick([0, 0.1, 0.4]),
     pageMax: random.pick([5000, 5000, 3]),
     keptEntries: isRough && random.chance(0.2) ? [random.whole(2, 9)].map((id) => `0000000${id}`) : [],
     others: isCalm ? [] : makeOthers(random, quietFrom),
+    burstsAt: [...times(2, 2000, quietFrom), ...checkpointsAt.map((at) => at - random.between(-100, 500))],
+    pauses: { likely: random.pick([0, 0.1, 0.3]), forMs: random.pick([5000, 60_000]) },
     workEveryMs: random.pick([300, 2000, 10_000]),
     bytesPerMs: isCalm ? 1000 : random.pick([5, 50, 1000]),
     latencyMs: isCalm ? 10 : random.pick([2, 20, 150]),

@@ -77,8 +77,12 @@ export function connectStore(
     }
   }
 
-  function callOnce<T>({ operation, name, bytes, act, isWhole }: Call<T>, signal: AbortSignal): Promise<T> {
+  async function callOnce<T>(
+    { operation, name, bytes, act, isWhole }: Call<T>,
+    signal: AbortSignal,
+  ): Promise<T> {
     process.doors.crashPoint(process, `before ${operation}`);
+    await process.doors.pausePoint(process, operation, name);
     return new Promise<T>((resolve, reject) => {
       // The dead ask for nothing.
       if (!process.isAlive()) return;

@@ -16,6 +16,9 @@ export interface Workload {
   readonly versions: { readonly at: number; readonly tree: Tree }[];
   /** A program at work on the files: one change. */
   work(): void;
+  /** Another program writes a large file anew, and then to its ends again and again. */
+  begin(): void;
+  goOn(): void;
   /** The disk was changed by something else. */
   note(): void;
   /** How it was at moments up to `madeAt`, and (again) at one from `since` to `until`. */
@@ -29,6 +32,8 @@ export interface Span {
 }
 
 const NAMES = ['a', 'b', 'c/d', 'c/e', 'f.bin'] as const;
+const LARGE = 'f.bin';
+const LARGE_BYTES = 20_000;
 
 export interface WorkloadOptions {
   readonly set: string;
@@ -92,6 +97,16 @@ export function createWorkload(
     work() {
       work();
       if (random.chance(0.7)) disk.flush();
+      workload.note();
+    },
+    begin() {
+      if (disk.inode(full(LARGE)) !== undefined) disk.remove(full(LARGE));
+      fill(LARGE, LARGE_BYTES, 0);
+      workload.note();
+    },
+    goOn() {
+      if (disk.inode(full(LARGE))?.content.length !== LARGE_BYTES) return;
+      fill(LARGE, 4, random.pick([0, LARGE_BYTES - 4]));
       workload.note();
     },
     note() {
