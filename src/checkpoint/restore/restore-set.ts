@@ -5,6 +5,7 @@ import { createGate } from '../../base/concurrency.ts';
 import { EvictdError } from '../../base/errors.ts';
 import { formatSize } from '../../base/units.ts';
 import type { FileChunk } from '../format/chunk.ts';
+import type { FileEntry } from '../format/entry.ts';
 import { PACKS, setPrefix } from '../format/names.ts';
 import { quotePath } from '../format/path-name.ts';
 import type { Wanted } from '../index/find-checkpoint.ts';
@@ -15,8 +16,6 @@ import { createAttributeSetter } from './target/attributes.ts';
 import { chooseCheckpoint } from './choose-checkpoint.ts';
 import type { Chosen } from './choose-checkpoint.ts';
 import type { FilesContext, RestoreWorkers } from './context.ts';
-import { createCounts } from './counts.ts';
-import type { Counts, RestoreProgress } from './counts.ts';
 import { openDisk } from './target/disk.ts';
 import { markComplete, markerOf, markUnfinished } from './target/markers.ts';
 import { openTarget } from './target/open-target.ts';
@@ -49,7 +48,14 @@ export interface RestoreDependencies {
   readonly onRestored?: (path: string, file: RestoredFile) => void;
 }
 
-export type { RestoreProgress } from './counts.ts';
+export interface RestoreProgress {
+  readonly files: number;
+  readonly filesTotal: number;
+  /** Done, fetched or found on disk. */
+  readonly bytes: number;
+  readonly bytesTotal: number;
+  readonly bytesFetched: number;
+}
 
 export interface RestoredFile {
   readonly stat: FileStat;
@@ -180,4 +186,35 @@ function bitsDropped(paths: readonly string[]): EvictdError {
       'write the container could make any program run as anybody by them',
     { remedy: 'set them by hand (chmod u+s) where they belong' },
   );
+}
+
+type Counts = ReturnType<typeof createCounts>;
+
+function createCounts(
+  totals: { readonly files: number; readonly bytes: number },
+  onProgress: (progress: RestoreProgress) => void = () => undefined,
+) {
+  let files = 0;
+  let filesKept = 0;
+  let size = 0;
+  let bytes = 0;
+  let bytesFetched = 0;
+  const tell = () =>
+    onProgress({ files, filesTotal: totals.files, bytes, bytesTotal: totals.bytes, bytesFetched });
+  return {
+    bytesLeft: () => Math.max(0, totals.bytes - bytes),
+    /** Of what was done, whatever the manifest says that there is. */
+    result: () => ({ files, bytes: size, bytesFetched, filesKept }),
+    addBytes(more: number, from: 'store' | 'disk') {
+      bytes += more;
+      if (from === 'store') bytesFetched += more;
+      tell();
+    },
+    addFile(entry: FileEntry, how: 'fetched' | 'kept') {
+      files++;
+      size += entry.size;
+      if (how === 'kept') filesKept++;
+      tell();
+    },
+  };
 }
