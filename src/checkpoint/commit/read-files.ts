@@ -1,13 +1,14 @@
 import { sleep } from '../../base/abort.ts';
 import type { MonotonicMs } from '../../base/clock.ts';
 import type { EvictdError } from '../../base/errors.ts';
+import { forEachInSlices } from '../../base/slices.ts';
 import type { FileChunk } from '../format/chunk.ts';
 import { bytesOf, replaceRange, sameChunks } from '../index/chunk-range.ts';
 import { isWhole } from '../index/record.ts';
 import { type FileStat, sameStat } from '../scan/file-stat.ts';
 import { entryError } from '../scan/file-error.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
-import { matcher } from '../scan/set-patterns.ts';
+import { type Matcher, matcher } from '../scan/set-patterns.ts';
 import { fileChanging } from './commit-error.ts';
 import type { FileVersion, SetWork, Versions } from './set-work.ts';
 import { quietMs, quietMsFor } from './trust.ts';
@@ -52,6 +53,7 @@ export async function readFiles(
   options: ReadOptions,
   signal: AbortSignal,
 ): Promise<void> {
+  const isLog = matcher(work.set.appendOnly ?? []);
   let open: Pending[] = ordered(work, files).map((file) => ({
     file,
     reads: 0,
@@ -64,20 +66,23 @@ export async function readFiles(
     const waitMs = first - work.clock.monotonicMs();
     if (waitMs > 0) await sleep(work.clock, waitMs, signal);
     const now = work.clock.monotonicMs();
-    const due = open
-      .filter(({ notBefore }) => notBefore <= now)
-      .map((one) => ({ ...one, request: requestOf(work, one) }));
+    const due: Asked[] = [];
     const later = open.filter(({ notBefore }) => notBefore > now);
+    const ask = (one: Pending) => {
+      if (one.notBefore <= now) due.push({ ...one, request: requestOf(work, one, isLog) });
+    };
+    await forEachInSlices(open, ask, signal);
     const readings = await upload.read(
       due.map(({ request }) => request),
       signal,
     );
     work.activity.filesRead += readings.size;
-    for (const one of due) {
+    const look = (one: Asked) => {
       const reading = readings.get(one.file.path);
       const next = reading && judge(work, upload, one, reading, versions, options);
       if (next !== undefined) later.push(next);
-    }
+    };
+    await forEachInSlices(due, look, signal);
     open = later;
   }
 }
@@ -93,14 +98,15 @@ function ordered({ set }: SetWork, files: readonly ScannedFile[]): readonly Scan
 
 const LARGE_BYTES = 4 * 1024 ** 2;
 
-function requestOf({ index, set }: SetWork, { file, earlier }: Pending): FileRequest {
+function requestOf({ index }: SetWork, { file, earlier }: Pending, isLog: Matcher): FileRequest {
   const { path, stat } = file;
   const record = index.files.get(path);
   const known = earlier?.chunks ?? record?.chunks ?? [];
   const to = earlier?.stat.size ?? stat.size;
-  const isLog = earlier === undefined && record !== undefined && matcher(set.appendOnly ?? [])(path);
   const isGrown =
-    isLog &&
+    earlier === undefined &&
+    record !== undefined &&
+    isLog(path) &&
     isWhole(record) &&
     record.stat.ino === stat.ino &&
     record.stat.dev === stat.dev &&

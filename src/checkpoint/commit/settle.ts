@@ -1,4 +1,5 @@
 import type { EvictdError } from '../../base/errors.ts';
+import { forEachInSlices } from '../../base/slices.ts';
 import { comparePaths } from '../format/path-order.ts';
 import type { Scan } from '../scan/scan.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
@@ -43,12 +44,13 @@ export async function settle(
   const onLost = (path: string, error: EvictdError) => void lost.set(path, error);
   /** As files were known before they were read: what of a reading fails takes the place of that. */
   const former: Versions = new Map();
-  const send = (files: readonly ScannedFile[]) => {
-    for (const { path } of files) {
-      const version = lastVersion(work, path);
-      if (version !== undefined && !former.has(path)) former.set(path, version);
-    }
-    return readFiles(work, upload, files, versions, { readsMax: READS_MAX, onLost, wallOffsetMs }, signal);
+  const keepLast = ({ path }: ScannedFile) => {
+    const version = lastVersion(work, path);
+    if (version !== undefined && !former.has(path)) former.set(path, version);
+  };
+  const send = async (files: readonly ScannedFile[]) => {
+    await forEachInSlices(files, keepLast, signal);
+    await readFiles(work, upload, files, versions, { readsMax: READS_MAX, onLost, wallOffsetMs }, signal);
   };
   let { scan, due } = await look(work, versions, signal);
   for (let round = 0; round < ROUNDS_MAX; round++) {
@@ -75,13 +77,19 @@ export async function settle(
     const error = versions.has(target) ? undefined : lost.get(target);
     return error === undefined ? [] : [[path, error] as const];
   });
-  const files = inOrder(scan.files, orphans).filter(({ path }) => versions.has(path));
-  const written = files.filter((file) => !isCurrent(file, versions) && !lost.has(file.path));
+  const files: ScannedFile[] = [];
+  const written: string[] = [];
+  const take = (file: ScannedFile) => {
+    if (!versions.has(file.path)) return;
+    files.push(file);
+    if (!isCurrent(file, versions) && !lost.has(file.path)) written.push(file.path);
+  };
+  await forEachInSlices(inOrder(scan.files, orphans), take, signal);
   const hardLinks = scan.hardLinks.filter(({ target }) => versions.has(target));
   return {
     scan: { ...scan, files, hardLinks },
     versions,
-    changing: [...written.map(({ path }) => path), ...scan.foldersChanged],
+    changing: [...written, ...scan.foldersChanged],
     moving: scan.foldersChanged.length > 1 ? scan.foldersChanged : [],
     lost: new Map([...scan.lost, ...[...lost].filter(([path]) => open.has(path)), ...linked]),
   };

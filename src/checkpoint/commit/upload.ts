@@ -116,9 +116,8 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
               bytesNew += result.bytesNew;
               noteRead(one, result, watcher, packs);
             }
-            const known = found.get(one.request) ?? [];
-            known.push({ from: one.item.from, result });
-            found.set(one.request, known);
+            const stretch = { from: one.item.from, result };
+            found.set(one.request, [...(found.get(one.request) ?? []), stretch]);
           }
         }
       };

@@ -81,7 +81,8 @@ async function openToAppend(file: string, wholeBytes: number | undefined): Promi
 
 /** No line is larger. */
 const LINE_BYTES_MAX = 64 * 1024 ** 2;
-const READ_BYTES = 1024 ** 2;
+/** So many lines as are in it are handled before others have their turn. */
+const READ_BYTES = 128 * 1024;
 
 /** The whole lines of a file, each with the byte behind its end. What follows the last one is left out. */
 export async function* readLines(file: string): AsyncGenerator<readonly [line: string, end: number]> {
