@@ -132,7 +132,7 @@ async function checkpoint(
 ): Promise<void> {
   const limit = createConcurrencyLimit({ requestsMax: 64 }, { clock });
   const { signal } = new AbortController();
-  const beside = { count: 0 };
+  const hedges = { count: 0 };
   const explain = (): Failure => ({
     code: 'throttled',
     reason: '503',
@@ -142,14 +142,14 @@ async function checkpoint(
     withRetries(
       {
         what: 'ask',
-        patienceMs: LIMIT_MS,
+        hedgeAfterMs: LIMIT_MS,
         async run() {
           const isServed = await ask(bytes);
           if (!isServed) throw new Error('503');
         },
       },
       { ...RETRY_DEFAULTS, tryTimeoutMs: LIMIT_MS },
-      { clock, random, explain, renew: async () => false, beside, limit },
+      { clock, random, explain, renew: async () => false, hedges, limit },
       signal,
     );
   let left = packs;
