@@ -11,7 +11,16 @@ export function createPackWatch(onPack: (event: PackEvent) => void) {
   const ours = new Set<PackName>();
   /** Packs that files were put into, and that aren't sealed yet. */
   const open = new Set<PackName>();
-  const waiting = new Map<PackName, Set<() => void>>();
+  const waiting = new Map<PackName, (() => void)[]>();
+  /** Also those of an earlier reading, which is compared with. Nearly always there is none, or one. */
+  const notStored = (chunks: readonly FileChunk[]): readonly PackName[] => {
+    const names: PackName[] = [];
+    for (const chunk of chunks) {
+      if (!isStored(chunk) || stored.has(chunk.pack) || !ours.has(chunk.pack)) continue;
+      if (names.at(-1) !== chunk.pack && !names.includes(chunk.pack)) names.push(chunk.pack);
+    }
+    return names;
+  };
   let onSealed: (() => void) | undefined;
   return {
     onPack(this: void, event: PackEvent) {
@@ -38,18 +47,16 @@ export function createPackWatch(onPack: (event: PackEvent) => void) {
         if (!sealed.has(name)) open.add(name);
       }
     },
-    /** Also those of an earlier reading, which is compared with: they need not be stored yet. */
-    ofOurs: (chunks: readonly FileChunk[]) =>
-      new Set(chunks.flatMap((chunk) => (isStored(chunk) && ours.has(chunk.pack) ? [chunk.pack] : []))),
-    whenStored(packs: Iterable<PackName>, tell: () => void) {
-      const left = new Set([...packs].filter((name) => !stored.has(name)));
-      if (left.size === 0) return tell();
-      for (const name of left) {
-        const onStored = () => {
-          left.delete(name);
-          if (left.size === 0) tell();
-        };
-        waiting.set(name, (waiting.get(name) ?? new Set()).add(onStored));
+    /** Calls `tell` once the packs of all of them are stored; at once where none is on its way. */
+    whenStored(chunks: readonly FileChunk[], tell: () => void) {
+      const names = notStored(chunks);
+      if (names.length === 0) return tell();
+      let left = names.length;
+      const onStored = left === 1 ? tell : () => void (--left === 0 && tell());
+      for (const name of names) {
+        const others = waiting.get(name);
+        if (others === undefined) waiting.set(name, [onStored]);
+        else others.push(onStored);
       }
       return undefined;
     },

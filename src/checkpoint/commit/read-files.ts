@@ -1,7 +1,6 @@
 import { sleep } from '../../base/abort.ts';
 import type { MonotonicMs } from '../../base/clock.ts';
 import type { EvictdError } from '../../base/errors.ts';
-import { forEachInSlices } from '../../base/slices.ts';
 import type { FileChunk } from '../format/chunk.ts';
 import { bytesOf, replaceRange, sameChunks } from '../index/chunk-range.ts';
 import { isWhole } from '../index/record.ts';
@@ -12,7 +11,8 @@ import { type Matcher, matcher } from '../scan/set-patterns.ts';
 import { fileChanging } from './commit-error.ts';
 import type { FileVersion, SetWork, Versions } from './set-work.ts';
 import { quietMs, quietMsFor } from './trust.ts';
-import type { FileRequest, Reading, Upload } from './upload.ts';
+import type { FileRequest, Reading } from './file-parts.ts';
+import type { Upload } from './upload.ts';
 
 export interface ReadOptions {
   /** How often a file that changes while it is read is read. */
@@ -35,9 +35,7 @@ interface Pending {
   readonly notBefore: MonotonicMs;
 }
 
-interface Asked extends Pending {
-  readonly request: FileRequest;
-}
+type Asked = Pending & FileRequest;
 
 /**
  * Reads files until each is had in one version: nothing was written to it while it was read, as far as its times tell, and
@@ -54,37 +52,33 @@ export async function readFiles(
   signal: AbortSignal,
 ): Promise<void> {
   const isLog = matcher(work.set.appendOnly ?? []);
-  let open: Pending[] = ordered(work, files).map((file) => ({
-    file,
-    reads: 0,
-    earlier: undefined,
-    isOnlyDoubtful: false,
-    notBefore: -Infinity,
-  }));
-  while (open.length > 0) {
-    const first = open.reduce((least, { notBefore }) => Math.min(least, notBefore), Infinity);
+  let later: Pending[] = [];
+  const onReading = (one: Asked, reading: Reading) => {
+    work.activity.filesRead++;
+    const next = judge(work, upload, one, reading, versions, options);
+    if (next !== undefined) later.push(next);
+  };
+  const read = (some: Iterable<Pending>) => upload.read(askedOf(work, some, isLog), onReading, signal);
+  await read(pendingOf(ordered(work, files)));
+  while (later.length > 0) {
+    const first = later.reduce((least, { notBefore }) => Math.min(least, notBefore), Infinity);
     const waitMs = first - work.clock.monotonicMs();
     if (waitMs > 0) await sleep(work.clock, waitMs, signal);
     const now = work.clock.monotonicMs();
-    const due: Asked[] = [];
-    const later = open.filter(({ notBefore }) => notBefore > now);
-    const ask = (one: Pending) => {
-      if (one.notBefore <= now) due.push({ ...one, request: requestOf(work, one, isLog) });
-    };
-    await forEachInSlices(open, ask, signal);
-    const readings = await upload.read(
-      due.map(({ request }) => request),
-      signal,
-    );
-    work.activity.filesRead += readings.size;
-    const look = (one: Asked) => {
-      const reading = readings.get(one.file.path);
-      const next = reading && judge(work, upload, one, reading, versions, options);
-      if (next !== undefined) later.push(next);
-    };
-    await forEachInSlices(due, look, signal);
-    open = later;
+    const due = later.filter(({ notBefore }) => notBefore <= now);
+    later = later.filter(({ notBefore }) => notBefore > now);
+    await read(due);
   }
+}
+
+function* pendingOf(files: Iterable<ScannedFile>): Iterable<Pending> {
+  for (const file of files)
+    yield { file, reads: 0, earlier: undefined, isOnlyDoubtful: false, notBefore: -Infinity };
+}
+
+/** One by one: many of them don't take memory all at once. */
+function* askedOf(work: SetWork, all: Iterable<Pending>, isLog: Matcher): Iterable<Asked> {
+  for (const one of all) yield { ...one, ...requestOf(work, one, isLog) };
 }
 
 /** Small files before large ones, and what the config wants first before all others. */
@@ -139,7 +133,7 @@ function judge(
   }
   const { before, beganAt } = reading;
   const { earlier } = one;
-  const chunks = withPrefix(one.request, reading.chunks);
+  const chunks = withPrefix(one, reading.chunks);
   const isPrefix = earlier !== undefined && before.size > earlier.stat.size;
   if (isPrefix && bytesOf(chunks) === earlier.stat.size && sameChunks(earlier.chunks, chunks)) {
     // It was so at every moment between the two readings.
@@ -155,8 +149,8 @@ function judge(
     versions.set(path, earlier);
     return undefined;
   }
-  const version = { stat: before, chunks };
   const seenAt = firstSeen(work, path, before, beganAt);
+  const version = { stat: before, chunks, seenAt, readAt: beganAt, isVersion: true };
   const isWholly = isUntouched(reading) && bytesOf(chunks) === before.size;
   const wall = { clock, offsetMs: options.wallOffsetMs };
   const missingMs = quietMsFor(before.size) - quietMs(before, seenAt, beganAt, wall);
@@ -169,7 +163,7 @@ function judge(
     return again(work, { ...one, earlier: version, isOnlyDoubtful: isWholly, notBefore }, options);
   }
   upload.onceStored(reading, () => {
-    index.set(path, { ...version, seenAt, readAt: beganAt, isVersion: true });
+    index.set(path, version);
     tracker.store(path, before.size);
   });
   versions.set(path, version);

@@ -10,6 +10,7 @@ import type { Pace } from './pace.ts';
 import { isUntouched, readFiles } from './read-files.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { isDoubtOver } from './trust.ts';
+import type { FileRequest, Reading } from './file-parts.ts';
 import type { Upload } from './upload.ts';
 
 export interface IdleOptions {
@@ -83,17 +84,16 @@ async function compact(
   const requests = await compaction(work, files, giveWay);
   if (requests.length === 0) return;
   await using upload = await openUpload(COMPACTION_SLOWNESS);
-  const readings = await upload.read(requests, signal);
-  for (const { path, from } of requests) {
-    const reading = readings.get(path);
+  const onReading = ({ path, from }: FileRequest, reading: Reading) => {
     const record = index.files.get(path);
-    if (reading?.kind !== 'read' || record === undefined || !isUntouched(reading)) continue;
-    if (!sameStat(record.stat, reading.before)) continue;
+    if (reading.kind !== 'read' || record === undefined || !isUntouched(reading)) return;
+    if (!sameStat(record.stat, reading.before)) return;
     const chunks = replaceRange(record.chunks, from, reading.chunks);
     // It may be only because of its times that a file seems to be as it was.
-    if (!sameChunks(record.chunks, chunks)) continue;
+    if (!sameChunks(record.chunks, chunks)) return;
     upload.onceStored(reading, () => index.set(path, { ...record, chunks }));
-  }
+  };
+  await upload.read(requests, onReading, signal);
   await upload.flush(signal);
 }
 
