@@ -14,7 +14,7 @@ export interface BoundedSignal extends Disposable {
  */
 export function boundedSignal(clock: Clock, limitMs: number, parent?: AbortSignal): BoundedSignal {
   const controller = new AbortController();
-  // Many blocks are sent under one signal; the default of 10 listeners would only print a warning.
+  // Much is sent under one signal; the default of 10 listeners would only print a warning.
   setMaxListeners(0, controller.signal);
   const onParent = () => controller.abort(parent?.reason);
   if (parent?.aborted === true) onParent();

@@ -139,7 +139,7 @@ const Keep = z
   ])
   .meta({
     description:
-      'Checkpoints of each set that pruning leaves: the newest ones, or also one of each hour or day (UTC). The newest that is not empty stays in any case, and so does the newest that is whole.',
+      'Checkpoints of each set that pruning leaves: the newest ones, or also one of each hour or day (UTC). In any case the newest that is not empty stays, the newest that is whole, and what is younger than an hour.',
     'x-allowed': 'a whole number from 1 to 10000, or a map with last, hourly and daily',
   });
 

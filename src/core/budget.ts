@@ -6,7 +6,7 @@ import type { Drain, HookRun } from './state.ts';
 
 /** Assumed until a rate was measured: what a small VM with a cold connection reaches. */
 const BYTES_PER_SECOND_ASSUMED = 50 * 1024 * 1024;
-/** Commit, snapshot and manifest cost a few round trips even with nothing to send. */
+/** Looking again, listing and the manifest cost a few round trips even with nothing to send. */
 const COMMIT_MS = 500;
 /** However much there is to upload, the hooks keep a quarter: without them the workload would go on writing. */
 const UPLOAD_SHARE_MAX = 0.75;

@@ -47,7 +47,7 @@ export function startDrain(context: Context, event: ScheduledEvent, deadlineAt: 
   return step(drain, ...stageSets(context, drain));
 }
 
-/** Blocks are sent while the hooks still run, so that after them only the last changes are left to move. */
+/** Chunks are sent while the hooks still run, so that after them only the last changes are left to move. */
 export function stageSets({ policy }: Context, drain: Drain): Effect[] {
   const sets = drain.sets.filter(({ run }) => run.kind === 'pending').map(({ name }) => name);
   if (sets.length === 0 || drain.phase !== 'before-checkpoint') return [];

@@ -5,7 +5,7 @@ import { appendFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } fr
 import path from 'node:path';
 
 const MODEL_BYTES = 48 * 1024 * 1024;
-/** Training touches one part of the model at a time, so that most blocks stay as they were saved. */
+/** Training touches one part of the model at a time, so that most chunks stay as they were saved. */
 const ACTIVE_BYTES = 6 * 1024 * 1024;
 const SHARDS = 40;
 const STEP_MS = 50;

@@ -111,7 +111,7 @@ function shown(content: Buffer): string {
   return content.length <= 40 ? head : `${head}… ${content.length} ${hash('sha256', content)}`;
 }
 
-/** Content whose blocks all differ, whatever their size. */
+/** Content whose chunks all differ, whatever their size. */
 export function pattern(bytes: number, seed = 1): Buffer {
   const buffer = Buffer.alloc(bytes, seed);
   for (let at = 0; at + 4 <= bytes; at += 4096) buffer.writeUInt32LE((at ^ seed) >>> 0, at);

@@ -125,7 +125,7 @@ Environment=EVICTD_CHECKPOINT_STORE_AUTH_FILE=/run/credentials/evictd-restore.se
     await until('the end', async () => (await log()).at(-1)?.['msg'] === 'evictd stopped');
     // Where Azurite writes what it has, now and then.
     const names = join(out, 'azurite/__azurite_db_blob__.json');
-    const manifest = `fleet_2/job/checkpoints/${String(taken['id'])}.json`;
+    const manifest = `fleet_2/sets/job/checkpoints/${String(taken['id'])}.json`;
     await until(manifest, async () => (await readFile(names, 'utf8')).includes(manifest));
   }, 150_000);
 });
