@@ -1,4 +1,5 @@
-// npm run e2e:vm: a golden image, booted as a whole VM, evicted, and its work restored on another VM. As root on Debian.
+// npm run e2e:vm: a golden image, booted as a whole VM, evicted, and its work restored on another VM; and that one comes
+// back with its disk, as Azure's eviction policy Deallocate has it. As root on Debian.
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -53,6 +54,11 @@ async function main(): Promise<void> {
     check(
       second.starts[1] === `from ${first.end}`,
       `the job of the second VM went on from step ${first.end}, where the first was stopped`,
+    );
+    const again = await liveAndBeEvicted(fleet, 'fleet_2', 3);
+    check(
+      again.starts[2] === `from ${second.end}`,
+      `the job went on from step ${second.end} on the disk that was cut off right after the acknowledgement`,
     );
     passed = true;
   } finally {

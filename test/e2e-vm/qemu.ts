@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { createWriteStream, existsSync } from 'node:fs';
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -9,7 +9,7 @@ import { type Image, STORE_ADDRESS } from './image.ts';
 
 export interface VmOptions {
   readonly image: Image;
-  /** Gets the VM's disk, its seed and `console.log`. */
+  /** Gets the VM's disk, its seed and `console.log`. With a disk from before, the VM is booted from that. */
   readonly folder: string;
   readonly vmName: string;
   readonly userData: string;
@@ -29,12 +29,14 @@ export interface Vm extends AsyncDisposable {
 
 const TOOL_MS_MAX = 60_000;
 
-/** Boots a fresh copy of the image with a NoCloud seed, emulated: hardware virtualization isn't needed. */
+/** Boots a copy of the image with a NoCloud seed, emulated: hardware virtualization isn't needed. */
 export async function bootVm(options: VmOptions): Promise<Vm> {
   const { folder, image } = options;
-  await mkdir(folder);
   const disk = join(folder, 'disk.qcow2');
-  await run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', image.disk, '-F', 'raw', disk);
+  if (!existsSync(disk)) {
+    await mkdir(folder);
+    await run('qemu-img', 'create', '-q', '-f', 'qcow2', '-b', image.disk, '-F', 'raw', disk);
+  }
   const seed = await writeSeed(options);
   const forward = (address: string, port: number) => `guestfwd=tcp:${address}-cmd:nc 127.0.0.1 ${port}`;
   const network = [
@@ -77,6 +79,7 @@ export async function bootVm(options: VmOptions): Promise<Vm> {
 
 async function writeSeed({ folder, vmName, userData }: VmOptions): Promise<string> {
   const seed = join(folder, 'seed.img');
+  await rm(seed, { force: true });
   await writeFile(join(folder, 'user-data'), userData);
   await writeFile(join(folder, 'meta-data'), `instance-id: ${vmName}\nlocal-hostname: vm\n`);
   await run('mkfs.vfat', '-C', '-n', 'CIDATA', seed, '1024');
