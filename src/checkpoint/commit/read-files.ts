@@ -1,14 +1,15 @@
 import { sleep } from '../../base/abort.ts';
 import type { MonotonicMs } from '../../base/clock.ts';
 import type { EvictdError } from '../../base/errors.ts';
-import type { FileChunk } from '../format/chunk.ts';
-import { bytesOf, replaceRange, sameChunks } from '../index/chunk-range.ts';
+import { bytesOf, sameChunks } from '../index/chunk-range.ts';
 import { isWhole } from '../index/record.ts';
 import { type FileStat, sameStat } from '../scan/file-stat.ts';
 import { entryError } from '../scan/file-error.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
-import { type Matcher, matcher } from '../scan/set-patterns.ts';
+import { matcher } from '../scan/set-patterns.ts';
 import { fileChanging } from './commit-error.ts';
+import { movedFiles } from './moved-files.ts';
+import { type Known, type ToRead, beginsAlike, requestOf, withPrefix } from './read-request.ts';
 import type { FileVersion, SetWork, Versions } from './set-work.ts';
 import { quietMs, quietMsFor } from './trust.ts';
 import type { FileRequest, Reading } from './file-parts.ts';
@@ -24,11 +25,8 @@ export interface ReadOptions {
 }
 
 /** What the next reading of a file has to agree with. */
-interface Pending {
-  readonly file: ScannedFile;
+interface Pending extends ToRead {
   readonly reads: number;
-  /** The last reading. The next one goes no further, so that of a file that only grows the two can agree. */
-  readonly earlier: FileVersion | undefined;
   /** Nothing was written to it during that one, as far as its times tell; only that it began too soon after a stamp. */
   readonly isOnlyDoubtful: boolean;
   /** Monotonic: not to be read before. */
@@ -58,7 +56,9 @@ export async function readFiles(
     const next = judge(work, upload, one, reading, versions, options);
     if (next !== undefined) later.push(next);
   };
-  const read = (some: Iterable<Pending>) => upload.read(askedOf(work, some, isLog), onReading, signal);
+  const moved = await movedFiles(work, files, signal);
+  const read = (some: Iterable<Pending>) =>
+    upload.read(askedOf(work, some, { isLog, moved }), onReading, signal);
   await read(pendingOf(ordered(work, files)));
   while (later.length > 0) {
     const first = later.reduce((least, { notBefore }) => Math.min(least, notBefore), Infinity);
@@ -73,12 +73,12 @@ export async function readFiles(
 
 function* pendingOf(files: Iterable<ScannedFile>): Iterable<Pending> {
   for (const file of files)
-    yield { file, reads: 0, earlier: undefined, isOnlyDoubtful: false, notBefore: -Infinity };
+    yield { file, earlier: undefined, isNoLog: false, reads: 0, isOnlyDoubtful: false, notBefore: -Infinity };
 }
 
 /** One by one: many of them don't take memory all at once. */
-function* askedOf(work: SetWork, all: Iterable<Pending>, isLog: Matcher): Iterable<Asked> {
-  for (const one of all) yield { ...one, ...requestOf(work, one, isLog) };
+function* askedOf(work: SetWork, all: Iterable<Pending>, known: Known): Iterable<Asked> {
+  for (const one of all) yield { ...one, ...requestOf(work, one, known) };
 }
 
 /** Small files before large ones, and what the config wants first before all others. */
@@ -91,29 +91,6 @@ function ordered({ set }: SetWork, files: readonly ScannedFile[]): readonly Scan
 }
 
 const LARGE_BYTES = 4 * 1024 ** 2;
-
-function requestOf({ index }: SetWork, { file, earlier }: Pending, isLog: Matcher): FileRequest {
-  const { path, stat } = file;
-  const record = index.files.get(path);
-  const known = earlier?.chunks ?? record?.chunks ?? [];
-  const to = earlier?.stat.size ?? stat.size;
-  const isGrown =
-    earlier === undefined &&
-    record !== undefined &&
-    isLog(path) &&
-    isWhole(record) &&
-    record.stat.ino === stat.ino &&
-    record.stat.dev === stat.dev &&
-    stat.size > record.stat.size;
-  const from = isGrown ? lastChunkOf(record.chunks, index.cut.chunkBytes) : 0;
-  return { path, from, to, known, isAgain: earlier !== undefined };
-}
-
-/** Where the last chunk begins: what is before it isn't read again, it itself is compared. */
-function lastChunkOf(chunks: readonly FileChunk[], chunkBytes: number): number {
-  const end = bytesOf(chunks);
-  return end === 0 ? 0 : Math.floor((end - 1) / chunkBytes) * chunkBytes;
-}
 
 /** Undefined: it has a version, or is given up. */
 function judge(
@@ -131,6 +108,7 @@ function judge(
     options.onLost?.(path, entryError(reading, path));
     return undefined;
   }
+  if (one.from > 0 && !beginsAlike(one, reading.chunks)) return { ...one, isNoLog: true };
   const { before, beganAt } = reading;
   const { earlier } = one;
   const chunks = withPrefix(one, reading.chunks);
@@ -194,11 +172,6 @@ function again({ set }: SetWork, one: Pending, { readsMax, onLost }: ReadOptions
   if (one.reads + 1 < readsMax) return { ...one, reads: one.reads + 1 };
   onLost?.(one.file.path, fileChanging(set.path, one.file.path));
   return undefined;
-}
-
-/** Of a log that grew only the end was read. */
-function withPrefix({ from, known }: FileRequest, chunks: readonly FileChunk[]): readonly FileChunk[] {
-  return from === 0 ? chunks : replaceRange(known, from, chunks);
 }
 
 /** The last version that could be read, where the store has all of it. */

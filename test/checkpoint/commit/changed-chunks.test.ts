@@ -1,9 +1,9 @@
-import { open, truncate, writeFile } from 'node:fs/promises';
+import { appendFile, link, open, rename, rm, truncate, writeFile } from 'node:fs/promises';
 
 import { expect, test } from 'vitest';
 
 import { committed, never, restoreJob, testCheckpointer } from '../../support/checkpoints.ts';
-import { changeFile, pattern, readTree, testFolder } from '../../support/file-tree.ts';
+import { changeFile, pattern, readTree, testFolder, writeTree } from '../../support/file-tree.ts';
 import { createMemoryBlobs } from '../../support/memory-blobs.ts';
 import { MIB, packBytes } from './rig.ts';
 
@@ -93,5 +93,37 @@ test('files that grow, shrink, get holes and lose them come back, and what stays
     await step();
     expect(await sentBy(store, () => committed(checkpointer))).toBeLessThan(mib * MIB);
     await expectRestored();
+  }
+});
+
+test('files that got other names are not sent again, whatever had those names, nor where they grow then', async () => {
+  await using from = await testFolder();
+  const mibs = [pattern(5 * MIB, 1), pattern(6 * MIB, 2), pattern(7 * MIB, 3)] as const;
+  for (const [at, content] of mibs.entries()) await writeFile(`${from.path}/log.${at}`, content);
+  await writeTree(from.path, { 'old/deep/big': { kind: 'file', content: pattern(9 * MIB, 4) } });
+  const blobs = createMemoryBlobs();
+  const store = blobs.connect();
+  const checkpointer = testCheckpointer(store, from.path);
+  await committed(checkpointer);
+  const steps: readonly (() => Promise<unknown>)[] = [
+    () => rename(`${from.path}/old`, `${from.path}/new`),
+    // As logs are rotated, with the last lines of the newest one written under its next name.
+    async () => {
+      await rename(`${from.path}/log.1`, `${from.path}/log.2`);
+      await rename(`${from.path}/log.0`, `${from.path}/log.1`);
+      await writeFile(`${from.path}/log.0`, 'a new one\n');
+      await appendFile(`${from.path}/log.1`, 'the last line\n');
+    },
+    async () => {
+      await link(`${from.path}/log.2`, `${from.path}/another`);
+      await rm(`${from.path}/log.2`);
+    },
+  ];
+  for (const step of steps) {
+    await step();
+    expect(await sentBy(store, () => committed(checkpointer))).toBeLessThan(100_000);
+    await using to = await testFolder();
+    await restoreJob(store, to.path);
+    expect(await readTree(to.path)).toEqual(await readTree(from.path));
   }
 });

@@ -1,4 +1,4 @@
-import { appendFile, chmod, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, readFile, rename, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises';
 
 import { expect, test } from 'vitest';
 
@@ -137,6 +137,21 @@ test('of a log that grew by much just that is sent', async () => {
   await appendFile(`${from.path}/log`, pattern(72 * MIB, 3));
   await committed(checkpointer);
   expect(packBytes(store) - before).toBeLessThan(73 * MIB);
+  await restoreJob(store, to.path);
+  expect(await readTree(to.path)).toEqual(await readTree(from.path));
+});
+
+test('a log that was cut and has grown beyond where it was is read as a whole', async () => {
+  await using from = await testFolder();
+  await using to = await testFolder();
+  await writeTree(from.path, { log: { kind: 'file', content: pattern(9.5 * MIB, 1) } });
+  const store = createMemoryBlobs().connect();
+  const checkpointer = testCheckpointer(store, from.path, { set: { appendOnly: ['log'] } });
+  await committed(checkpointer);
+  // As `copytruncate` of logrotate does.
+  await truncate(`${from.path}/log`, 0);
+  await appendFile(`${from.path}/log`, pattern(12 * MIB, 2));
+  await committed(checkpointer);
   await restoreJob(store, to.path);
   expect(await readTree(to.path)).toEqual(await readTree(from.path));
 });
