@@ -74,7 +74,7 @@ export async function openTarget(
     };
   } catch (error) {
     if (error instanceof EvictdError) throw error;
-    throw isErrno(error, 'ENOTDIR', 'ELOOP') ? noFolder(folder) : fileError(error, folder);
+    throw isErrno(error, 'ENOTDIR', 'ELOOP') ? noFolder(folder) : notOpened(folder, error);
   }
 }
 
@@ -85,6 +85,15 @@ function unsafeLink(folder: string, link: { readonly name: string; readonly owne
       `user ${link.owner}), and which leads to a folder of user ${owner}`,
     { remedy: "name the folder itself, or make the link as root in a folder of root's" },
   );
+}
+
+/** Whatever is wrong with it, it is no part of a set. */
+function notOpened(folder: string, error: unknown): EvictdError {
+  const { code, message } = fileError(error, folder);
+  return new EvictdError(code, message, {
+    remedy: 'make the folder as root, or restore into another one',
+    cause: error,
+  });
 }
 
 function noFolder(folder: string): EvictdError {
