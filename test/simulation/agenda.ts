@@ -69,6 +69,8 @@ export function createAgenda(settled: () => Promise<void>): Agenda {
     at,
     after: (delayMs, run) => at(time + delayMs, run),
     async play(end, goesOn) {
+      // What was begun right before may not have put anything down yet.
+      await settled();
       while (goesOn()) {
         const next = heap[0];
         if (next === undefined || next.time > end) break;

@@ -35,7 +35,7 @@ export interface Ledger {
   there(set: string): readonly EntryFact[];
   /** What has that id now, or had it last. */
   of(set: string, id: string): EntryFact | undefined;
-  onEffect(process: GuestProcess, operation: string, name: string, answer: unknown): void;
+  readonly onEffect: (process: GuestProcess, operation: string, name: string, answer: unknown) => void;
 }
 
 interface LedgerOptions {
