@@ -6,6 +6,7 @@ import { isErrno, messageOf } from '../base/errors.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
 import { askManager } from '../hooks/manager.ts';
 import { createJournal, readBootId } from '../journal/journal.ts';
+import { checkAttributes } from './doctor-attributes.ts';
 import type { Patient } from './doctor-facts.ts';
 import { type Found, fail, ok, warn } from './doctor-finding.ts';
 import { examineHooks } from './hook-check.ts';
@@ -129,7 +130,7 @@ async function checkJournal(dir: string): Promise<Found> {
 }
 
 /** Folders of the sets. */
-export async function checkSets({ loaded }: Patient): Promise<Found[]> {
+export async function checkSets({ loaded }: Patient, signal: AbortSignal): Promise<Found[]> {
   const sets = loaded.config.checkpoint?.sets ?? [];
   const found = await Promise.all(
     sets.map(async ({ name, path }) => {
@@ -138,7 +139,7 @@ export async function checkSets({ loaded }: Patient): Promise<Found[]> {
         await access(path, constants.R_OK | constants.X_OK);
         if ((await readdir(path)).length === 0)
           return warn(`set ${name}: ${path} is empty`, "nothing to do, unless the set's path is another");
-        return ok(`set ${name}: ${path} can be read`);
+        return [ok(`set ${name}: ${path} can be read`), ...(await checkAttributes(name, path, signal))];
       } catch (error) {
         if (isErrno(error, 'ENOENT')) {
           return fail(`set ${name}: ${path} does not exist`, "create it, or correct the set's path");
@@ -150,8 +151,8 @@ export async function checkSets({ loaded }: Patient): Promise<Found[]> {
       }
     }),
   );
-  if (sets.length === 0) return found;
-  return [...found, ...judgeHardLinks(await readFile('/proc/sys/fs/protected_hardlinks', 'utf8'))];
+  if (sets.length === 0) return [];
+  return [...found.flat(), ...judgeHardLinks(await readFile('/proc/sys/fs/protected_hardlinks', 'utf8'))];
 }
 
 /** By the kernel's setting: may users link what they can't read? A link in a set's folder is uploaded with the rest. */
