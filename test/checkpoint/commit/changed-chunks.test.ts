@@ -7,7 +7,7 @@ import { changeFile, pattern, readTree, testFolder, writeTree } from '../../supp
 import { createMemoryBlobs } from '../../support/memory-blobs.ts';
 import { MIB, packBytes } from './rig.ts';
 
-const SIZE = 41 * MIB + 1234;
+const SIZE = 34 * MIB + 1234;
 
 async function changeAt(path: string, ...positions: number[]): Promise<void> {
   await using file = await open(path, 'r+');

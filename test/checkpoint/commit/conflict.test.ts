@@ -217,3 +217,24 @@ test('a writer that said goodbye is taken over from without a word', async () =>
     expect(codes).toEqual([]);
   }
 });
+
+test('after a conflict the set is taken over again by somebody who says so, and only then', async () => {
+  await using folders = await twoFolders();
+  await using to = await testFolder();
+  const blobs = createMemoryBlobs();
+  const { codes, onNote } = noting();
+  const first = testCheckpointer(blobs.connect(), folders.one, { onNote });
+  const second = testCheckpointer(blobs.connect(), folders.other, { vmName: 'vm-2' });
+  await committed(first);
+  await committed(second);
+  expect(await commitJob(first)).toMatchObject({ code: 'conflict' });
+  const request = { set: 'job', reason: 'command', takeOver: true } as const;
+  expect(await first.commit(request, never())).toMatchObject({ kind: 'committed', id: '00000006' });
+  expect(codes).toEqual(['took-over']);
+  await changeFile(`${folders.one}/state`, 'later');
+  expect(await committed(first)).toMatchObject({ id: '00000007' });
+  await restoreJob(blobs.connect(), to.path);
+  expect(await readTree(to.path)).toEqual(await readTree(folders.one));
+  // Now it is the other one's.
+  expect(await commitJob(second)).toMatchObject({ code: 'conflict' });
+});

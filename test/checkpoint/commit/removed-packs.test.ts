@@ -13,7 +13,7 @@ import { type MemoryBlobs, countCalls, createMemoryBlobs } from '../../support/m
 import { MIB, noting, packBytes, packNames } from './rig.ts';
 
 const TREE = {
-  big: { kind: 'file', content: pattern(20 * MIB) },
+  big: { kind: 'file', content: pattern(12 * MIB) },
   state: { kind: 'file', content: 'state' },
   other: { kind: 'file', content: 'other' },
 } as const;
@@ -72,14 +72,14 @@ test('a pack that is removed while its file changes takes the rest of it along',
   const store = blobs.connect();
   const checkpointer = testCheckpointer(store, from.path, { clock, onNote });
   await committed(checkpointer);
-  const content = pattern(20 * MIB);
+  const content = pattern(12 * MIB);
   content.write('changed', 5 * MIB);
   await changeFile(`${from.path}/big`, content);
   for (const name of packNames(blobs)) blobs.remove(name);
   clock.advance(16 * 60_000);
   const before = packBytes(store);
   await committed(checkpointer);
-  expect(packBytes(store) - before).toBeGreaterThan(20 * MIB);
+  expect(packBytes(store) - before).toBeGreaterThan(12 * MIB);
   expect(codes).toEqual(['packs-gone']);
   await expectRestored(blobs, from.path);
 });

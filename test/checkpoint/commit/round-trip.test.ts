@@ -134,6 +134,9 @@ const folders: Edit = async (root) => {
 
 const START = ['goes on', 'goes on', 'restarted', 'rebooted', 'succeeded', 'killed'] as const;
 
+/** More of them look further: `ROUND_TRIPS=900`. */
+const RUNS = Number(process.env['ROUND_TRIPS'] ?? 20);
+
 const round = fc.record({
   before: fc.array(edits(), { maxLength: 4 }),
   sending: fc.constantFrom('nothing', 'stage', 'idle', 'idle'),
@@ -143,63 +146,69 @@ const round = fc.record({
   prunes: fc.boolean(),
 });
 
-test('whatever happens to files and to whoever saves them, each checkpoint that is kept is what was on disk then', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(round, { minLength: 1, maxLength: 5 }), async (rounds) => {
-      await using from = await testFolder();
-      await using state = await testFolder();
-      await using elsewhere = await testFolder();
-      let now = Date.now();
-      const clock = shiftedClock();
-      const blobs = createMemoryBlobs({ wallMs: () => now });
-      let life = 0;
-      const start = () =>
-        testCheckpointer(blobs.connect(), from.path, {
-          clock,
-          indexDirectory: state.path,
-          bootId: `boot-${life}`,
-          vmName: `vm-${life % 2}`,
-        });
-      let checkpointer = start();
-      const started = [checkpointer];
-      const trees = new Map<string, unknown>();
-      await apply(from.path, folders);
-      for (const one of rounds) {
-        for (const edit of one.before) await apply(from.path, edit);
-        if (one.sending === 'stage') await checkpointer.stage('job', never());
-        if (one.sending === 'idle') {
-          const idle = { idleMs: 0, pace: createPace({ bytesPerSecond: Infinity }, { clock: laterClock }) };
-          await checkpointer.stageIdle('job', idle, never());
+test(
+  'whatever happens to files and to whoever saves them, each checkpoint that is kept is what was on disk then',
+  async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(round, { minLength: 1, maxLength: 5 }), async (rounds) => {
+        await using from = await testFolder();
+        await using state = await testFolder();
+        await using elsewhere = await testFolder();
+        let now = Date.now();
+        const clock = shiftedClock();
+        const blobs = createMemoryBlobs({ wallMs: () => now });
+        let life = 0;
+        const start = () =>
+          testCheckpointer(blobs.connect(), from.path, {
+            clock,
+            indexDirectory: state.path,
+            bootId: `boot-${life}`,
+            vmName: `vm-${life % 2}`,
+          });
+        let checkpointer = start();
+        const started = [checkpointer];
+        const trees = new Map<string, unknown>();
+        await apply(from.path, folders);
+        for (const one of rounds) {
+          for (const edit of one.before) await apply(from.path, edit);
+          if (one.sending === 'stage') await checkpointer.stage('job', never());
+          if (one.sending === 'idle') {
+            const idle = { idleMs: 0, pace: createPace({ bytesPerSecond: Infinity }, { clock: laterClock }) };
+            await checkpointer.stageIdle('job', idle, never());
+          }
+          // The kernel's clock goes on, so that what follows has other times.
+          await changeFile(`${elsewhere.path}/tick`, 'x').catch(() =>
+            writeFile(`${elsewhere.path}/tick`, ''),
+          );
+          await changeFile(`${elsewhere.path}/tick`, 'x');
+          for (const edit of one.edits) await apply(from.path, edit);
+          if (one.start === 'rebooted' || one.start === 'succeeded') life += one.start === 'rebooted' ? 2 : 1;
+          if (one.start !== 'goes on') {
+            if (one.start !== 'killed') await checkpointer.close();
+            checkpointer = start();
+            started.push(checkpointer);
+          }
+          trees.set((await committed(checkpointer)).id, await readTree(from.path));
+          await changeFile(`${elsewhere.path}/tick`, 'y');
+          if (one.isLater) {
+            clock.advance(120_000);
+            now += 2 * 3_600_000;
+          }
+          if (one.prunes)
+            await pruneSet({ place: PLACE, keep: 2, dryRun: false }, { store: blobs.connect() }, never());
         }
-        // The kernel's clock goes on, so that what follows has other times.
-        await changeFile(`${elsewhere.path}/tick`, 'x').catch(() => writeFile(`${elsewhere.path}/tick`, ''));
-        await changeFile(`${elsewhere.path}/tick`, 'x');
-        for (const edit of one.edits) await apply(from.path, edit);
-        if (one.start === 'rebooted' || one.start === 'succeeded') life += one.start === 'rebooted' ? 2 : 1;
-        if (one.start !== 'goes on') {
-          if (one.start !== 'killed') await checkpointer.close();
-          checkpointer = start();
-          started.push(checkpointer);
+        const { entries } = await listEntries(blobs.connect(), PLACE, never());
+        const kept = entries.filter(({ id }) => trees.has(id));
+        expect(kept.length).toBeGreaterThan(0);
+        for (const { id } of kept) {
+          await using to = await testFolder();
+          await restoreJob(blobs.connect(), to.path, id);
+          expect(await readTree(to.path)).toEqual(trees.get(id));
         }
-        trees.set((await committed(checkpointer)).id, await readTree(from.path));
-        await changeFile(`${elsewhere.path}/tick`, 'y');
-        if (one.isLater) {
-          clock.advance(120_000);
-          now += 2 * 3_600_000;
-        }
-        if (one.prunes)
-          await pruneSet({ place: PLACE, keep: 2, dryRun: false }, { store: blobs.connect() }, never());
-      }
-      const { entries } = await listEntries(blobs.connect(), PLACE, never());
-      const kept = entries.filter(({ id }) => trees.has(id));
-      expect(kept.length).toBeGreaterThan(0);
-      for (const { id } of kept) {
-        await using to = await testFolder();
-        await restoreJob(blobs.connect(), to.path, id);
-        expect(await readTree(to.path)).toEqual(trees.get(id));
-      }
-      for (const one of started) await one.close();
-    }),
-    { numRuns: Number(process.env['ROUND_TRIPS'] ?? 25) },
-  );
-}, 120_000);
+        for (const one of started) await one.close();
+      }),
+      { numRuns: RUNS },
+    );
+  },
+  60_000 + 2000 * RUNS,
+);

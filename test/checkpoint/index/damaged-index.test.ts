@@ -58,7 +58,7 @@ test('a process that dies at any byte of what it appends leaves what was whole, 
     }
     if (!isWholeLine && last !== undefined) expect(contentOf(index)).toEqual(last);
     last = contentOf(index);
-    if (!isWholeLine && bytes % 7 !== 0) continue;
+    if (!isWholeLine && bytes % 29 !== 0) continue;
     // Half a line is cut off before anything else is appended.
     index.set('later', record());
     await index.save();
@@ -151,6 +151,6 @@ test('whatever bytes stand in its place, it opens', async () => {
       await found.close();
       expect((await openIndex(place)).problems).toEqual([]);
     }),
-    { numRuns: 150 },
+    { numRuns: 60 },
   );
 });
