@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 
-import { MUTATIONS, type Mutation } from './mutations.ts';
+import type { Mutation } from './mutation.ts';
+import { MUTATIONS } from './mutations.ts';
 import { soak } from './soak-process.ts';
 
 /** Of each mutation from its own seed on; a rule that needs more than that is too weak to rely on. */
