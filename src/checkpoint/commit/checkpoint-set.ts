@@ -127,7 +127,8 @@ async function commitSet(
     reason,
     bytesSent: () => activity.bytesSent - bytesBefore,
     changing,
-    lost: [...lost.keys(), ...moving],
+    // In an order that doesn't depend on which was told of first.
+    lost: [...lost.keys(), ...moving].toSorted(),
     seq: workplace.highestSeq,
   };
   const { id, totals, isFormer } = await writeCheckpoint(work, upload, content, signal);

@@ -258,6 +258,7 @@ function totalsOf({ entries, bytesSent }: CheckpointContent): Manifest['totals']
 /** Whether a restore of either brings the same, and says the same of it. */
 function isSame(before: Manifest, content: CheckpointContent, tree: WrittenTree): boolean {
   const { mode, uid, gid } = content.root;
+  const lost = namedPaths(content.lost);
   return (
     samePiece(before.tree, tree.root) &&
     samePiece(before.packs, tree.packs) &&
@@ -266,8 +267,8 @@ function isSame(before: Manifest, content: CheckpointContent, tree: WrittenTree)
     before.root.mode === mode &&
     before.root.uid === uid &&
     before.root.gid === gid &&
-    before.lost.count === content.lost.length &&
-    before.lost.paths.every((path, index) => path === content.lost[index]) &&
+    before.lost.count === lost.count &&
+    before.lost.paths.every((path, index) => path === lost.paths[index]) &&
     before.changing.count > 0 === content.changing.length > 0
   );
 }

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 
 import {
   SET_PREFIX,
+  commitJob,
   committed,
   never,
   restoreJob,
@@ -12,7 +13,7 @@ import {
 } from '../../support/checkpoints.ts';
 import { changeFile, pattern, readTree, testFolder, writeTree } from '../../support/file-tree.ts';
 import { countCalls, createMemoryBlobs } from '../../support/memory-blobs.ts';
-import { MIB, entryIds, manifestOf, packNames } from './rig.ts';
+import { MIB, entryIds, failing, manifestOf, packNames } from './rig.ts';
 
 const TREE = {
   big: { kind: 'file', content: pattern(3 * MIB) },
@@ -85,4 +86,26 @@ test('a checkpoint whose own list of files is gone is no equal one', async () =>
   await restoreJob(blobs.connect(), to.path);
   expect(await readTree(to.path)).toEqual(await readTree(from.path));
   expect(packNames(blobs)).toHaveLength(2);
+});
+
+test('as long as the same files can not be read, whichever is told of first, there is one checkpoint', async () => {
+  await using from = await testFolder();
+  const bad = Array.from({ length: 30 }, (_, at) => `bad-${at}`);
+  await writeTree(from.path, {
+    ...TREE,
+    ...Object.fromEntries(bad.map((name) => [name, { kind: 'file', content: name } as const])),
+  });
+  const blobs = createMemoryBlobs();
+  const commit = async (first: string) => {
+    const checkpointer = testCheckpointer(blobs.connect(), from.path, {
+      set: { first: [first] },
+      workers: failing((path) => path.startsWith('bad-')),
+    });
+    const result = await commitJob(checkpointer);
+    await checkpointer.close();
+    return result;
+  };
+  for (const first of ['bad-7', 'bad-3']) {
+    expect(await commit(first)).toMatchObject({ kind: 'failed', code: 'file-failed', id: '00000002' });
+  }
 });

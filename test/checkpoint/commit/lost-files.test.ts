@@ -15,7 +15,7 @@ import {
 } from '../../support/checkpoints.ts';
 import { changeFile, pattern, readTree, testFolder, writeTree } from '../../support/file-tree.ts';
 import { createMemoryBlobs } from '../../support/memory-blobs.ts';
-import { LARGE, busyFile, manifestOf, meddling, noting } from './rig.ts';
+import { LARGE, busyFile, failing, manifestOf, meddling, noting } from './rig.ts';
 
 /** `busy` is rewritten during each reading of it, until it is made quiet. */
 function withBusyFile(from: string, options: TestCheckpointerOptions = {}) {
@@ -125,27 +125,6 @@ test('a tree before that can not be read any more costs what only it had, and no
   expect(Object.keys(await readTree(to.path))).toContain('other');
 });
 
-/** As the kernel would answer for one file. */
-function failing(path: string, errno: string, when: () => boolean) {
-  return (workers: Workers): Workers => ({
-    ...workers,
-    async openSender(thread, options, onPack) {
-      const sender = await workers.openSender(thread, options, onPack);
-      return {
-        ...sender,
-        async feed(items, seqs, signal) {
-          const results = await sender.feed(items, seqs, signal);
-          return results.map((result, index) =>
-            when() && items[index]?.path === path
-              ? ({ kind: 'failed', errno, message: `${errno}: as a test wants it` } as const)
-              : result,
-          );
-        },
-      };
-    },
-  });
-}
-
 const ERRNOS = [
   'EACCES',
   'EPERM',
@@ -169,7 +148,7 @@ describe.each(ERRNOS)('a file that can not be read for %s', (errno) => {
     });
     const blobs = createMemoryBlobs();
     let isFailing = false;
-    const workers = failing('d/bad', errno, () => isFailing);
+    const workers = failing((path) => isFailing && path === 'd/bad', errno);
     const checkpointer = testCheckpointer(blobs.connect(), from.path, { workers });
     await committed(checkpointer);
     await changeFile(`${from.path}/d/bad`, 'new');

@@ -46,6 +46,27 @@ export function afterReading(after: Meddling['after'] & object) {
   return meddling({ after });
 }
 
+/** Files that the kernel doesn't give, for such a reason. */
+export function failing(isBad: (path: string) => boolean, errno = 'EIO') {
+  return (workers: Workers): Workers => ({
+    ...workers,
+    async openSender(thread, options, onPack) {
+      const sender = await workers.openSender(thread, options, onPack);
+      return {
+        ...sender,
+        async feed(items, seqs, signal) {
+          const results = await sender.feed(items, seqs, signal);
+          return results.map((result, index) =>
+            isBad(items[index]?.path ?? '')
+              ? ({ kind: 'failed', errno, message: `${errno}: as a test wants it` } as const)
+              : result,
+          );
+        },
+      };
+    },
+  });
+}
+
 /** `path`, which is LARGE, is another one for each part of it that is read, while it is told to be busy. */
 export function busyFile(path: string) {
   const state = { isBusy: true };
