@@ -62,7 +62,10 @@ function checkRuns(
     Math.min(...[...facts.notices.values()].map(({ firstAt }) => firstAt)),
   );
   for (const { name: set } of config.checkpoint?.sets ?? []) {
-    const newest = ledger.there(set).findLast(({ kind, writer }) => kind === 'checkpoint' && writer === SELF);
+    // One that somebody asked for after the drain's, and that lacks something, takes nothing from the drain's.
+    const newest = ledger
+      .there(set)
+      .findLast(({ kind, writer, isWhole }) => kind === 'checkpoint' && writer === SELF && isWhole);
     const span = { madeAt: newest?.at ?? 0, since: hooksEndedAt, until: now() };
     const isOfNow = newest !== undefined && (newest.at >= hooksEndedAt || versionsOf(set, span).length > 0);
     if (!isOfNow) {

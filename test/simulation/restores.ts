@@ -39,12 +39,16 @@ async function restoreOnNewVm(world: World, set: string, id: string): Promise<st
   const place = { prefix: PREFIX, key: KEY, set };
   const { signal } = new AbortController();
   let hasDoubts = false;
+  const lostPaths = new Set<string>();
   try {
     await running.run(process, async () => {
       const workers = simulatedWorkers(process);
       const { store } = workers;
-      for await (const { manifest } of findCheckpoints({ place, at: id }, store, signal))
-        hasDoubts = manifest.changing.count + manifest.lost.count > 0;
+      for await (const { manifest } of findCheckpoints({ place, at: id }, store, signal)) {
+        const { changing, lost } = manifest;
+        hasDoubts = changing.count + lost.count > 0;
+        for (const path of lost.paths) lostPaths.add(path);
+      }
       await restoreSet({ place, at: id, target: '/back' }, { store, workers, clock: process.clock }, signal);
     });
   } catch (error) {
@@ -53,10 +57,19 @@ async function restoreOnNewVm(world: World, set: string, id: string): Promise<st
   const tree = treeOf(guest.disk, '/back');
   const versions = versionsFor(world, set, id);
   if (versions.some((version) => sameTree(version, tree))) return undefined;
-  const odd = [...tree].find(([path, line]) => !versions.some((version) => version.get(path) === line));
+  const isOdd = ([path, line]: readonly [string, string]) =>
+    !versions.some((version) => version.get(path) === line) &&
+    !(lostPaths.has(path) && wasEver(world, set, path, line));
+  const odd = [...tree].find(isOdd);
   if (odd !== undefined) return `restored ${odd.join(': ')}, as it never was`;
   // Files that go on changing may be of different moments, and the checkpoint says so.
   return hasDoubts ? undefined : `restored files of different moments: ${JSON.stringify([...tree])}`;
+}
+
+/** What can't be had is taken from the checkpoint before, whose ever that was. */
+function wasEver({ workloads }: World, set: string, path: string, line: string): boolean {
+  const all = [...workloads.values()].flat().filter((workload) => workload.set === set);
+  return all.some(({ versions }) => versions.some(({ tree }) => tree.get(path) === line));
 }
 
 /** How the files of its writer were at the moments that the checkpoint may be of, by all that was said of it. */
