@@ -32,10 +32,11 @@ function packsThatArrived(proxy: BlobProxy): string[] {
   return proxy.requests.filter((one) => isOfModel(one) && one.status === 201).map(({ path }) => path);
 }
 
-/** Whether the daemon has kept in mind that it has sent these. */
+/** Whether the daemon has kept in mind that it has sent these, and what of the model is in them. */
 async function areKnown(vm: CrashRig['vm'], packs: readonly string[]): Promise<boolean> {
-  const index = await readFile(join(vm.folder, 'state/job.index.jsonl'), 'utf8');
-  return packs.every((path) => index.includes(`{"pack":"${basename(path)}"`));
+  const lines = (await readFile(join(vm.folder, 'state/job.index.jsonl'), 'utf8')).split('\n');
+  const ofModel = lines.filter((line) => line.includes('model.bin'));
+  return packs.every((path) => ofModel.some((line) => line.includes(basename(path))));
 }
 
 /** Starts the daemon again and waits until it has ended the drain; checks what has to hold whenever it was killed. */
