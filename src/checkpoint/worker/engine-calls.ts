@@ -1,10 +1,11 @@
 import type { CompareOrder, CompareResult } from '../pack/compare-file.ts';
 import type { FetchOrder, FetchResult } from '../pack/fetch-chunks.ts';
-import type { ItemResult, PackEvent, SenderOptions, SendItem } from '../pack/sender.ts';
+import type { PackEvent, SenderOptions } from '../pack/sender.ts';
 import type { PackName, StoredChunk } from '../format/chunk.ts';
 import type { ListJob, ListResult, LookJob, LookResult, ReadFailure } from '../scan/scan-job.ts';
 import type { BlobStore } from '../store/store.ts';
 import type { WireError } from './wire-error.ts';
+import type { WireItems, WireResults } from './wire-items.ts';
 
 /** One of the store's calls, with all that it takes but the signal. */
 export type StoreCall = {
@@ -32,9 +33,7 @@ export type EngineCalls = {
   compare: (order: CompareOrder) => CompareResult;
   store: (call: StoreCall) => unknown;
   openSender: (order: OfSender & { readonly options: SenderOptions }) => void;
-  feed: (
-    order: OfSender & { readonly items: readonly SendItem[]; readonly seqs: readonly number[] },
-  ) => readonly ItemResult[];
+  feed: (order: OfSender & { readonly items: WireItems; readonly seqs: readonly number[] }) => WireResults;
   putPieces: (
     order: OfSender & { readonly pieces: readonly Uint8Array[]; readonly seqs: readonly number[] },
   ) => readonly StoredChunk[];

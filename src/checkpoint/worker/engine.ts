@@ -10,6 +10,7 @@ import type { EngineCalls, WirePackEvent } from './engine-calls.ts';
 import type { Handlers } from './peer.ts';
 import { callStore } from './remote-store.ts';
 import { toWire } from './wire-error.ts';
+import { fromWireItems, toWireResults } from './wire-items.ts';
 
 export interface EngineDependencies {
   readonly store: BlobStore;
@@ -44,7 +45,8 @@ export function createEngine({
       const onEvent = (event: PackEvent) => onPack(sender, toWireEvent(event));
       senders.set(sender, createPackSender(options, { store, clock, onPack: onEvent }));
     },
-    feed: ({ sender, items, seqs }, signal) => senderOf(sender).feed(items, seqs, signal),
+    feed: async ({ sender, items, seqs }, signal) =>
+      toWireResults(await senderOf(sender).feed(fromWireItems(items), seqs, signal)),
     putPieces: ({ sender, pieces, seqs }, signal) => senderOf(sender).putPieces(pieces, seqs, signal),
     flush: ({ sender }, signal) => senderOf(sender).flush(signal),
     drop: ({ sender }, signal) => senderOf(sender).drop(signal),

@@ -4,6 +4,7 @@ import type { PackEvent, Sender, SenderOptions } from '../pack/sender.ts';
 import type { EngineCalls, OfSender, WirePackEvent } from './engine-calls.ts';
 import type { Peer } from './peer.ts';
 import { fromWire } from './wire-error.ts';
+import { fromWireResults, toWireItems } from './wire-items.ts';
 
 /** The senders of one thread, as the main thread has them. */
 export interface RemoteSenders {
@@ -70,7 +71,8 @@ function remoteSender(peer: Peer<EngineCalls>, sender: number, closed: () => voi
     }
   };
   return {
-    feed: (items, seqs, signal) => peer.call('feed', { sender, items, seqs }, signal),
+    feed: async (items, seqs, signal) =>
+      fromWireResults(await peer.call('feed', { sender, items: toWireItems(items), seqs }, signal)),
     putPieces: (pieces, seqs, signal) =>
       // Of a part of larger memory all of that would be copied.
       peer.call('putPieces', { sender, pieces: pieces.map((piece) => new Uint8Array(piece)), seqs }, signal),

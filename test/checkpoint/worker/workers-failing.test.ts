@@ -132,7 +132,7 @@ test('a thread that dies by itself is the end of its calls and senders only', as
   const [one, other] = [start('one'), start('other')];
   const sender = await one.openSender(senderOptions(root.location), () => undefined);
   // No answer is wanted, so what is wrong with it is nobody's but the thread's.
-  one.peer.tell('feed', { sender: 99, items: [], seqs: [] });
+  one.peer.tell('putPieces', { sender: 99, pieces: [], seqs: [] });
   await expect(sender.flush(never)).rejects.toMatchObject({
     code: 'worker-failed',
     message: expect.stringContaining('there is no sender 99'),
