@@ -27,15 +27,14 @@ const NONCE = Buffer.alloc(12);
  * `sha256-128` is the first half of HMAC-SHA256: slower, and two contents with one id can't be found by anybody.
  */
 export function createChunkHash({ name, key }: HashSpec): ChunkHash {
-  const secret = Buffer.from(key, 'base64');
   if (name === 'sha256-128') {
-    const hmac = createHmac('sha256', secret);
+    const hmac = createHmac('sha256', secretOf(key));
     return {
       update: (bytes) => void hmac.update(bytes),
       digest: () => hmac.digest().toString('hex', 0, ID_BYTES),
     };
   }
-  const cipher = createCipheriv('aes-128-gcm', secret, NONCE);
+  const cipher = createCipheriv('aes-128-gcm', secretOf(key), NONCE);
   return {
     update: (bytes) => void cipher.setAAD(bytes),
     digest() {
@@ -59,6 +58,14 @@ export function contentOf(
 ): Uint8Array | undefined {
   const content = stored < plain ? decompressFrame(bytes, plain) : bytes;
   return content?.length === plain && chunkIdOf(content, hash) === id ? content : undefined;
+}
+
+/** Of small files there are thousands a second, all of one set. */
+let last = { key: '', secret: Buffer.alloc(0) };
+
+function secretOf(key: string): Buffer {
+  if (last.key !== key) last = { key, secret: Buffer.from(key, 'base64') };
+  return last.secret;
 }
 
 /** base64 of 16 bytes. */

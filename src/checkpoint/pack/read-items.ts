@@ -1,13 +1,14 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
 
 import type { Clock } from '../../base/clock.ts';
 import { isErrno } from '../../base/errors.ts';
-import { createChunkHash } from '../format/chunk-id.ts';
+import { chunkIdOf, createChunkHash } from '../format/chunk-id.ts';
 import type { ChunkId, Cut, HashSpec } from '../format/chunk.ts';
 import { fsPath, splitPath } from '../format/path-name.ts';
 import { FILE_FLAGS, openFoldersSync } from '../scan/beneath.ts';
-import { sameStat, statOf } from '../scan/file-stat.ts';
-import { createFoundRange } from './found-range.ts';
+import { statOf } from '../scan/file-stat.ts';
+import { addChunk, addHole, createFoundRange } from './found-range.ts';
 import type { FoundRange } from './found-range.ts';
 import type { OpenPack, PackPurpose } from './open-pack.ts';
 import type { Pace } from './pace.ts';
@@ -33,7 +34,7 @@ export interface ReadContext {
   readonly pace: Pace;
 }
 
-type Steps<Result = void> = Generator<Promise<void>, Result, void>;
+type Steps = Generator<Promise<void>, void, void>;
 
 /**
  * Reads one item after the other, and adds what became of it to `results`. Each promise that is yielded is to be waited
@@ -56,7 +57,9 @@ export function* readItems(items: readonly SendItem[], context: ReadContext, res
         const { folder, name } = splitPath(item.path);
         const fd = openSync(fsPath(folders.at(folder), name), FILE_FLAGS);
         try {
-          result = yield* readOpen(fd, item, context);
+          const reading = beginReading(fd, item, context);
+          for (let wait = readMore(reading); wait !== undefined; wait = readMore(reading)) yield wait;
+          result = endReading(reading);
         } finally {
           closeSync(fd);
         }
@@ -71,51 +74,80 @@ export function* readItems(items: readonly SendItem[], context: ReadContext, res
   }
 }
 
-function* readOpen(fd: number, item: SendItem, context: ReadContext): Steps<ItemResult> {
+/** An open file that is being read. */
+interface Reading {
+  readonly fd: number;
+  readonly item: SendItem;
+  readonly context: ReadContext;
+  readonly beganAt: number;
+  readonly before: BigIntStats;
+  readonly isSparse: boolean;
+  readonly found: FoundRange;
+  /** Read so far. */
+  at: number;
+}
+
+function beginReading(fd: number, item: SendItem, context: ReadContext): Reading {
   const beganAt = context.clock.monotonicMs();
   const before = fstatSync(fd, { bigint: true });
-  if (!before.isFile()) return { kind: 'gone' };
-  const found = createFoundRange(item);
   const isSparse = before.blocks * STAT_BLOCK_BYTES < before.size;
-  yield* readRange(fd, isSparse, found, item, context);
+  return { fd, item, context, beganAt, before, isSparse, found: createFoundRange(item), at: item.from };
+}
+
+function endReading({ fd, found, beganAt, before }: Reading): ItemResult {
+  if (!before.isFile()) return { kind: 'gone' };
   const after = fstatSync(fd, { bigint: true });
-  const [statBefore, statAfter] = [statOf(before), statOf(after)];
+  const stat = statOf(before);
+  const { chunks, packs, bytesNew } = found;
   return {
     kind: 'read',
-    before: statBefore,
+    before: stat,
     // Nearly always they are one thing, which is half as much to keep and to tell.
-    after: sameStat(statBefore, statAfter) ? statBefore : statAfter,
+    after: isSame(before, after) ? stat : statOf(after),
     isUnlinked: after.nlink === 0n,
     beganAt,
-    chunks: found.chunks,
-    packs: found.packs,
-    bytesNew: found.bytesNew,
+    chunks,
+    packs,
+    bytesNew,
   };
 }
 
-function* readRange(
-  fd: number,
-  isSparse: boolean,
-  found: FoundRange,
-  { from, to, size }: SendItem,
-  { packFor, cut: { chunkBytes }, hash, compress, clock, pace }: ReadContext,
-): Steps {
+function isSame(one: BigIntStats, other: BigIntStats): boolean {
+  return (
+    one.mtimeNs === other.mtimeNs &&
+    one.ctimeNs === other.ctimeNs &&
+    one.size === other.size &&
+    one.ino === other.ino &&
+    one.dev === other.dev
+  );
+}
+
+/** Reads on; answers what to wait for before it goes on, or undefined at the end. */
+function readMore(reading: Reading): Promise<void> | undefined {
+  const { fd, item, isSparse, found } = reading;
+  const { packFor, cut, hash, compress, clock, pace } = reading.context;
+  const { to, size } = item;
+  if (!reading.before.isFile()) return undefined;
   const purpose = size < SMALL_BYTES ? 'small' : 'large';
-  for (let at = from; at < to;) {
-    const hole = isSparse ? holeBytes(fd, at, to, chunkBytes) : 0;
-    found.addHole(hole);
-    at += hole;
-    const wanted = Math.min(chunkBytes - (at % chunkBytes), to - at);
-    if (wanted === 0) return;
-    let pack = packFor(purpose, wanted);
-    for (; pack === undefined; pack = packFor(purpose, wanted)) yield pace.room();
+  while (reading.at < to) {
+    if (isSparse) {
+      const hole = holeBytes(fd, reading.at, to, cut.chunkBytes);
+      addHole(found, hole);
+      reading.at += hole;
+    }
+    const { at } = reading;
+    const wanted = Math.min(cut.chunkBytes - (at % cut.chunkBytes), to - at);
+    if (wanted === 0) return undefined;
+    const pack = packFor(purpose, wanted);
+    if (pack === undefined) return pace.room();
     const { id, bytes } = readChunk(fd, at, pack.space(wanted), hash);
-    found.add(id, bytes, pack, compress);
-    at += bytes.length;
+    addChunk(found, id, bytes, pack, compress);
+    reading.at += bytes.length;
     // The file has become shorter.
-    if (bytes.length < wanted) return;
-    if (pace.isDue(wanted, clock.monotonicMs()) && at < to) yield pace.turn();
+    if (bytes.length < wanted) return undefined;
+    if (pace.isDue(wanted, clock.monotonicMs()) && reading.at < to) return pace.turn();
   }
+  return undefined;
 }
 
 /** How many bytes of whole chunks from `at` on are in a hole; a chunk that ends the file is a whole one, too. */
@@ -134,9 +166,11 @@ function readChunk(
   space: Buffer,
   spec: HashSpec,
 ): { readonly id: ChunkId; readonly bytes: Buffer } {
+  let filled = readSync(fd, space, 0, Math.min(PIECE_BYTES, space.length), position);
+  if (filled === space.length) return { id: chunkIdOf(space, spec), bytes: space };
   const hash = createChunkHash(spec);
-  let filled = 0;
-  while (filled < space.length) {
+  hash.update(space.subarray(0, filled));
+  while (filled > 0 && filled < space.length) {
     const wanted = Math.min(PIECE_BYTES, space.length - filled);
     const count = readSync(fd, space, filled, wanted, position + filled);
     if (count === 0) break;

@@ -101,7 +101,7 @@ function createChain<Opened>(close: (opened: Opened) => void): Chain<Opened> {
   return {
     innermost: () => chain.at(-1)?.opened,
     missing(path) {
-      if (path === current) return [];
+      if (path === current) return NONE;
       const above = current;
       current = undefined;
       // Most often it is in the one before, and comparing all names would make a deep tree's cost quadratic.
@@ -123,6 +123,8 @@ function createChain<Opened>(close: (opened: Opened) => void): Chain<Opened> {
     },
   };
 }
+
+const NONE: readonly string[] = [];
 
 export function namesOf(path: string): readonly string[] {
   return path === '' ? [] : path.split('/');
