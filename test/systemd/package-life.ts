@@ -193,8 +193,8 @@ export function describePackageLife(suite: Suite): void {
       expect(await vm.hookCalls('F')).toEqual(['before F 1', 'after F 1', 'resumed F 1']);
       await vm.untilActive('job.service');
       expect(await stepOf()).toBeGreaterThanOrEqual(step);
-      // Whoever finds it of no use writes it anew when it ends.
-      expect(await compiledCode()).toBe(compiled);
+      // Whoever finds it of no use writes it anew when it ends; code that was not needed before may come to it.
+      expect((await compiledCode()).split('\n')).toEqual(expect.arrayContaining(compiled.split('\n')));
     }, 150_000);
 
     test('removed it leaves configuration and state, purged nothing', async () => {
