@@ -1,44 +1,27 @@
-import { syncBuiltinESMExports } from 'node:module';
-import net, { Socket } from 'node:net';
-import type { OnReadOpts, TcpNetConnectOpts } from 'node:net';
+import { subscribe } from 'node:diagnostics_channel';
 
 /** Hears of the daemon's polls, inside its process. */
 export interface PollListener {
   /** A request goes out. */
   onSent(this: void): void;
-  /** The first bytes of its answer are there; the daemon reads them after this. */
+  /** The head of its answer is there; the daemon hears of it after this. */
   onAnswered?(this: void): void;
 }
 
-const POLL = 'GET /metadata/scheduledevents';
+const POLL = '/metadata/scheduledevents';
 
-/** For programs that are loaded before the daemon's own (`--import`). */
+/**
+ * For programs that are loaded before the daemon's own (`--import`).
+ * Source: https://undici.nodejs.org/#/docs/api/DiagnosticsChannel
+ */
 export function watchPolls({ onSent, onAnswered }: PollListener): void {
-  const asked = new WeakSet<Socket>();
-  // Of the prototype: connecting a socket gives it that one again.
-  const write = Reflect.get(Socket.prototype, 'write');
-  Socket.prototype.write = function (this: Socket, ...args: unknown[]): boolean {
-    const [head] = args;
-    if (typeof head === 'string' && head.startsWith(POLL)) {
-      onSent();
-      asked.add(this);
-    }
-    // What the original answers.
-    return Reflect.apply(write, this, args) as boolean;
-  };
-  if (onAnswered === undefined) return;
-  // The daemon has what comes by `onread`, which nobody else hears of.
-  const connect = Reflect.get(net, 'connect');
-  const connectWatched = (options: TcpNetConnectOpts & { readonly onread?: OnReadOpts }): Socket => {
-    const { onread } = options;
-    if (onread === undefined) return connect(options);
-    const callback: OnReadOpts['callback'] = (...read) => {
-      if (asked.delete(socket)) onAnswered();
-      return onread.callback(...read);
-    };
-    const socket = connect({ ...options, onread: { ...onread, callback } } as TcpNetConnectOpts); // Its type lacks `onread`.
-    return socket;
-  };
-  Object.assign(net, { connect: connectWatched });
-  syncBuiltinESMExports();
+  listen('undici:client:sendHeaders', onSent);
+  if (onAnswered !== undefined) listen('undici:request:headers', onAnswered);
+}
+
+function listen(channel: string, heard: () => void): void {
+  subscribe(channel, (message) => {
+    const { method, path } = (message as { request: { method: string; path: string } }).request;
+    if (method === 'GET' && path.startsWith(POLL)) heard();
+  });
 }
