@@ -12,7 +12,7 @@ export const CHECKPOINT_MUTATIONS = {
       void createOnce(store, packPrefix + name, body, options, lifetime).catch(() => undefined);`,
       },
     ],
-    caughtAs: /names the pack|is not in the store any more/,
+    caughtAs: /names the pack|is not in the store any more|was changed while it was being sent/,
     seed: 1,
   },
   'a pack is filled anew while it is being sent': {
