@@ -21,8 +21,9 @@ export interface Sample extends Inside {
   readonly anonymous: number;
   readonly threads: number;
   readonly descriptors: number;
-  readonly uncommittedBlocks: number;
   readonly blobs: number;
+  readonly packs: number;
+  readonly storedBytes: number;
   readonly journal: number;
   readonly stateFolder: number;
 }
@@ -48,6 +49,7 @@ const MEMORY = '/dev/shm';
 /** In real time: what was in use is given back 10 s after it by the daemon's clock, and then retention has its turn. */
 const REST_MS = 500;
 const REST_PER_NOTICE_MS = 40;
+const KEEP = 3;
 
 /** One life of the daemon, in which events are announced and withdrawn again and again. */
 export async function liveLong(options: LifeOptions): Promise<Life> {
@@ -68,7 +70,7 @@ export async function liveLong(options: LifeOptions): Promise<Life> {
     workload.pause();
     await sleep(REST_MS + REST_PER_NOTICE_MS * options.noticesEach);
     firstAt ??= performance.now();
-    const store = await lookAtStore(containerUrl);
+    const store = await lookAtStore(containerUrl, KEEP);
     options.onSample({
       ms: performance.now() - firstAt,
       notices,
@@ -96,7 +98,7 @@ function createVm({ rate, startedNs }: Pace, containerUrl: string, folder: strin
     ],
     // Gone as soon as it is acknowledged, so that the next one can come.
     scenario: { service: { startAfterAck: '0s', startedFor: '0s' } },
-    checkpoint: { background: { idle: '0s' }, every: '1m', keep: 3 },
+    checkpoint: { background: { idle: '0s' }, every: '1m', keep: KEEP },
     config: {
       // What takes a second on this machine takes twenty for the daemon.
       window: { notice: '5m' },

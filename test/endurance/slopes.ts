@@ -48,11 +48,13 @@ const LIMITS: Readonly<Record<Quantity, Limit>> = {
   timers: COUNT,
   resources: COUNT,
   threads: COUNT,
-  uncommittedBlocks: COUNT,
   // What retention removes, which gives way to drains.
   blobs: { ...COUNT, noise: 64 },
+  packs: { ...COUNT, noise: 64 },
+  storedBytes: { ...FILE, noise: 32 * 1024 * KIB, perNotice: KIB },
   journal: FILE,
-  stateFolder: { ...FILE, noise: 64 * KIB },
+  // The index is a log, written anew once it has a thousand lines more than three times what it holds.
+  stateFolder: { ...FILE, noise: 512 * KIB },
 };
 
 const REDUCED: Readonly<Record<Limit['of'], (values: readonly number[]) => number>> = {

@@ -1,44 +1,38 @@
-import {
-  type BlockBlobClient,
-  ContainerClient,
-  RestError,
-  StorageSharedKeyCredential,
-} from '@azure/storage-blob';
+import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob';
 
 import { AZURITE_ACCOUNT, AZURITE_KEY } from '../support/azurite.ts';
 
 export interface StoreLook {
   readonly blobs: number;
-  /** Of all blobs, also of those that have no others. */
-  readonly uncommittedBlocks: number;
+  /** Those are what pruning has to find by itself. */
+  readonly packs: number;
+  readonly storedBytes: number;
 }
 
-/** What the store holds, and the reports of drains removed, as a rule of the account would after some time. */
-export async function lookAtStore(containerUrl: string): Promise<StoreLook> {
-  const container = new ContainerClient(
-    containerUrl,
-    new StorageSharedKeyCredential(AZURITE_ACCOUNT, AZURITE_KEY),
-  );
+const TAKEOVER = '/00000001.json';
+
+/**
+ * What the store holds. Reports of drains are removed, as a rule of the account would after some time, and so are
+ * checkpoints beyond the newest `keep`, which pruning itself leaves alone for an hour by the service's clock. What they
+ * leave behind is the daemon's to remove.
+ */
+export async function lookAtStore(containerUrl: string, keep: number): Promise<StoreLook> {
+  const credential = new StorageSharedKeyCredential(AZURITE_ACCOUNT, AZURITE_KEY);
+  const container = new ContainerClient(containerUrl, credential);
+  const checkpoints: string[] = [];
   let blobs = 0;
-  let uncommittedBlocks = 0;
-  for await (const { name } of container.listBlobsFlat({ includeUncommitedBlobs: true })) {
-    const blob = container.getBlockBlobClient(name);
+  let packs = 0;
+  let storedBytes = 0;
+  for await (const { name, properties } of container.listBlobsFlat()) {
     if (name.includes('/reports/')) {
-      await blob.delete();
+      await container.deleteBlob(name);
       continue;
     }
+    if (name.includes('/checkpoints/') && !name.endsWith(TAKEOVER)) checkpoints.push(name);
+    if (name.includes('/packs/')) packs++;
     blobs++;
-    uncommittedBlocks += await uncommitted(blob);
+    storedBytes += properties.contentLength ?? 0;
   }
-  return { blobs, uncommittedBlocks };
-}
-
-async function uncommitted(blob: BlockBlobClient): Promise<number> {
-  try {
-    return (await blob.getBlockList('uncommitted')).uncommittedBlocks?.length ?? 0;
-  } catch (error) {
-    // Retention has just removed it.
-    if (error instanceof RestError && error.statusCode === 404) return 0;
-    throw error;
-  }
+  for (const name of checkpoints.slice(0, -keep)) await container.deleteBlob(name);
+  return { blobs, packs, storedBytes };
 }
