@@ -25,7 +25,12 @@ const Inside = z.object({
 });
 export type Inside = z.infer<typeof Inside>;
 
-const LogLine = z.looseObject({ level: z.string(), msg: z.string(), code: z.string().optional() });
+const LogLine = z.looseObject({
+  level: z.string(),
+  msg: z.string(),
+  code: z.string().optional(),
+  failure: z.string().optional(),
+});
 
 export interface WatchedDaemon extends AsyncDisposable {
   readonly pid: number;
@@ -68,10 +73,11 @@ export async function startWatched(
   const count = (counts: Map<string, number>, what: string) => counts.set(what, (counts.get(what) ?? 0) + 1);
   if (child.stdout === null || child.pid === undefined) throw new Error('evictd could not be started');
   createInterface({ input: child.stdout }).on('line', (text) => {
-    const { level, msg, code } = LogLine.parse(JSON.parse(text));
+    const { level, msg, code, failure } = LogLine.parse(JSON.parse(text));
     count(codes, code ?? msg);
+    const why = [code, failure].filter((one) => one !== undefined);
     if (level === 'warn' || level === 'error')
-      count(troubles, `${level} ${msg}${code === undefined ? '' : ` (${code})`}`);
+      count(troubles, `${level} ${msg}${why.length === 0 ? '' : ` (${why.join(', ')})`}`);
   });
   return {
     pid: child.pid,

@@ -1,12 +1,14 @@
 /**
  * Loaded into the daemon before its own code (`--import`): its monotonic clock and its timers run ENDURANCE_RATE times
  * as fast, and it says over its IPC channel what nothing outside can see. Wall time stays as it is, since the times of
- * files are by it. With ENDURANCE_LEAK a timer and a descriptor are left behind by each program that is started.
+ * files are by it. Its threads have the same clock, and timers as they are: they wait for this machine. With
+ * ENDURANCE_LEAK a timer and a descriptor are left behind by each program that is started.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import { openSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { getHeapSpaceStatistics } from 'node:v8';
-import { isMainThread } from 'node:worker_threads';
+import workerThreads, { type WorkerOptions, isMainThread } from 'node:worker_threads';
 
 import { fastNs } from './fast-clock.ts';
 
@@ -18,24 +20,10 @@ process.hrtime.bigint = () => fastNs(realNs(), startedNs, rate);
 
 /** Also those that keep nothing alive, of which Node doesn't tell. */
 const timers = new Set<NodeJS.Timeout>();
-const arm = setTimeout;
-const disarm = clearTimeout;
-Object.assign(globalThis, {
-  setTimeout(fire: (...values: unknown[]) => void, delayMs = 0, ...values: unknown[]) {
-    const timer = arm(() => {
-      timers.delete(timer);
-      fire(...values);
-    }, delayMs / rate);
-    timers.add(timer);
-    return timer;
-  },
-  clearTimeout(timer: NodeJS.Timeout | undefined) {
-    if (timer !== undefined) timers.delete(timer);
-    disarm(timer);
-  },
-});
 
 if (isMainThread) {
+  quickenTimers();
+  quickenThreads();
   process.on('message', () => process.send?.(look()));
   // It must not keep the daemon from ending, nor the daemon outlive whoever looks.
   process.channel?.unref();
@@ -58,4 +46,39 @@ function look() {
 function leak(): void {
   setTimeout(() => undefined, LONG_MS);
   openSync('/dev/null', 'r');
+}
+
+function quickenTimers(): void {
+  const arm = setTimeout;
+  const disarm = clearTimeout;
+  Object.assign(globalThis, {
+    setTimeout(fire: (...values: unknown[]) => void, delayMs = 0, ...values: unknown[]) {
+      const timer = arm(() => {
+        timers.delete(timer);
+        fire(...values);
+      }, delayMs / rate);
+      timers.add(timer);
+      return timer;
+    },
+    clearTimeout(timer: NodeJS.Timeout | undefined) {
+      if (timer !== undefined) timers.delete(timer);
+      disarm(timer);
+    },
+  });
+}
+
+/** What is loaded before a program isn't loaded in its threads, as far as those are started from a text. */
+function quickenThreads(): void {
+  const quicken = `{
+    const realNs = process.hrtime.bigint.bind(process.hrtime);
+    process.hrtime.bigint = () => ${startedNs}n + (realNs() - ${startedNs}n) * ${rate}n;
+  }`;
+  const { Worker } = workerThreads;
+  workerThreads.Worker = class extends Worker {
+    constructor(program: string | URL, options: WorkerOptions = {}) {
+      if (options.eval !== true) throw new Error('a thread that is started from a file has another clock');
+      super(quicken + String(program), options);
+    }
+  };
+  syncBuiltinESMExports();
 }
