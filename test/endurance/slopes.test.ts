@@ -37,7 +37,7 @@ test.each<[Quantity, number]>([
   ['descriptors', 0.02],
   ['timers', 0.02],
   ['threads', 0.02],
-  ['packs', 0.04],
+  ['packs', 0.4],
   ['storedBytes', 20_000],
   ['journal', 36],
   ['heap', 200],

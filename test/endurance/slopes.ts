@@ -49,8 +49,8 @@ const LIMITS: Readonly<Record<Quantity, Limit>> = {
   resources: COUNT,
   threads: COUNT,
   // What retention removes, which gives way to drains.
-  blobs: { ...COUNT, noise: 64 },
-  packs: { ...COUNT, noise: 64 },
+  blobs: { ...COUNT, noise: 512 },
+  packs: { ...COUNT, noise: 512 },
   storedBytes: { ...FILE, noise: 32 * 1024 * KIB, perNotice: KIB },
   journal: FILE,
   // The index is a log, written anew once it has a thousand lines more than three times what it holds.
