@@ -128,7 +128,9 @@ function judge(
     return undefined;
   }
   const seenAt = firstSeen(work, path, before, beganAt);
-  const version = { stat: before, chunks, seenAt, readAt: beganAt, isVersion: true };
+  // One value for both: of a hundred thousand files that is much memory.
+  const stat = sameStat(before, one.file.stat) ? one.file.stat : before;
+  const version = { stat, chunks, seenAt, readAt: beganAt, isVersion: true };
   const isWholly = isUntouched(reading) && bytesOf(chunks) === before.size;
   const wall = { clock, offsetMs: options.wallOffsetMs };
   const missingMs = quietMsFor(before.size) - quietMs(before, seenAt, beganAt, wall);

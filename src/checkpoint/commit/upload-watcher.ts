@@ -16,7 +16,7 @@ export function watcherOf(
   return {
     onRead(path, bytes, bytesStored) {
       activity.bytesRead += bytes;
-      tracker.store(path, bytesStored);
+      if (bytesStored > 0) tracker.store(path, bytesStored);
     },
     onPack(event) {
       if (event.kind === 'began') {

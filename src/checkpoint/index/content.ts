@@ -1,11 +1,10 @@
 import { EvictdError, isErrno, messageOf } from '../../base/errors.ts';
-import { forEachInSlices } from '../../base/slices.ts';
 import type { Cut, FileChunk, HashSpec, PackName, StoredChunk } from '../format/chunk.ts';
 import { newHashKey } from '../format/chunk-id.ts';
 import { newEpoch } from '../format/names.ts';
 import type { FileStat } from '../scan/file-stat.ts';
 import { replaceRange } from './chunk-range.ts';
-import { readLines } from './log-file.ts';
+import { type LineText, readLines } from './log-file.ts';
 import { type FileRecord, recordOfEntry } from './record.ts';
 import {
   Header,
@@ -149,13 +148,12 @@ export function beginBase(content: Content, base: EntryPoint): void {
   content.tries.clear();
 }
 
-/** The lines of a file that holds just that. */
-export async function snapshotLines(place: IndexPlace, content: Content): Promise<readonly string[]> {
+/** The lines of a file that holds just that, as it is now. */
+export function snapshotLines(place: IndexPlace, content: Content): readonly LineText[] {
   const { epoch, hash, cut, base, files, pieces, packs, tries } = content;
   const header: Header = { version: 1, epoch, bound: boundTo(place), hash, cut, base };
-  const lines = [JSON.stringify(header)];
-  // A copy, since files go on being read meanwhile.
-  await forEachInSlices([...files], ([path, record]) => void lines.push(fileLine(path, record)));
+  const lines: LineText[] = [JSON.stringify(header)];
+  for (const [path, record] of files) lines.push(() => fileLine(path, record));
   for (const [name, ref] of pieces) lines.push(pieceLine(name, ref));
   for (const [pack, bytes] of packs) lines.push(JSON.stringify({ pack, bytes }));
   for (const [id, hashes] of tries)

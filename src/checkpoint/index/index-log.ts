@@ -3,12 +3,12 @@ import { dirname } from 'node:path';
 
 import { EvictdError, messageOf } from '../../base/errors.ts';
 import { type Content, type IndexPlace, snapshotLines } from './content.ts';
-import { createLogFile } from './log-file.ts';
+import { type LineText, createLogFile } from './log-file.ts';
 
 /** Keeps the content of a local index in its file. */
 export interface IndexLog {
-  /** Lines that say what has changed; nobody waits for them. */
-  later(...lines: readonly string[]): void;
+  /** A line that says what has changed; nobody waits for it. */
+  later(line: LineText): void;
   /** There is other content: what waits is of no use any more. */
   renew(): void;
   /** Writes what isn't written yet. Rejects `index-unwritten`. */
@@ -33,7 +33,7 @@ export function createIndexLog(
   const { file } = place;
   if (file === undefined) return NOTHING_KEPT;
   const log = createLogFile(file, wholeBytes);
-  let waiting: string[] = [];
+  let waiting: LineText[] = [];
   let writing: Promise<void> | undefined;
   let isTold = false;
   const isToBeReplaced = () => {
@@ -47,7 +47,7 @@ export function createIndexLog(
     const written = content();
     if (isToBeReplaced()) {
       await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-      const all = await snapshotLines(place, written);
+      const all = snapshotLines(place, written);
       await log.replace(all);
       written.lines = all.length;
     } else {
@@ -68,8 +68,8 @@ export function createIndexLog(
     });
   };
   return {
-    later(...lines) {
-      waiting.push(...lines);
+    later(line) {
+      waiting.push(line);
       beginUnlessUnderWay();
     },
     renew() {

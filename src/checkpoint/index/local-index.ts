@@ -142,12 +142,12 @@ function changesOf(content: () => Content, log: IndexLog): Changes {
   const lose = async (isThere: (name: PackName) => boolean): Promise<number> => {
     let count = 0;
     const { files } = content();
-    await forEachInSlices([...files], ([path, record]) => {
+    await forEachInSlices(files, ([path, record]) => {
       const chunks = withoutPacks(record.chunks, isThere);
       if (chunks === record.chunks) return;
       count++;
       files.set(path, { ...record, chunks });
-      log.later(fileLine(path, { ...record, chunks }));
+      log.later(() => fileLine(path, { ...record, chunks }));
     });
     return count;
   };
@@ -161,11 +161,11 @@ function changesOf(content: () => Content, log: IndexLog): Changes {
   return {
     set(path, record) {
       content().files.set(path, record);
-      log.later(fileLine(path, record));
+      log.later(() => fileLine(path, record));
     },
     setPart(path, stat, from, chunks) {
       putPart(content(), path, stat, from, chunks);
-      log.later(partLine(path, stat, from, chunks));
+      log.later(() => partLine(path, stat, from, chunks));
     },
     notePack,
     setPieces,

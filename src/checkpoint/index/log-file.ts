@@ -14,13 +14,16 @@ import { replaceFile } from '../../base/durable-file.ts';
  */
 export interface LogFile {
   /** Resolves when the lines are written. Rejects with the system's error. */
-  append(lines: readonly string[]): Promise<void>;
+  append(lines: Iterable<LineText>): Promise<void>;
   /** In place of all that is there; mode 0600. Rejects with the system's error. */
-  replace(lines: Iterable<string>): Promise<void>;
+  replace(lines: Iterable<LineText>): Promise<void>;
   /** Something could not be written, or nothing ever was: it has to be replaced. */
   readonly isBroken: boolean;
   close(): Promise<void>;
 }
+
+/** A line, or what makes it: of a hundred thousand not all have to be there before the first is written. */
+export type LineText = string | (() => string);
 
 /** `wholeBytes`: it is good up to there, as `readLines` has found; absent: it is to be replaced first. */
 export function createLogFile(file: string, wholeBytes?: number): LogFile {
@@ -38,13 +41,13 @@ export function createLogFile(file: string, wholeBytes?: number): LogFile {
     handle = undefined;
     await open?.close();
   };
-  const appendNow = async (lines: readonly string[]) => {
+  const appendNow = async (lines: Iterable<LineText>) => {
     if (isBroken) throw new Error('an earlier line could not be written');
     try {
       handle ??= await openToAppend(file, goodBytes);
       // From now on all that is there is ours.
       goodBytes = undefined;
-      await handle.appendFile(lines.map((line) => `${line}\n`).join(''));
+      for (const text of inPieces(lines)) await handle.appendFile(text);
     } catch (error) {
       isBroken = true;
       throw error;
@@ -113,15 +116,17 @@ function lineEnd(buffer: Buffer, start: number, end: number): number {
   return found < end ? found : -1;
 }
 
-const PIECE_CHARACTERS = 1024 ** 2;
+/** Made without a pause. */
+const PIECE_CHARACTERS = 256 * 1024;
 
-function* inPieces(lines: Iterable<string>): Iterable<string> {
+function* inPieces(lines: Iterable<LineText>): Iterable<string> {
   let text = '';
   for (const line of lines) {
-    text += `${line}\n`;
+    text += typeof line === 'string' ? line : line();
+    text += '\n';
     if (text.length < PIECE_CHARACTERS) continue;
     yield text;
     text = '';
   }
-  yield text;
+  if (text !== '') yield text;
 }

