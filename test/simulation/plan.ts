@@ -37,6 +37,8 @@ export interface Plan {
   readonly keptEntries: readonly string[];
   readonly others: readonly OtherPlan[];
   readonly workEveryMs: number;
+  /** How likely the disk is up to date after a change. */
+  readonly flushes: number;
   /** A file is written to more often than it can be read. */
   readonly burstsAt: readonly number[];
   /** How likely another process is paused at the worst of moments, and for how long at most. */
@@ -111,6 +113,7 @@ export function makePlan(random: Random): Plan {
     others: isCalm ? [] : makeOthers(random, quietFrom),
     burstsAt: [...times(2, 2000, quietFrom), ...checkpointsAt.map((at) => at - random.between(-100, 500))],
     pauses: { likely: random.pick([0, 0.1, 0.3]), forMs: random.pick([5000, 60_000]) },
+    flushes: random.pick([0.1, 0.7]),
     workEveryMs: random.pick([300, 2000, 10_000]),
     bytesPerMs: isCalm ? 1000 : random.pick([5, 50, 1000]),
     latencyMs: isCalm ? 10 : random.pick([2, 20, 150]),

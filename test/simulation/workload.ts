@@ -39,12 +39,14 @@ export interface WorkloadOptions {
   readonly set: string;
   /** At the beginning, beside those that are there. */
   readonly files?: number;
+  /** How likely all is on the platter after a change. */
+  readonly flushes?: number;
   /** Of the disk that this one was copied from. */
   readonly versions?: Workload['versions'];
 }
 
 export function createWorkload(
-  { set, files = 4, versions = [] }: WorkloadOptions,
+  { set, files = 4, flushes = 1, versions = [] }: WorkloadOptions,
   { disk, agenda, random }: { readonly disk: Disk; readonly agenda: Agenda; readonly random: Random },
 ): Workload {
   const path = `/data/${set}`;
@@ -96,7 +98,7 @@ export function createWorkload(
     versions: [...versions],
     work() {
       work();
-      if (random.chance(0.7)) disk.flush();
+      if (random.chance(flushes)) disk.flush();
       workload.note();
     },
     begin() {

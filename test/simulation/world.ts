@@ -62,7 +62,7 @@ export function createWorld(
   const guest: Guest = Object.assign(times, { name: SELF, disk, bootId: '', isAlive: true });
   const { config, events } = plan;
   const workloads = (config.checkpoint?.sets ?? []).map(({ name }) =>
-    createWorkload({ set: name }, { disk, agenda, random }),
+    createWorkload({ set: name, flushes: plan.flushes }, { disk, agenda, random }),
   );
   const service = createMemoryBlobs({ pageMax: plan.pageMax, wallMs: () => WALL_EPOCH + agenda.now() });
   const say = (text: string) => trace(`${(agenda.now() / 1000).toFixed(3).padStart(8)}  ${text}`);
