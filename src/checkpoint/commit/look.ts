@@ -19,12 +19,20 @@ export interface Look {
   readonly unstamped: ReadonlySet<bigint>;
 }
 
-/** Scans, adds the versions of files that needn't be read, and counts as stored what most likely is. */
-export async function look(work: SetWork, versions: Versions, signal: AbortSignal): Promise<Look> {
+/**
+ * Scans, adds the versions of files that needn't be read, and counts as stored what most likely is. `before`: the scan of
+ * an earlier look of the same work.
+ */
+export async function look(
+  work: SetWork,
+  versions: Versions,
+  signal: AbortSignal,
+  before?: Scan,
+): Promise<Look> {
   const { set, folder, index, tracker, activity, clock, seen } = work;
   const tally = tracker.count();
   const at = clock.monotonicMs();
-  const scan = await scanMounted(work, signal).catch((error: unknown) => {
+  const scan = await scanMounted(work, signal, before).catch((error: unknown) => {
     if (isNothingToSave(error)) {
       tally.done();
       activity.scans++;
@@ -70,8 +78,12 @@ const NO_STAT = { size: -1, mtimeNs: 0n, ctimeNs: 0n, ino: 0n, dev: 0n };
  * Where a disk isn't mounted there is only its mount point: an empty folder. What was on it is not gone, so it counts as
  * lost, or where it was all of the set, nothing of that can be saved.
  */
-async function scanMounted({ set, folder, index, workers }: SetWork, signal: AbortSignal): Promise<Scan> {
-  const scan = await scanSet(set, folder, workers, signal);
+async function scanMounted(
+  { set, folder, index, workers }: SetWork,
+  signal: AbortSignal,
+  before: Scan | undefined,
+): Promise<Scan> {
+  const scan = await scanSet(set, folder, workers, signal, before);
   const missing = new Map<string, EvictdError>();
   const [includes, excludes] = [matcher(set.include), matcher(set.exclude)];
   let isAnyThere = index.files.size === 0;

@@ -60,7 +60,7 @@ export async function settle(
     const looksForMoved = scan.foldersChanged.length > 1 ? ROUNDS_MAX : scan.foldersChanged.length;
     if (open.length === 0 && round >= looksForMoved) break;
     await send(open);
-    ({ scan, due } = await look(work, versions, signal));
+    ({ scan, due } = await look(work, versions, signal, scan));
   }
   // What has no version by now is gone again; its other names may still be there.
   const isLeft = (path: string) => !versions.has(path) && !lost.has(path);
@@ -87,7 +87,8 @@ export async function settle(
   await forEachInSlices(inOrder(scan.files, orphans), take, signal);
   const hardLinks = scan.hardLinks.filter(({ target }) => versions.has(target));
   return {
-    scan: { ...scan, files, hardLinks },
+    // Nobody looks once more.
+    scan: { ...scan, files, hardLinks, seen: new Map() },
     versions,
     changing: [...written, ...scan.foldersChanged],
     moving: scan.foldersChanged.length > 1 ? scan.foldersChanged : [],

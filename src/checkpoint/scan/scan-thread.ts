@@ -128,6 +128,11 @@ function fitting(time: bigint): bigint {
   return time > TIME_MAX ? TIME_MAX : time < TIME_MIN ? TIME_MIN : time;
 }
 
+/** Those of some paths, in the same memory. */
+export function rowsOf(stats: BigInt64Array, from: number, end: number): BigInt64Array {
+  return stats.subarray(from * FIELDS, end * FIELDS);
+}
+
 /** Undefined: nothing was seen there. */
 export function unpack(stats: BigInt64Array, index: number): PackedStat | undefined {
   const field = (number: number) => stats[index * FIELDS + number] ?? 0n;

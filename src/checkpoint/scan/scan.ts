@@ -11,6 +11,7 @@ import type { SetFolder } from './set-folder.ts';
 import type { SetOptions } from './set-options.ts';
 import { matcher } from './set-patterns.ts';
 import { walkFolders } from './walk/walk.ts';
+import type { SeenBefore } from './walk/parts.ts';
 import type { Ground, Scanner } from './walk/walk.ts';
 
 /** Of entries in a set: what is known of each takes some 300 bytes while it is committed. */
@@ -37,19 +38,23 @@ export interface Scan {
   readonly lost: ReadonlyMap<string, EvictdError>;
   /** Of `lost`: those among `directories` of which nobody knows what is in them. */
   readonly unlisted: ReadonlySet<string>;
+  /** For the next scan of the same set. */
+  readonly seen: SeenBefore;
 }
 
 /**
  * All that belongs to the set. Links are not followed, so nothing outside the folder is seen. An entry that can't be
  * looked at or kept costs nothing but itself.
  * Rejects, where the set as a whole can't be saved, with `set-path-missing`, `restore-unfinished`, `file-unreadable` or
- * `file-failed` for its own folder, and `too-many-files`; or with the signal's reason.
+ * `file-failed` for its own folder, and `too-many-files`; or with the signal's reason. What is as it was in the scan
+ * `before`, of the same set and open folder, takes far less time and no more memory.
  */
 export async function scanSet(
   set: SetOptions,
   folder: SetFolder,
   scanner: Scanner,
   signal: AbortSignal,
+  before?: Pick<Scan, 'seen'>,
 ): Promise<Scan> {
   const stats = packOne(await checkSetFolder(set, folder));
   const ground: Ground = {
@@ -68,7 +73,7 @@ export async function scanSet(
       if (entries > ENTRIES_MAX) throw tooManyFiles(set);
     },
   };
-  const { root, ...walked } = await walkFolders(ground, signal);
+  const { root, ...walked } = await walkFolders(ground, before?.seen, signal);
   const { folders, ...lists } = await collect(root, signal);
   const touched = await foldersTouched(ground, folders, signal);
   const moved = await foldersOfMoved(ground, () => namesOf(lists), signal);

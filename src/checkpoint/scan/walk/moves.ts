@@ -6,7 +6,8 @@ import { inodeOf } from '../file-stat.ts';
 import { unpack } from '../scan-thread.ts';
 import type { PackedStat } from '../scan-thread.ts';
 import type { ScannedFile } from '../scanned.ts';
-import { JOBS_IN_FLIGHT, PATHS_TOGETHER } from './walk.ts';
+import { PATHS_TOGETHER } from './parts.ts';
+import { JOBS_IN_FLIGHT } from './walk.ts';
 import type { Ground } from './walk.ts';
 
 type Look = Pick<Ground, 'location' | 'scanner' | 'onRootFailure'>;
@@ -66,29 +67,40 @@ async function seenTooOften(
   files: () => Iterable<ScannedFile & { readonly nlink?: number }>,
   signal: AbortSignal,
 ): Promise<ReadonlySet<string>> {
-  // Not by inodeOf: of a million files, strings would take three times as much.
-  const seen = new Map<bigint, Set<bigint>>();
-  const again = new Map<string, number>();
+  const several = await inodesOfSeveral(files, signal);
+  const seen = new Map<string, number>();
   const suspects = new Set<string>();
-  await forEachInSlices(
-    files(),
-    ({ stat, nlink = 1 }) => {
-      const { dev, ino } = stat;
-      const inodes = seen.get(dev) ?? new Set();
-      seen.set(dev, inodes);
-      if (!inodes.has(ino)) {
-        inodes.add(ino);
-        return;
-      }
-      const inode = inodeOf(stat);
-      const names = (again.get(inode) ?? 1) + 1;
-      again.set(inode, names);
-      if (names > nlink) suspects.add(inode);
-    },
-    signal,
-  );
+  const count = ({ stat, nlink = 1 }: ScannedFile & { readonly nlink?: number }) => {
+    if (!several.has(stat.ino)) return;
+    const inode = inodeOf(stat);
+    const names = (seen.get(inode) ?? 0) + 1;
+    seen.set(inode, names);
+    if (names > nlink) suspects.add(inode);
+  };
+  if (several.size > 0) await forEachInSlices(files(), count, signal);
   return suspects;
 }
+
+/** Numbers that were seen before, and a few others: one bit tells of each, so that a million files take no memory. */
+async function inodesOfSeveral(
+  files: () => Iterable<ScannedFile>,
+  signal: AbortSignal,
+): Promise<ReadonlySet<bigint>> {
+  const bits = new Uint8Array(INODE_BITS / 8);
+  const several = new Set<bigint>();
+  const note = ({ stat: { ino } }: ScannedFile) => {
+    const bit = Math.abs(Number(ino)) % INODE_BITS;
+    const [byte, mask] = [bit >> 3, 1 << (bit & 7)];
+    const before = bits[byte] ?? 0;
+    if ((before & mask) !== 0) several.add(ino);
+    else bits[byte] = before | mask;
+  };
+  await forEachInSlices(files(), note, signal);
+  return several;
+}
+
+/** Files that were made together have numbers that follow each other. */
+const INODE_BITS = 2 ** 22;
 
 async function lookAgain<Item extends { readonly path: string }>(
   { location, scanner, onRootFailure }: Look,

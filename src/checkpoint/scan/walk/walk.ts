@@ -5,9 +5,10 @@ import type { Anchor } from './anchors.ts';
 import { entryError } from '../file-error.ts';
 import { classify, createFolder, need } from './found.ts';
 import type { Folder, Found, Patterns } from './found.ts';
-import { isOwnPath } from '../own-names.ts';
+import { PATHS_TOGETHER, isSameSeen, partsOf } from './parts.ts';
+import type { NamesOf, Part, SeenBefore, SeenFolder, SeenPart } from './parts.ts';
 import type { EntryFailure, ListJob, ListResult, LookJob, LookResult, ReadFailure } from '../scan-job.ts';
-import { entryFailure, unpack } from '../scan-thread.ts';
+import { entryFailure, rowsOf, unpack } from '../scan-thread.ts';
 import type { PackedStat } from '../scan-thread.ts';
 
 /** What Workers has; see worker/. */
@@ -16,8 +17,6 @@ export interface Scanner {
   look(job: LookJob, signal: AbortSignal): Promise<LookResult | ReadFailure>;
 }
 
-/** What a thread looks at without a pause, so that what else it has to do soon gets its turn. */
-export const PATHS_TOGETHER = 500;
 const FOLDERS_TOGETHER = 16;
 /** Two for each thread: one is done, one waits. */
 export const JOBS_IN_FLIGHT = 4;
@@ -41,13 +40,21 @@ export interface Walked {
   /** `st_dev` of all folders. */
   readonly devices: ReadonlySet<bigint>;
   readonly specials: number;
+  /** For the next walk over the same ground. */
+  readonly seen: SeenBefore;
 }
 
 /** Looks at all that is in the set's folder. Rejects with what the ground's functions throw, or the signal's reason. */
-export async function walkFolders(ground: Ground, signal: AbortSignal): Promise<Walked> {
+export async function walkFolders(
+  ground: Ground,
+  before: SeenBefore | undefined,
+  signal: AbortSignal,
+): Promise<Walked> {
   const root = createFolder({ path: '', parent: undefined }, false, ground.stats);
   const walk: Walk = {
     ...ground,
+    before,
+    seen: new Map(),
     pending: [{ folder: root, anchor: setAnchor(ground.location) }],
     listed: [],
     devices: new Set([ground.stats.dev]),
@@ -74,10 +81,13 @@ export async function walkFolders(ground: Ground, signal: AbortSignal): Promise<
   } finally {
     for (const { anchor } of [...walk.pending, ...walk.listed]) anchor.release();
   }
-  return { root, devices: walk.devices, specials: walk.specials };
+  const { devices, specials, seen } = walk;
+  return { root, devices, specials, seen };
 }
 
 interface Walk extends Ground {
+  readonly before: SeenBefore | undefined;
+  readonly seen: Map<string, SeenFolder>;
   /** Folders that are to be listed, the next one last: depth first, so that there are never many. */
   readonly pending: Pending[];
   /** Names that are to be looked at. */
@@ -95,17 +105,7 @@ interface Pending {
 
 interface Listed {
   readonly anchor: Anchor;
-  /** Undefined for what doesn't belong to the set. */
-  readonly places: Places;
-}
-
-type Places = Generator<Omit<Place, 'part'> | undefined, void>;
-
-interface Place {
-  readonly path: string;
-  readonly parent: Folder;
-  /** Where in the folder it is to be noted. */
-  readonly part: Found[];
+  readonly parts: Generator<Part, void>;
 }
 
 type Job = (signal: AbortSignal) => Promise<void>;
@@ -163,7 +163,7 @@ async function list(
     else noteUnlisted(walk, folder, names);
   }
   anchor.hold();
-  walk.listed.push({ anchor, places: placesIn(walk, lists) });
+  walk.listed.push({ anchor, parts: partsOf(walk, lists) });
 }
 
 function noteUnlisted(walk: Walk, folder: Folder, failure: EntryFailure): void {
@@ -175,78 +175,41 @@ function noteUnlisted(walk: Walk, folder: Folder, failure: EntryFailure): void {
   }
 }
 
-interface NamesOf {
-  readonly folder: Folder;
-  readonly names: string;
-}
-
-function* placesIn({ patterns }: Walk, lists: readonly NamesOf[]): Places {
-  const { excludes, excludesByType } = patterns;
-  for (const { folder, names } of lists) {
-    for (const name of split(names)) {
-      const path = folder.path === '' ? name : `${folder.path}/${name}`;
-      const isOut = isOwnPath(path) || (excludes(path) && (!excludesByType || excludes(`${path}/`)));
-      yield isOut ? undefined : { path, parent: folder };
-    }
-  }
-}
-
-function* split(names: string): Generator<string> {
-  for (let start = 0; start < names.length;) {
-    const end = names.indexOf('/', start);
-    yield names.slice(start, end === -1 ? undefined : end);
-    start = end === -1 ? names.length : end + 1;
-  }
-}
-
-function nextLook(walk: Walk, { anchor, places }: Listed): Job {
-  const some: Place[] = [];
+function nextLook(walk: Walk, { anchor, parts }: Listed): Job {
+  const some: Part[] = [];
   anchor.hold();
-  for (let names = 0; names < PATHS_TOGETHER; names++) {
-    const { done, value } = places.next();
+  for (let paths = 0; paths < PATHS_TOGETHER;) {
+    const { done, value } = parts.next();
     if (done === true) {
       walk.listed.pop();
       anchor.release();
       break;
     }
-    if (value === undefined) continue;
-    const before = some.at(-1);
-    const isNew = before?.parent !== value.parent;
-    const part = isNew ? [] : before.part;
-    if (isNew) value.parent.parts.push(part);
-    some.push({ ...value, part });
+    some.push(value);
+    paths += value.seen.paths.length;
+    value.parent.parts.push(value.seen.found);
   }
   return (signal) => look(walk, some, anchor, signal);
 }
 
 /** Looks at what is there; the folders among it are the next ones. The anchor is held already. */
-async function look(
-  walk: Walk,
-  places: readonly Place[],
-  anchor: Anchor,
-  signal: AbortSignal,
-): Promise<void> {
+async function look(walk: Walk, parts: readonly Part[], anchor: Anchor, signal: AbortSignal): Promise<void> {
   using _ = holding(anchor);
-  const paths = places.map(({ path }) => fromAnchor(anchor, path));
+  const paths = parts.flatMap(({ seen }) => seen.paths).map((path) => fromAnchor(anchor, path));
   const answer = await walk.scanner.look({ root: anchor.location, paths }, signal);
   if (answer.kind === 'failed') return walk.onRootFailure(answer);
   const folders: Folder[] = [];
-  const noteAt = (index: number) => {
-    const place = places[index];
-    if (place === undefined) return;
-    const found = classify(
-      {
-        ...place,
-        stats: unpack(answer.stats, index),
-        target: answer.targets.get(index),
-        failure: answer.failures.get(index),
-      },
-      walk.patterns,
-    );
-    if (found === 'special') walk.specials++;
-    else if (found !== undefined) note(walk, place, found, folders);
-  };
-  await forEachInSlices(places.keys(), noteAt, signal, ENTRIES_TOGETHER);
+  let from = 0;
+  for (const { parent, seen, before } of parts) {
+    const end = from + seen.paths.length;
+    if (answer.failures.size === 0) seen.stats = rowsOf(answer.stats, from, end);
+    if (before !== undefined && isSameSeen(seen.stats, before.stats)) {
+      for (const found of before.found) note(walk, parent, seen, madeAnew(found, parent), folders);
+      seen.specials = before.specials;
+    } else await classifyPart(walk, { parent, seen }, answer, from, folders, signal);
+    walk.specials += seen.specials;
+    from = end;
+  }
   walk.onCount(walk.count);
   for (const folder of folders.toReversed()) {
     anchor.hold();
@@ -254,9 +217,36 @@ async function look(
   }
 }
 
-function note(walk: Walk, { parent, part }: Place, found: Found, folders: Folder[]): void {
+/** What is noted of a folder is each walk's own. */
+function madeAnew(found: Found, parent: Folder): Found {
+  return 'parts' in found
+    ? createFolder({ path: found.path, parent }, found.included, found.stats, found.unfit)
+    : found;
+}
+
+async function classifyPart(
+  walk: Walk,
+  { parent, seen }: Omit<Part, 'before'>,
+  { stats, targets, failures }: LookResult,
+  from: number,
+  folders: Folder[],
+  signal: AbortSignal,
+): Promise<void> {
+  const noteAt = ([index, path]: readonly [number, string]) => {
+    const [target, failure] = [targets.get(from + index), failures.get(from + index)];
+    const found = classify(
+      { path, parent, stats: unpack(stats, from + index), target, failure },
+      walk.patterns,
+    );
+    if (found === 'special') seen.specials++;
+    else if (found !== undefined) note(walk, parent, seen, found, folders);
+  };
+  await forEachInSlices(seen.paths.entries(), noteAt, signal, ENTRIES_TOGETHER);
+}
+
+function note(walk: Walk, parent: Folder, seen: SeenPart, found: Found, folders: Folder[]): void {
   walk.count++;
-  part.push(found);
+  seen.found.push(found);
   if (!('parts' in found)) return need(parent);
   if (found.included) need(found);
   folders.push(found);
