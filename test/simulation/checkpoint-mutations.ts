@@ -24,7 +24,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /was changed while it was being sent|can't be restored/,
-    seed: 1,
+    seed: 4,
   },
   'no takeover': {
     replacements: [
@@ -35,7 +35,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /which never took the set over|came between/,
-    seed: 1,
+    seed: 2,
   },
   'ids become free, and nobody looks after the manifest': {
     replacements: [
@@ -50,8 +50,8 @@ export const CHECKPOINT_MUTATIONS = {
         to: 'const checked = afterwards === undefined ? afterwards(work, point, signal) : Promise.resolve();',
       },
     ],
-    caughtAs: /came between|was there before|is not in the store any more/,
-    seed: 170,
+    caughtAs: /came between|was there before|names the pack|is not in the store any more/,
+    seed: 63,
   },
   'an equal checkpoint is answered without a look at who else wrote': {
     replacements: [
@@ -62,7 +62,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /was there before|came between/,
-    seed: 50,
+    seed: 1,
   },
   'a lost answer is taken for a conflict': {
     replacements: [
@@ -73,7 +73,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /a conflict with nobody/,
-    seed: 1,
+    seed: 14,
   },
   'what the newest checkpoint does not keep is relied on': {
     replacements: [
@@ -84,7 +84,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /names the pack|is not in the store any more/,
-    seed: 50,
+    seed: 60,
   },
   'what only an older checkpoint reaches is taken for stored': {
     replacements: [
@@ -95,7 +95,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /names the pack|is not in the store any more/,
-    seed: 280,
+    seed: 393,
   },
   'the index of another boot is trusted by times alone': {
     replacements: [
@@ -111,7 +111,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /as it never was|different moments/,
-    seed: 1260,
+    seed: 409,
   },
   'a changed file is not looked at': {
     replacements: [
@@ -122,7 +122,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /as it never was|different moments/,
-    seed: 30,
+    seed: 6,
   },
   'a file that is written to is read once': {
     replacements: [
@@ -133,7 +133,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /as it never was|different moments/,
-    seed: 5,
+    seed: 85,
   },
   'the newest checkpoint is pruned too': {
     replacements: [
@@ -144,7 +144,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /was committed and is gone|can't be restored/,
-    seed: 18,
+    seed: 9,
   },
   'packs are pruned that a checkpoint needs': {
     replacements: [
@@ -155,7 +155,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /was deleted, though/,
-    seed: 1,
+    seed: 9,
   },
   'pruning lists entries before packs, and does not look again': {
     replacements: [
@@ -183,7 +183,7 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /was deleted, though|names the pack|is not in the store any more/,
-    seed: 620,
+    seed: 154,
   },
   'a manifest that stays gives its packs away': {
     replacements: [
@@ -194,6 +194,6 @@ export const CHECKPOINT_MUTATIONS = {
       },
     ],
     caughtAs: /was deleted, though/,
-    seed: 655,
+    seed: 184,
   },
 } as const satisfies Record<string, Mutation>;

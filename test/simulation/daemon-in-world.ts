@@ -5,6 +5,7 @@ import type { Log } from '../../src/observe/log.ts';
 import { forgetDeadlines } from './facts.ts';
 import { createDoors } from './doors.ts';
 import { type GuestProcess, createGuestClock, running } from './guest.ts';
+import { stopDaemon } from './operator.ts';
 import { KEPT_MS } from './rules.ts';
 import type { World } from './world.ts';
 
@@ -74,6 +75,13 @@ export function statusOf({ handlers }: World): Status | undefined {
   }
 }
 
+/** As its message says: somebody may restart it, and so have it take the set over. */
+function onConflict(world: World, set: string): void {
+  const { agenda, random, rules } = world;
+  rules.onConflict(set);
+  if (random.chance(0.5)) agenda.after(random.between(1000, 10_000), () => stopDaemon(world));
+}
+
 function logOf(world: World, process: GuestProcess): Log {
   const { facts, rules } = world;
   const line =
@@ -89,7 +97,7 @@ function logOf(world: World, process: GuestProcess): Log {
         rules.onClaim(process, { set, id, since });
       }
       const isConflict = fields['code'] === 'conflict' || fields['failure'] === 'conflict';
-      if (isConflict && typeof set === 'string') rules.onConflict(set);
+      if (isConflict && typeof set === 'string') onConflict(world, set);
       // What was announced before that is another VM's as far as it knows.
       if (fields['code'] === 'identified') forgetDeadlines(facts);
       if (message.startsWith('journal unreadable'))

@@ -64,6 +64,7 @@ export function createDoors(world: World): Doors {
       const forMs = random.between(0, plan.pauses.forMs);
       world.trace(`${role} is paused for ${Math.round(forMs)} ms before ${name}`);
       guest.frozenUntil = Math.max(guest.frozenUntil, agenda.now() + forMs);
+      if (operation === 'create') world.onPaused(forMs);
       await new Promise<void>((resolve) => void clock.timer(0, resolve));
     },
     diskTrouble: (process, what, path) => diskTrouble(world, process, what, path),

@@ -1,7 +1,8 @@
 import { arrangeOthers } from './others.ts';
 import { startDaemon, statusOf } from './daemon-in-world.ts';
 import { forgetDeadlines } from './facts.ts';
-import { WALL_EPOCH, running } from './guest.ts';
+import { WALL_EPOCH } from './guest.ts';
+import { askForCheckpoint, stopDaemon } from './operator.ts';
 import { createRandom } from './random.ts';
 import { checkRestores } from './restores.ts';
 import type { Workload } from './workload.ts';
@@ -59,7 +60,7 @@ function isWatching(world: World): boolean {
 function arrange(world: World): void {
   const { agenda, plan, guest, random, workloads, facts } = world;
   for (const at of plan.killsAt) agenda.at(at, () => world.process?.kill('out of memory'));
-  for (const at of plan.stopsAt) agenda.at(at, () => stop(world));
+  for (const at of plan.stopsAt) agenda.at(at, () => stopDaemon(world));
   for (const at of plan.powerCutsAt) agenda.at(at, () => cutPower(world));
   for (const { at, forMs } of plan.freezes) {
     agenda.at(at, () => {
@@ -129,37 +130,6 @@ function cutPower(world: World): void {
   world.process?.kill('the power is gone');
   guest.bootedAt = agenda.now();
   boot(world);
-}
-
-/** systemd asks the daemon to end. */
-function stop({ process }: World): void {
-  if (process !== undefined) running.run(process, () => process.stop.abort());
-}
-
-function askForCheckpoint(world: World): void {
-  const { handlers, agenda, rules, process } = world;
-  const since = agenda.now();
-  world.trace('asked for a checkpoint');
-  if (handlers === undefined || process === undefined) return;
-  const asked = running.run(process, () =>
-    handlers.checkpoint({ takeOver: false }, new AbortController().signal),
-  );
-  void asked.then(
-    (answer) => {
-      // The answer of the control socket: see CheckpointAnswer.
-      const { sets } = answer as {
-        sets: readonly { set: string; kind: string; id?: string; code?: string }[];
-      };
-      for (const { set, kind, id, code } of sets) {
-        if (code === 'conflict') rules.onConflict(set);
-        world.trace(`answered: ${set} ${kind} ${id}`);
-        if (kind !== 'committed' || id === undefined || !process.isAlive()) continue;
-        rules.onClaim(process, { set, id, since });
-      }
-    },
-    // It may be starting, or end meanwhile: then it has promised nothing.
-    () => undefined,
-  );
 }
 
 /** Where nothing stands in the way, the eviction is handled. */

@@ -32,6 +32,21 @@ export function arrangeOthers(world: World): void {
   for (const [index, other] of plan.others.entries()) {
     agenda.at(other.startsAt, () => void begin(world, other, `${other.kind}_${index}`));
   }
+  let successors = 0;
+  world.onPaused = (forMs) => {
+    if (!world.random.chance(0.5)) return;
+    void begin(world, successor(world, forMs), `successor_${successors++}`);
+  };
+}
+
+/** A VM that takes over what somebody who is paused is about to write to, and goes far on meanwhile. */
+function successor({ agenda, random }: World, forMs: number): OtherPlan {
+  const startsAt = agenda.now();
+  const steps = (['commit', 'commit', 'commit', 'prune'] as const).map((what, index) => ({
+    at: startsAt + (forMs * (index + random.between(0.2, 1))) / 4,
+    what,
+  }));
+  return { kind: 'vm', startsAt, restoresFirst: false, steps, freezes: [], sleeps: false };
 }
 
 async function begin(world: World, plan: OtherPlan, role: string): Promise<void> {

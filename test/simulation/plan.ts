@@ -77,7 +77,13 @@ export function makePlan(random: Random): Plan {
   const quietFrom = random.between(40_000, 120_000);
   const events = makeEvents(random, isCalm, quietFrom);
   const firstAt = Math.min(...events.map(({ announcedAt }) => announcedAt), quietFrom);
-  const checkpointsAt = times(3, 2000, quietFrom);
+  const powerCutsAt = isRough && random.chance(0.6) ? times(1, 5000, quietFrom) : [];
+  // What was saved right before, and what is there right after it.
+  const aroundCuts = powerCutsAt.flatMap((at) => [
+    at - random.between(200, 3000),
+    at + random.between(4000, 9000),
+  ]);
+  const checkpointsAt = [...times(3, 2000, quietFrom), ...aroundCuts];
   const outageFrom = random.between(0, quietFrom);
   return {
     isCalm,
@@ -100,7 +106,7 @@ export function makePlan(random: Random): Plan {
           afterHook: random.pick([0, 0.3, 0.6]),
         },
     killsAt: times(1, 0, quietFrom),
-    powerCutsAt: isRough && random.chance(0.6) ? times(1, 5000, quietFrom) : [],
+    powerCutsAt,
     stopsAt: times(1, 0, quietFrom),
     freezes: random.chance(0.3)
       ? times(2, 0, quietFrom).map((at) => ({ at, forMs: random.between(100, 12_000) }))
@@ -111,7 +117,10 @@ export function makePlan(random: Random): Plan {
     pageMax: random.pick([5000, 5000, 3]),
     keptEntries: isRough && random.chance(0.2) ? [random.whole(2, 9)].map((id) => `0000000${id}`) : [],
     others: isCalm ? [] : makeOthers(random, quietFrom),
-    burstsAt: [...times(2, 2000, quietFrom), ...checkpointsAt.map((at) => at - random.between(-100, 500))],
+    burstsAt: [
+      ...times(2, 2000, quietFrom),
+      ...checkpointsAt.slice(0, 2).map((at) => at - random.between(-100, 500)),
+    ],
     pauses: { likely: random.pick([0, 0.1, 0.3]), forMs: random.pick([5000, 60_000]) },
     flushes: random.pick([0.1, 0.7]),
     workEveryMs: random.pick([300, 2000, 10_000]),
@@ -139,7 +148,7 @@ function makeConfig(random: Random, isCalm: boolean): Config {
     timeout: isCalm ? '5s' : random.pick(['500ms', '5s', '40s']),
     required: random.chance(0.7),
     run: ['/bin/true'],
-    ...(random.chance(0.2) && { on: random.pick([['Preempt'], ['Terminate', 'Preempt']]) }),
+    ...(random.chance(0.4) && { on: random.pick([['Preempt'], ['Terminate'], ['Terminate', 'Preempt']]) }),
   }));
   return Config.parse({
     hooks,
@@ -187,8 +196,12 @@ const STEPS = ['stage', 'stage', 'commit', 'commit', 'commit', 'prune', 'restore
 
 function makeEvents(random: Random, isCalm: boolean, quietFrom: number): SimulatedEvent[] {
   const count = isCalm ? 1 : random.whole(0, 5);
+  const latest = Math.max(4000, quietFrom - 35_000);
+  let lastAt = 0;
   return Array.from({ length: count }, (_, index): SimulatedEvent => {
-    const announcedAt = random.between(3000, quietFrom - 35_000 > 4000 ? quietFrom - 35_000 : 4000);
+    const isSoonAfter = index > 0 && random.chance(0.4);
+    const announcedAt = isSoonAfter ? lastAt + random.between(100, 15_000) : random.between(3000, latest);
+    lastAt = announcedAt;
     const noticeMs = isCalm ? 30_000 : random.pick([30_000, 30_000, 15_000, 5000, 300_000, -5000]);
     const isWithdrawn = !isCalm && random.chance(0.5);
     return {
@@ -212,6 +225,7 @@ const TYPES = [
   'Preempt',
   'Preempt',
   'Preempt',
+  'Terminate',
   'Terminate',
   'Reboot',
   'Redeploy',

@@ -30,6 +30,8 @@ export interface World {
   /** All others, dead ones too. */
   readonly besides: GuestProcess[];
   processes: number;
+  /** Somebody is paused for so long right before the entry that would be written; see others.ts. */
+  onPaused: (forMs: number) => void;
   /** Nobody else comes any more. */
   isOver: boolean;
   /** Nothing has kept the daemon from going on since then. */
@@ -104,6 +106,7 @@ export function createWorld(
     process: undefined,
     handlers: undefined,
     besides: [],
+    onPaused: () => undefined,
     isOver: false,
     processes: 0,
     undisturbedSince: 0,
