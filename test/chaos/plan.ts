@@ -38,10 +38,11 @@ export interface Plan {
    * over, and there is the old checkpoint or the new one.
    */
   readonly notice: 'long' | 8 | 15;
-  readonly blocks: number;
+  /** That its large file fills. */
+  readonly packs: number;
   readonly hookMs: number;
   readonly compress: boolean;
-  /** Are blocks staged before the notice? */
+  /** Is anything staged before the notice? */
   readonly background: boolean;
 }
 
@@ -57,7 +58,7 @@ export function planOf(seed: number, kinds: readonly FaultKind[]): Plan {
     faults: fc.array(fault, { minLength: 1, maxLength: 6, size: 'max' }),
     noticeAtMs: fc.integer({ min: 0, max: 2500 }),
     notice: fc.constantFrom('long' as const, 'long' as const, 'long' as const, 8 as const, 15 as const),
-    blocks: fc.integer({ min: 1, max: 6 }),
+    packs: fc.integer({ min: 1, max: 3 }),
     hookMs: fc.integer({ min: 0, max: 1500 }),
     compress: fc.boolean(),
     background: fc.boolean(),

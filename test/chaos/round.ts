@@ -40,11 +40,11 @@ export async function playRound(
   const env = clockLibrary !== undefined && has(plan, 'clock') ? fakeClock(clockLibrary, clockFile) : {};
   await using vm = await createVm(plan, proxy.url, env);
   using _ = has(plan, 'disk-full') ? smallState(vm) : undefined;
-  await writeJob(vm.job, 1, plan.blocks);
+  await writeJob(vm.job, 1, plan.packs);
   const first = await vm.command('checkpoint');
   if (first.code !== 0) throw new Error(`the first checkpoint failed: ${first.output}`);
   const old = await readTree(vm.job);
-  await writeJob(vm.job, 2, plan.blocks);
+  await writeJob(vm.job, 2, plan.packs);
   const written = await readTree(vm.job);
   proxy.reset();
 
@@ -118,9 +118,9 @@ async function createVm(plan: Plan, url: string, env: Readonly<Record<string, st
 }
 
 /** A version of everything; only names are alike between two. */
-async function writeJob(job: string, version: number, blocks: number): Promise<void> {
+async function writeJob(job: string, version: number, packs: number): Promise<void> {
   await mkdir(join(job, 'logs'), { recursive: true });
-  await writeFile(join(job, 'model.bin'), pattern(blocks * 4 * MIB - 1000, version));
+  await writeFile(join(job, 'model.bin'), pattern(packs * 8 * MIB - 1000, version));
   await writeFile(join(job, 'step'), `step ${version}\n`);
   await writeFile(join(job, `logs/only-${version}`), `log of ${version}\n`);
   await rm(join(job, `logs/only-${version - 1}`), { force: true });
