@@ -31,7 +31,9 @@ export const checkpointCommand: Command = {
     { name: 'set', value: 'NAME', description: 'only this set (default: all)' },
     {
       name: 'take-over',
-      description: 'also after a conflict with another writer of this key: go on from what that one left',
+      description:
+        'also after a conflict with another writer of this key: go on from what that one left; and what is in the ' +
+        'folder is meant to be so, even where it is empty since the boot',
     },
     IMDS_OPTION,
     JSON_OPTION,

@@ -5,7 +5,7 @@ import { isWhole } from '../index/record.ts';
 import { sameStat } from '../scan/file-stat.ts';
 import { type Scan, scanSet } from '../scan/scan.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
-import { diskMissing, isNothingToSave } from '../scan/set-folder.ts';
+import { diskMissing, emptyFromStart, isNothingToSave } from '../scan/set-folder.ts';
 import { matcher } from '../scan/set-patterns.ts';
 import { unstampedDevices } from '../scan/unstamped-devices.ts';
 import type { SetWork, Versions } from './set-work.ts';
@@ -76,33 +76,52 @@ const NO_STAT = { size: -1, mtimeNs: 0n, ctimeNs: 0n, ino: 0n, dev: 0n };
 
 /**
  * Where a disk isn't mounted there is only its mount point: an empty folder. What was on it is not gone, so it counts as
- * lost, or where it was all of the set, nothing of that can be saved.
+ * lost, or where it was all of the set, nothing of that can be saved. After a boot the numbers of disks may be others:
+ * then it is told by what was a mount point.
  */
 async function scanMounted(
-  { set, folder, index, workers }: SetWork,
+  { set, folder, index, workers, ownership, isEmptyMeant }: SetWork,
   signal: AbortSignal,
   before: Scan | undefined,
 ): Promise<Scan> {
   const scan = await scanSet(set, folder, workers, signal, before);
   const missing = new Map<string, EvictdError>();
   const [includes, excludes] = [matcher(set.include), matcher(set.exclude)];
+  const unmounted = new Set([...index.mounts].filter((path) => !scan.mounts.has(path)));
   let isAnyThere = index.files.size === 0;
+  let isAnySeen = false;
   await forEachInSlices(
     index.files,
     ([path, { stat }]) => {
-      if (stat.dev === 0n || scan.devices.has(stat.dev)) isAnyThere = true;
+      const isKnown = stat.dev !== 0n;
+      isAnySeen ||= isKnown;
+      const isThere = isKnown ? scan.devices.has(stat.dev) : !isBelow(path, unmounted);
+      if (isThere) isAnyThere = true;
       // The config may have changed since.
       else if (includes(path) && !excludes(path)) missing.set(path, notMounted(path));
     },
     signal,
   );
-  if (missing.size === 0) return scan;
-  if (scan.files.length === 0 && !isAnyThere) throw diskMissing(set);
+  const isEmpty = scan.files.length === 0 && scan.lost.size === 0;
+  if (isEmpty && missing.size > 0 && !isAnyThere) throw diskMissing(set);
+  const { checkpoint } = ownership;
+  if (isEmpty && !isAnySeen && !isEmptyMeant && checkpoint !== undefined && checkpoint.totals.files > 0)
+    throw emptyFromStart(set, { id: checkpoint.id, files: checkpoint.totals.files });
   const there = new Set(scan.files.map(({ path }) => path));
   for (const path of missing.keys()) if (there.has(path)) missing.delete(path);
-  if (missing.size === 0) return scan;
+  if (missing.size === 0) {
+    index.noteMounts(scan.mounts);
+    return scan;
+  }
   const unlisted = new Set([...scan.unlisted, ...mountPointsOf(missing.keys(), scan)]);
   return { ...scan, lost: new Map([...scan.lost, ...missing]), unlisted };
+}
+
+function isBelow(path: string, folders: ReadonlySet<string>): boolean {
+  if (folders.size === 0) return false;
+  let { folder } = splitPath(path);
+  while (folder !== '' && !folders.has(folder)) ({ folder } = splitPath(folder));
+  return folders.has(folder);
 }
 
 /** The innermost folders that are there of those that files were in. */

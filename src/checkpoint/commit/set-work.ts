@@ -38,6 +38,8 @@ export interface SetWork extends SetContext, AsyncDisposable {
   readonly index: LocalIndex;
   readonly ownership: Ownership;
   readonly packs: PackList;
+  /** Somebody has said that a set without files is as it should be. */
+  readonly isEmptyMeant: boolean;
   /** When a file's newest stat, which it has not been read with yet, was seen for the first time. */
   readonly seen: Map<string, Seen>;
 }

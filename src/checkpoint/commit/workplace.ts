@@ -43,7 +43,7 @@ export interface Need {
   readonly isUrgent: boolean;
   /** It writes to the store. */
   readonly writes: boolean;
-  /** Whatever another writer wrote, it goes on from that. */
+  /** Whatever another writer wrote, it goes on from that; and whatever the set holds, it is meant to be so. */
   readonly takesOver?: boolean;
 }
 
@@ -105,7 +105,8 @@ export function createWorkplace(
         opened ??= await openSet(context, options, packs);
         await bind(context, opened, packs, seqs, need, signal);
         const close = () => folder[Symbol.asyncDispose]();
-        return { ...context, ...opened, folder, packs, seen, [Symbol.asyncDispose]: close };
+        const isEmptyMeant = need.takesOver === true;
+        return { ...context, ...opened, folder, packs, seen, isEmptyMeant, [Symbol.asyncDispose]: close };
       } catch (error) {
         await folder[Symbol.asyncDispose]();
         throw error;

@@ -9,6 +9,7 @@ import { type FileRecord, recordOfEntry } from './record.ts';
 import {
   Header,
   Line,
+  MountsLine,
   chunksOfLine,
   fileLine,
   partStatOf,
@@ -52,6 +53,8 @@ export interface Content {
   pieces: Map<string, StoredChunk>;
   readonly packs: Map<PackName, number>;
   readonly tries: Map<string, Set<string>>;
+  /** Folders of the set that another disk was mounted on; the set's own is ''. Outlives a boot. */
+  mounts: ReadonlySet<string>;
   /** In the file. */
   lines: number;
 }
@@ -60,16 +63,30 @@ function boundTo({ store, root, bootId }: IndexPlace): string {
   return JSON.stringify([store, root, bootId]);
 }
 
-export function freshContent({ hash, cut }: Pick<IndexPlace, 'hash' | 'cut'>): Content {
-  return emptyContent({ name: hash, key: newHashKey() }, cut, newEpoch(), null);
+/** Only the boot is another one. */
+function isOfOtherBoot(bound: string, { store, root }: IndexPlace): boolean {
+  return bound.startsWith(`${JSON.stringify([store, root]).slice(0, -1)},`);
 }
 
-export function emptyContent(hash: HashSpec, cut: Cut, epoch: string, base: EntryPoint | null): Content {
-  return {
-    epoch,
-    hash,
+/** `mounts`: see Content. */
+export function freshContent(
+  { hash, cut }: Pick<IndexPlace, 'hash' | 'cut'>,
+  mounts: Content['mounts'] = new Set(),
+): Content {
+  return emptyContent({
+    hash: { name: hash, key: newHashKey() },
     cut,
-    base,
+    epoch: newEpoch(),
+    base: null,
+    mounts,
+  });
+}
+
+type Head = Pick<Content, 'hash' | 'cut' | 'epoch' | 'base' | 'mounts'>;
+
+export function emptyContent(head: Head): Content {
+  return {
+    ...head,
     files: new Map(),
     pieces: new Map(),
     packs: new Map(),
@@ -78,21 +95,26 @@ export function emptyContent(hash: HashSpec, cut: Cut, epoch: string, base: Entr
   };
 }
 
+/** `wholeBytes`: of the file, that can be added to; undefined: it has to be replaced. */
+export type FoundContent = Content & { readonly wholeBytes: number | undefined };
+
 /** What is in the file; undefined where there is nothing that can be used, which `onUnusable` hears of. */
 export async function readContent(
   place: IndexPlace,
   onUnusable: (error: EvictdError) => void,
-): Promise<(Content & { readonly wholeBytes: number }) | undefined> {
-  if (place.file === undefined) return undefined;
+): Promise<FoundContent | undefined> {
+  const { file } = place;
+  if (file === undefined) return undefined;
   let content: Content | undefined;
   let wholeBytes = 0;
   try {
-    for await (const [line, end] of readLines(place.file)) {
+    for await (const [line, end] of readLines(file)) {
       const json: unknown = JSON.parse(line);
       if (content === undefined) {
-        const { bound, epoch, hash, cut, base } = Header.parse(json);
+        const { bound, ...head } = Header.parse(json);
+        if (isOfOtherBoot(bound, place) && bound !== boundTo(place)) return await readFormerBoot(place, file);
         if (bound !== boundTo(place)) return undefined;
-        content = emptyContent(hash, cut, epoch, base);
+        content = emptyContent({ ...head, mounts: new Set() });
       } else takeLine(content, Line.parse(json));
       content.lines++;
       wholeBytes = end;
@@ -104,6 +126,14 @@ export async function readContent(
     onUnusable(new EvictdError('index-unusable', text, { cause: error }));
     return undefined;
   }
+}
+
+/** Nothing of it is trusted; but what was mounted is to be there again. */
+async function readFormerBoot(place: IndexPlace, file: string): Promise<FoundContent> {
+  let mounts: readonly string[] = [];
+  for await (const [line] of readLines(file))
+    if (line.startsWith('{"mounts"')) mounts = MountsLine.parse(JSON.parse(line)).mounts;
+  return { ...freshContent(place, new Set(mounts)), wholeBytes: undefined };
 }
 
 /** Of zod's errors the text is a whole document. */
@@ -118,6 +148,7 @@ function takeLine(content: Content, line: Line): void {
   else if ('pack' in line) content.packs.set(line.pack, line.bytes);
   else if ('try' in line) addTry(content, line.try);
   else if ('base' in line) beginBase(content, line.base);
+  else if ('mounts' in line) content.mounts = new Set(line.mounts);
   else {
     const ref = pieceOfLine(line);
     if (ref !== undefined) content.pieces.set(line.piece, ref);
@@ -148,11 +179,15 @@ export function beginBase(content: Content, base: EntryPoint): void {
   content.tries.clear();
 }
 
+export function mountsLine(mounts: ReadonlySet<string>): string {
+  return JSON.stringify({ mounts: [...mounts] });
+}
+
 /** The lines of a file that holds just that, as it is now. */
 export function snapshotLines(place: IndexPlace, content: Content): readonly LineText[] {
-  const { epoch, hash, cut, base, files, pieces, packs, tries } = content;
+  const { epoch, hash, cut, base, files, pieces, packs, tries, mounts } = content;
   const header: Header = { version: 1, epoch, bound: boundTo(place), hash, cut, base };
-  const lines: LineText[] = [JSON.stringify(header)];
+  const lines: LineText[] = [JSON.stringify(header), mountsLine(mounts)];
   for (const [path, record] of files) lines.push(() => fileLine(path, record));
   for (const [name, ref] of pieces) lines.push(pieceLine(name, ref));
   for (const [pack, bytes] of packs) lines.push(JSON.stringify({ pack, bytes }));

@@ -14,6 +14,7 @@ import {
   beginBase,
   emptyContent,
   freshContent,
+  mountsLine,
   putPart,
   readContent,
 } from './content.ts';
@@ -43,12 +44,15 @@ export interface LocalIndex {
   readonly pieces: ReadonlyMap<string, StoredChunk>;
   /** Packs that this epoch has stored since the base, with their bytes. */
   readonly packs: ReadonlyMap<PackName, number>;
+  /** Folders of the set that another disk was mounted on, in an earlier boot too; the set's own is ''. */
+  readonly mounts: ReadonlySet<string>;
   /** The sha256 of manifests of ours that may have arrived under that id. */
   tries(id: string): ReadonlySet<string>;
   set(path: string, record: FileRecord): void;
   /** A part of what the file holds now, from byte `from` on: to be compared with, whatever the rest is. */
   setPart(path: string, stat: PartStat, from: number, chunks: readonly FileChunk[]): void;
   notePack(name: PackName, bytes: number): void;
+  noteMounts(mounts: ReadonlySet<string>): void;
   /** Before a manifest is sent. Waits for the disk, `TRY_MS_MAX` at most by the caller's bound. */
   noteTry(point: EntryPoint): Promise<void>;
   /** The base's tree has been written anew, equal, with its pieces in other places. */
@@ -94,7 +98,9 @@ export async function openLocalIndex(
         { hash, cut }: { readonly hash: HashSpec; readonly cut: Cut },
         files: Map<string, FileRecord>,
       ) {
-        content = { ...emptyContent(hash, cut, newEpoch(), base), files, lines: Infinity };
+        const { mounts } = content;
+        const head = { hash, cut, epoch: newEpoch(), base, mounts };
+        content = { ...emptyContent(head), files, lines: Infinity };
         log.renew();
       },
       save: () => log.save(),
@@ -103,7 +109,10 @@ export async function openLocalIndex(
   );
 }
 
-type View = Pick<LocalIndex, 'epoch' | 'hash' | 'cut' | 'base' | 'files' | 'pieces' | 'packs' | 'tries'>;
+type View = Pick<
+  LocalIndex,
+  'epoch' | 'hash' | 'cut' | 'base' | 'files' | 'pieces' | 'packs' | 'mounts' | 'tries'
+>;
 
 function viewOf(content: () => Content): View {
   return {
@@ -127,6 +136,9 @@ function viewOf(content: () => Content): View {
     },
     get packs() {
       return content().packs;
+    },
+    get mounts() {
+      return content().mounts;
     },
     tries: (id) => content().tries.get(id) ?? new Set(),
   };
@@ -168,6 +180,12 @@ function changesOf(content: () => Content, log: IndexLog): Changes {
       log.later(() => partLine(path, stat, from, chunks));
     },
     notePack,
+    noteMounts(mounts) {
+      const before = content().mounts;
+      if (mounts.size === before.size && [...mounts].every((path) => before.has(path))) return;
+      content().mounts = mounts;
+      log.later(mountsLine(mounts));
+    },
     setPieces,
     async noteTry(point) {
       addTry(content(), point);

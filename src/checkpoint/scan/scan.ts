@@ -1,5 +1,8 @@
+import { stat } from 'node:fs/promises';
+
 import { EvictdError } from '../../base/errors.ts';
 import { forEachInSlices } from '../../base/slices.ts';
+import { splitPath } from '../format/path-name.ts';
 import { entryError } from './file-error.ts';
 import { inodeOf } from './file-stat.ts';
 import type { Folder, Found } from './walk/found.ts';
@@ -29,6 +32,8 @@ export interface Scan {
   readonly specials: number;
   /** `st_dev` of the set's own folder and those in it. */
   readonly devices: ReadonlySet<bigint>;
+  /** Folders on another disk than the one that they are in; the set's own is ''. */
+  readonly mounts: ReadonlySet<string>;
   /** Where something was made, removed or renamed meanwhile: what moved may be missing. The set's own folder is `.`. */
   readonly foldersChanged: readonly string[];
   /**
@@ -75,6 +80,7 @@ export async function scanSet(
   };
   const { root, ...walked } = await walkFolders(ground, before?.seen, signal);
   const { folders, ...lists } = await collect(root, signal);
+  const mounts = mountsOf(folders, stats.dev, await deviceAround(folder));
   const touched = await foldersTouched(ground, folders, signal);
   const moved = await foldersOfMoved(ground, () => namesOf(lists), signal);
   const isRootChanged =
@@ -84,8 +90,37 @@ export async function scanSet(
     root: { mode: stats.mode & 0o7777, uid: stats.uid, gid: stats.gid },
     ...lists,
     ...walked,
+    mounts,
     foldersChanged: [...(isRootChanged ? ['.'] : []), ...changed],
   };
+}
+
+/** Of the folder that the set's own is in. */
+async function deviceAround({ location }: SetFolder): Promise<bigint | undefined> {
+  try {
+    return (await stat(`${location}/..`, { bigint: true })).dev;
+  } catch {
+    // As where it is closed to us: then nobody knows, and nothing is missed later.
+    return undefined;
+  }
+}
+
+/** `folders`: each after the one that it is in. */
+function mountsOf(
+  folders: readonly Folder[],
+  rootDevice: bigint,
+  deviceAround: bigint | undefined,
+): ReadonlySet<string> {
+  const mounts = new Set<string>();
+  if (deviceAround !== undefined && deviceAround !== rootDevice) mounts.add('');
+  /** Of folders that aren't on the set's own. */
+  const devices = new Map<string, bigint>();
+  for (const { path, stats } of folders) {
+    const { dev } = stats;
+    if (dev !== rootDevice) devices.set(path, dev);
+    if (dev !== (devices.get(splitPath(path).folder) ?? rootDevice)) mounts.add(path);
+  }
+  return mounts;
 }
 
 /** Puts what was found into lists. */

@@ -90,9 +90,27 @@ export function diskMissing(set: NamedSet): EvictdError {
   return missing(set, 'is empty, and not on the disk that its files were on');
 }
 
-function missing({ name, path }: NamedSet, how: string): EvictdError {
+/** What was there may not be mounted or restored yet: nobody has seen it go. */
+export function emptyFromStart(
+  set: NamedSet,
+  { id, files }: { readonly id: string; readonly files: number },
+): EvictdError {
+  const how = `holds no file, and checkpoint ${id} has ${files}; evictd has not seen them go`;
+  return missing(
+    set,
+    how,
+    `mount its disk, or run evictd restore --set ${set.name}; if it is meant to be empty, evictd checkpoint ` +
+      `--set ${set.name} --take-over says so`,
+  );
+}
+
+function missing(
+  { name, path }: NamedSet,
+  how: string,
+  remedy = 'check checkpoint.sets[].path, and that its disk is mounted',
+): EvictdError {
   return new EvictdError('set-path-missing', `the folder ${path} of checkpoint set ${name} ${how}`, {
-    remedy: 'check checkpoint.sets[].path, and that its disk is mounted',
+    remedy,
   });
 }
 

@@ -125,6 +125,72 @@ test.skipIf(!mayMount)('what the config excludes by now is not missed', async ()
   await next.close();
 });
 
+test.each(['the same VM', 'another VM'])(
+  'a folder that is empty from the start of a boot on %s may not be mounted, or not restored',
+  async (which) => {
+    await using from = await testFolder();
+    await using state = await testFolder();
+    await using otherState = await testFolder();
+    const blobs = createMemoryBlobs();
+    await writeTree(from.path, { a: { kind: 'file', content: 'hours of work' } });
+    const first = testCheckpointer(blobs.connect(), from.path, { indexDirectory: state.path });
+    await committed(first);
+    await first.close();
+    await rm(`${from.path}/a`);
+    const directory = which === 'another VM' ? otherState : state;
+    const options = { indexDirectory: directory.path, bootId: 'the next boot' };
+    const next = testCheckpointer(blobs.connect(), from.path, options);
+    const result = await commitJob(next);
+    expect(result).toMatchObject({ code: 'set-path-missing', retryable: true });
+    expect(result.kind === 'failed' && result.detail).toMatch(
+      /holds no file, and checkpoint 00000002 has 1; .*evictd restore.*--take-over/,
+    );
+    // Whoever is asked for says that it is meant to be so.
+    const taken = await next.commit({ set: 'job', reason: 'command', takeOver: true }, never());
+    expect(taken).toMatchObject({ kind: 'committed', files: 0 });
+    expect(await committed(next)).toMatchObject({ files: 0 });
+    await next.close();
+  },
+);
+
+test.skipIf(!mayMount)('a disk inside of a set that is not mounted after a boot is missed, too', async () => {
+  await using state = await testFolder();
+  const { path, unmount } = await withInnerDisk();
+  const blobs = createMemoryBlobs();
+  const first = testCheckpointer(blobs.connect(), path, { indexDirectory: state.path });
+  await committed(first);
+  await first.close();
+  await unmount();
+  const options = { indexDirectory: state.path, bootId: 'the next boot' };
+  const next = testCheckpointer(blobs.connect(), path, options);
+  const result = await commitJob(next);
+  expect(result).toMatchObject({ kind: 'failed', code: 'disk-missing' });
+  expect(result.kind === 'failed' && result.detail).toMatch(/"inner\/a".*"inner\/deep\/b"/);
+  // Not only once.
+  expect(await commitJob(next)).toMatchObject({ kind: 'failed', code: 'disk-missing' });
+  await next.close();
+});
+
+test.skipIf(!mayMount)(
+  'files that are back in the folder of a disk that has gone are not missed',
+  async () => {
+    await using state = await testFolder();
+    const { path, unmount } = await withInnerDisk();
+    const blobs = createMemoryBlobs();
+    const first = testCheckpointer(blobs.connect(), path, { indexDirectory: state.path });
+    await committed(first);
+    await first.close();
+    await unmount();
+    await restoreJob(blobs.connect(), `${state.path}/back`);
+    await run('cp', ['-a', `${state.path}/back/inner/.`, `${path}/inner/`]);
+    for (const bootId of ['the next boot', 'the one after']) {
+      const next = testCheckpointer(blobs.connect(), path, { indexDirectory: state.path, bootId });
+      expect(await committed(next)).toMatchObject({ files: 3 });
+      await next.close();
+    }
+  },
+);
+
 test('a folder that is empty by mistake is told of once, and costs no checkpoint that has files', async () => {
   await using from = await testFolder();
   await using to = await testFolder();
