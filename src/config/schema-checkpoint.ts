@@ -96,6 +96,11 @@ export const CheckpointSet = z
     appendOnly: globs(
       'Files that only ever grow, such as logs: of one that grew only the end is read.',
     ).default([]),
+    atDeadline: choice(
+      ['previous', 'files'],
+      'Where the notice ends before the whole set is stored; previous: the checkpoint before stays the newest. files: a partial one has each file that is stored by then, and the others as before; there is no ack for it, and `evictd restore --whole` passes it over.',
+    ).default('previous'),
+    together: globs('Files that a partial checkpoint has all new or all as before.').default([]),
     hash: choice(
       ['gmac-128', 'sha256-128'],
       'How chunks are told apart, for a set that is new in the store: gmac-128 at the speed of memory, sha256-128 where a rule asks for a cryptographic hash.',

@@ -1,3 +1,4 @@
+import type { MonotonicMs } from '../base/clock.ts';
 import type { ScheduledEvent } from './event.ts';
 import type { Occasion } from './policy.ts';
 
@@ -52,6 +53,8 @@ export interface CommitRequest {
   readonly reason: CheckpointReason;
   /** Also after a conflict: goes on from what the other writer left, as a restart would. */
   readonly takeOver?: boolean;
+  /** Monotonic. Nobody waits for it any longer: where all doesn't fit, a set may have what does. */
+  readonly endsAt?: MonotonicMs;
 }
 
 export type CommitResult =

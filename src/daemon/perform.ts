@@ -5,7 +5,7 @@ import type { Effect } from '../core/effect.ts';
 import type { ScheduledEvent } from '../core/event.ts';
 import { workEndAt } from '../core/budget.ts';
 import { type Policy, hookApplies } from '../core/policy.ts';
-import type { AckResult, CheckpointReason, CommitResult, HookRequest, HookRunner } from '../core/ports.ts';
+import type { AckResult, CommitRequest, CommitResult, HookRequest, HookRunner } from '../core/ports.ts';
 import type { Drain, Watched } from '../core/state.ts';
 import type { Log } from '../observe/log.ts';
 import { reportPage } from '../observe/report-page.ts';
@@ -60,7 +60,7 @@ export function createExecutors(dependencies: PerformDependencies): Executors {
     },
     'commit-set': ({ drainId, set, attempt, endsAt }) => {
       operations.run(drainId, 'upload', endsAt - clock.monotonicMs(), async (signal) => {
-        const result = await commit(dependencies, set, 'notice', signal);
+        const result = await commit(dependencies, { set, reason: 'notice', endsAt }, signal);
         dependencies.loop().send({ kind: 'set-ended', drainId, set, attempt, result });
       });
     },
@@ -103,7 +103,7 @@ function takeCheckpoint(
     const sets = dependencies.checkpoints?.progress() ?? [];
     await Promise.all(
       sets.map(async ({ name }) => {
-        const result = await commit(dependencies, name, reason, signal);
+        const result = await commit(dependencies, { set: name, reason }, signal);
         const fields = { set: name, eventId, ...result };
         if (result.kind === 'committed') log.info('checkpoint taken', fields);
         else log.warn('checkpoint failed, continuing', fields);
@@ -196,13 +196,12 @@ async function stage(
 
 async function commit(
   { checkpoints }: PerformDependencies,
-  set: string,
-  reason: CheckpointReason,
+  request: CommitRequest,
   signal: AbortSignal,
 ): Promise<CommitResult> {
   return checkpoints === undefined
     ? { kind: 'failed', code: 'not-configured', detail: 'there is no checkpoint section', retryable: false }
-    : checkpoints.commit({ set, reason }, signal);
+    : checkpoints.commit(request, signal);
 }
 
 async function writeReport(dependencies: PerformDependencies, drain: Drain, endsAt: number): Promise<void> {

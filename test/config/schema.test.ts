@@ -67,6 +67,8 @@ describe('defaults', () => {
           compress: 'none',
           first: [],
           appendOnly: [],
+          atDeadline: 'previous',
+          together: [],
           hash: 'gmac-128',
         },
       ],

@@ -1,8 +1,10 @@
+import type { MonotonicMs } from '../../base/clock.ts';
 import type { EvictdError } from '../../base/errors.ts';
 import type { CheckpointReason, CommitRequest } from '../../core/ports.ts';
-import { entriesChanging, entriesLost, entriesMoving, folderEmptied } from './commit-error.ts';
+import { entriesChanging, entriesLost, entriesMoving, explained, folderEmptied } from './commit-error.ts';
 import { entriesFor } from './entries.ts';
 import { look } from './look.ts';
+import { type Had, partialContent, startPartials } from './partial.ts';
 import { readFiles } from './read-files.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import { settle } from './settle.ts';
@@ -10,7 +12,7 @@ import { type IdleOptions, stageIdle } from './stage-idle.ts';
 import type { Upload } from './upload.ts';
 import { type SetWorkplace, createWorkplace } from './workplace.ts';
 import type { WorkplaceDependencies, WorkplaceOptions } from './workplace.ts';
-import { writeCheckpoint } from './write-checkpoint.ts';
+import { type WrittenCheckpoint, writeCheckpoint } from './write-checkpoint.ts';
 
 export interface Committed {
   readonly id: string;
@@ -30,8 +32,15 @@ export interface CheckpointSet extends Pick<
 > {
   /** Scans and sends what the store lacks, except files that change meanwhile; `stop` is asked at each part and ends it early. */
   stage(stop: () => boolean, signal: AbortSignal): Promise<void>;
-  /** Rejects `conflict`, `set-path-missing`, or what the store rejects with. */
-  commit(request: Omit<CommitRequest, 'set'>, signal: AbortSignal): Promise<Committed>;
+  /**
+   * Tells of each partial one that it makes on the way, by a deadline. Rejects `conflict`, `set-path-missing`, or what
+   * the store rejects with.
+   */
+  commit(
+    request: Omit<CommitRequest, 'set'>,
+    onPartial: (partial: Committed) => void,
+    signal: AbortSignal,
+  ): Promise<Committed>;
   /** Asks the store what it has and looks at the files, so that a notice finds that done. */
   prepare(signal: AbortSignal): Promise<void>;
   /** See stage-idle.ts. */
@@ -66,7 +75,7 @@ export function createCheckpointSet(
       // What is sent now needn't be sent once the hooks have ended.
       await upload.flush(signal);
     },
-    async commit({ reason, takeOver: takesOver = false }, signal) {
+    async commit({ reason, takeOver: takesOver = false, endsAt }, onPartial, signal) {
       if (reason !== 'schedule') dependencies.workers.start();
       await using work = await workplace.begin(
         { isUrgent: reason === 'notice', writes: true, takesOver },
@@ -74,7 +83,11 @@ export function createCheckpointSet(
       );
       await using upload = workplace.openUpload(work, { stop: () => false, pace: undefined });
       const bytesBefore = bytesSentAtCommit;
-      const committed = await commitSet(work, upload, { workplace, reason, bytesBefore }, signal);
+      const making = { workplace, reason, bytesBefore };
+      const isInParts = endsAt !== undefined && options.set.atDeadline === 'files';
+      const committed = isInParts
+        ? await commitByDeadline(work, upload, { ...making, endsAt, onPartial }, signal)
+        : await commitWhole(work, upload, making, signal);
       if (!committed.isFormer) bytesSentAtCommit = activity.bytesSent;
       return committed;
     },
@@ -109,15 +122,86 @@ interface Making {
   readonly bytesBefore: number;
 }
 
-async function commitSet(
+/** With partial ones until the whole one is there. */
+async function commitByDeadline(
   work: SetWork,
   upload: Upload,
+  { endsAt, onPartial, ...making }: Making & DeadlineOf,
+  signal: AbortSignal,
+): Promise<Committed> {
+  const { clock, tracker, onNote } = work;
+  let had: Had | undefined;
+  const partials = startPartials(
+    endsAt,
+    {
+      clock,
+      bytesLeft: () => tracker.bytes - tracker.bytesStored,
+      bytesPerSecond: making.workplace.bytesPerSecond,
+      async write(ends) {
+        await upload.storeBegun(ends);
+        const written = had && (await writePartial(work, making, had, ends));
+        if (written !== undefined) onPartial(committedOf(written));
+      },
+      onFailure: (error) => onNote(explained(error, signal)),
+    },
+    signal,
+  );
+  try {
+    const onLook = (found: Had) => void (had = found);
+    const beforeWriting = async () => {
+      await upload.flush(signal);
+      await partials.end();
+    };
+    return await commitWhole(work, upload, { ...making, onLook, beforeWriting }, signal);
+  } finally {
+    await partials.end();
+  }
+}
+
+function committedOf({ id, totals, isFormer }: WrittenCheckpoint): Committed {
+  const { files, bytes, bytesSent } = totals;
+  return { id, files, bytes, bytesSent, isFormer };
+}
+
+/** Undefined: there is nothing new to be had. */
+async function writePartial(
+  work: SetWork,
   { workplace, reason, bytesBefore }: Making,
+  had: Had,
+  signal: AbortSignal,
+): Promise<WrittenCheckpoint | undefined> {
+  const content = await partialContent(work, had, signal);
+  if (content === undefined) return undefined;
+  const { entries, lost, partial, seq } = content;
+  // Of its own, so that it waits for nothing but its metadata.
+  await using upload = workplace.openUpload(work, { stop: () => false, pace: undefined });
+  const { root } = had.scan;
+  const bytesSent = () => work.activity.bytesSent - bytesBefore;
+  const told = { root, reason, bytesSent, changing: [], lost, partial, seq: () => seq };
+  return await writeCheckpoint(work, upload, { entries, ...told }, signal);
+}
+
+interface DeadlineOf {
+  readonly endsAt: MonotonicMs;
+  readonly onPartial: (partial: Committed) => void;
+}
+
+interface MakingWhole extends Making {
+  readonly onLook?: (had: Had) => void;
+  readonly beforeWriting?: () => Promise<void>;
+}
+
+async function commitWhole(
+  work: SetWork,
+  upload: Upload,
+  { workplace, reason, bytesBefore, onLook, beforeWriting }: MakingWhole,
   signal: AbortSignal,
 ): Promise<Committed> {
   const { set, onNote, activity } = work;
   const before = work.ownership.checkpoint;
-  const settled = await settle(work, upload, workplace.wallOffsetMs, signal);
+  const { wallOffsetMs } = workplace;
+  const settled = await settle(work, upload, { wallOffsetMs, onLook }, signal);
+  await beforeWriting?.();
   const { scan, versions, changing, moving } = settled;
   const lost = new Map(settled.lost);
   const entries = await entriesFor(work, scan, versions, lost, signal);
@@ -137,6 +221,6 @@ async function commitSet(
     onNote(folderEmptied(set.path, { id: before.id, files: before.totals.files }));
   const [first] = moving;
   if (first !== undefined) lost.set(first, entriesMoving(set.path, moving));
-  const { files, bytes, bytesSent } = totals;
-  return { id, files, bytes, bytesSent, isFormer, ...(lost.size > 0 && { lost: entriesLost(id, lost) }) };
+  const committed = committedOf({ id, totals, isFormer });
+  return lost.size === 0 ? committed : { ...committed, lost: entriesLost(id, lost) };
 }

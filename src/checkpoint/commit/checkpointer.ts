@@ -1,5 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
-import { EvictdError, errnoOf, messageOf } from '../../base/errors.ts';
+import { EvictdError } from '../../base/errors.ts';
 import type { CheckpointPort, CommitResult } from '../../core/ports.ts';
 import type { HashSpec } from '../format/chunk.ts';
 import type { Writer } from '../format/manifest.ts';
@@ -8,6 +8,7 @@ import type { SetOptions } from '../scan/set-options.ts';
 import type { BlobStore } from '../store/store.ts';
 import type { Workers } from '../worker/workers.ts';
 import { createCheckpointSet } from './checkpoint-set.ts';
+import { explained } from './commit-error.ts';
 import { type SetActivity, createRateMeter } from './progress.ts';
 import { type SetLine, type TimedCommit, createCommitsUnderWay, createSetLine } from './set-line.ts';
 import type { IdleOptions } from './stage-idle.ts';
@@ -166,21 +167,6 @@ function resultOf({ lost, isFormer: _isFormer, ...taken }: TimedCommit): CommitR
 function failed({ code, message, remedy }: EvictdError): CommitResult & { kind: 'failed' } {
   const detail = remedy === undefined ? message : `${message}; ${remedy}`;
   return { kind: 'failed', code, detail, retryable: !HOPELESS.has(code) };
-}
-
-/** Whatever broke after the abort broke because of it. */
-function explained(error: unknown, signal: AbortSignal): EvictdError {
-  const cause: unknown = signal.aborted ? signal.reason : error;
-  if (cause instanceof EvictdError) return cause;
-  if (signal.aborted) return new EvictdError('aborted', messageOf(cause), { cause });
-  if (/^E[A-Z0-9]+$/.test(errnoOf(cause) ?? ''))
-    return new EvictdError('file-failed', messageOf(cause), { cause });
-  // One set's defect must not cost the others their time before an eviction: it is told, and nothing is acknowledged.
-  const place = cause instanceof Error ? (cause.stack?.match(/^ {4}at .*$/m)?.[0].trim() ?? '') : '';
-  return new EvictdError('internal', `a defect of evictd: ${messageOf(cause)} ${place}`.trimEnd(), {
-    remedy: 'report it with this line; the next attempt begins anew',
-    cause,
-  });
 }
 
 function sum(numbers: readonly number[]): number {

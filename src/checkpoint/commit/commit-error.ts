@@ -1,4 +1,4 @@
-import { EvictdError } from '../../base/errors.ts';
+import { EvictdError, errnoOf, messageOf } from '../../base/errors.ts';
 import { formatDuration } from '../../base/units.ts';
 import type { SetEntry } from '../format/manifest.ts';
 
@@ -71,6 +71,12 @@ export function entriesLost(id: string, lost: ReadonlyMap<string, EvictdError>):
   );
 }
 
+/** There was no time for more, or no way. */
+export function onlyPartial(id: string, { code, message, remedy }: EvictdError): EvictdError {
+  const text = `${message}; the partial checkpoint ${id} has the files that were stored by then, and the others as before`;
+  return new EvictdError(code, text, remedy === undefined ? {} : { remedy });
+}
+
 /** Not an error of the checkpoint: it is there, but its entries are not all of the same moment. */
 export function entriesChanging(root: string, paths: readonly string[]): EvictdError {
   return new EvictdError(
@@ -107,4 +113,19 @@ export function entriesMoving(root: string, folders: readonly string[]): EvictdE
     `names in ${named(folders)} of ${root} changed during each look: a file that was moved between them may be missing`,
     { remedy: 'stop the writer by a before-checkpoint hook' },
   );
+}
+
+/** Whatever broke after the abort broke because of it. */
+export function explained(error: unknown, signal: AbortSignal): EvictdError {
+  const cause: unknown = signal.aborted ? signal.reason : error;
+  if (cause instanceof EvictdError) return cause;
+  if (signal.aborted) return new EvictdError('aborted', messageOf(cause), { cause });
+  if (/^E[A-Z0-9]+$/.test(errnoOf(cause) ?? ''))
+    return new EvictdError('file-failed', messageOf(cause), { cause });
+  // One set's defect must not cost the others their time before an eviction: it is told, and nothing is acknowledged.
+  const place = cause instanceof Error ? (cause.stack?.match(/^ {4}at .*$/m)?.[0].trim() ?? '') : '';
+  return new EvictdError('internal', `a defect of evictd: ${messageOf(cause)} ${place}`.trimEnd(), {
+    remedy: 'report it with this line; the next attempt begins anew',
+    cause,
+  });
 }

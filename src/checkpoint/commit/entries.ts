@@ -19,7 +19,29 @@ export async function entriesFor(
   signal: AbortSignal,
 ): Promise<readonly Entry[]> {
   const entries = await readable(merged(scan, versions), lost, signal);
-  const former = lost.size === 0 ? [] : await formerEntries(work, entries, lost, scan.unlisted, signal);
+  if (lost.size === 0) return entries;
+  const former = await formerEntries(work, entries, lostFilter(lost, scan.unlisted), signal);
+  return withFormer(entries, former, lost, signal);
+}
+
+/** The same with all that `isWanted` of what the checkpoint before had, where nothing has taken its place. */
+export async function entriesWithFormer(
+  work: SetWork,
+  found: { readonly scan: Scan; readonly versions: Versions; readonly isWanted: (path: string) => boolean },
+  lost: Map<string, EvictdError>,
+  signal: AbortSignal,
+): Promise<{ readonly entries: readonly Entry[]; readonly former: readonly Entry[] }> {
+  const entries = await readable(merged(found.scan, found.versions), lost, signal);
+  const former = await formerEntries(work, entries, found.isWanted, signal);
+  return { entries: await withFormer(entries, former, lost, signal), former };
+}
+
+async function withFormer(
+  entries: readonly Entry[],
+  former: readonly Entry[],
+  lost: Map<string, EvictdError>,
+  signal: AbortSignal,
+): Promise<readonly Entry[]> {
   if (former.length === 0) return entries;
   const all = [...entries, ...former].toSorted((one, other) => comparePaths(one.path, other.path));
   return readable(all, lost, signal);
@@ -93,15 +115,28 @@ function* mapped<T>(items: readonly T[], map: (item: T) => Entry | undefined): G
   }
 }
 
+/** What can't be had now: the entry itself, and where a folder can't be listed all that was in it. */
+function lostFilter(
+  lost: ReadonlyMap<string, EvictdError>,
+  unlisted: ReadonlySet<string>,
+): (path: string, isInFormer: boolean) => boolean {
+  /** Of what is lost; of a disk that isn't mounted they are gone, too. */
+  const folders = new Set<string>();
+  for (const path of lost.keys())
+    for (let folder = parentOf(path); folder !== '' && !folders.has(folder); folder = parentOf(folder))
+      folders.add(folder);
+  return (path, isInFormer) =>
+    isInFormer || lost.has(path) || folders.has(path) || unlisted.has(parentOf(path));
+}
+
 /**
- * Of what can't be had now, what the checkpoint before had: the entry itself, and where a folder can't be listed all that
- * was in it. Left out is what another kind of entry has the place of, and whose content is not in the store any more.
+ * What is wanted of what the checkpoint before had; `isInFormer`: it is in a folder that is there only because of that.
+ * Left out is what another kind of entry has the place of, and whose content is not in the store any more.
  */
 async function formerEntries(
   { ownership, store, prefix, packs, onNote }: SetWork,
   entries: readonly Entry[],
-  lost: ReadonlyMap<string, EvictdError>,
-  unlisted: ReadonlySet<string>,
+  isWanted: (path: string, isInFormer: boolean) => boolean,
   signal: AbortSignal,
 ): Promise<readonly Entry[]> {
   const { checkpoint } = ownership;
@@ -109,13 +144,6 @@ async function formerEntries(
   const there = new Map(entries.map((entry) => [entry.path, entry.type]));
   const found: Entry[] = [];
   const fromBefore = new Set<string>();
-  /** Of what is lost; of a disk that isn't mounted they are gone, too. */
-  const folders = new Set<string>();
-  for (const path of lost.keys())
-    for (let folder = parentOf(path); folder !== '' && !folders.has(folder); folder = parentOf(folder))
-      folders.add(folder);
-  const isWanted = (path: string): boolean =>
-    lost.has(path) || folders.has(path) || unlisted.has(parentOf(path)) || fromBefore.has(parentOf(path));
   const isThere = (chunk: FileChunk) => !isStored(chunk) || packs.bytesOf(chunk.pack) !== undefined;
   const hasFolder = (path: string) => {
     const parent = parentOf(path);
@@ -123,7 +151,8 @@ async function formerEntries(
   };
   await unlessUnreadable(onNote, async () => {
     for await (const entry of entriesOf(checkpoint, { store, prefix }, signal)) {
-      if (there.has(entry.path) || !hasFolder(entry.path) || !isWanted(entry.path)) continue;
+      const isInFormer = fromBefore.has(parentOf(entry.path));
+      if (there.has(entry.path) || !hasFolder(entry.path) || !isWanted(entry.path, isInFormer)) continue;
       if (entry.type === 'file' && !entry.chunks.every(isThere)) continue;
       if (entry.type === 'hardlink' && there.get(entry.target) !== 'file') continue;
       there.set(entry.path, entry.type);

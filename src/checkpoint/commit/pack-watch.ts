@@ -22,6 +22,7 @@ export function createPackWatch(onPack: (event: PackEvent) => void) {
     return names;
   };
   let onSealed: (() => void) | undefined;
+  let onEnded: ((name: PackName) => void) | undefined;
   return {
     onPack(this: void, event: PackEvent) {
       onPack(event);
@@ -31,6 +32,7 @@ export function createPackWatch(onPack: (event: PackEvent) => void) {
         open.delete(name);
         if (open.size === 0) onSealed?.();
       }
+      if (event.kind !== 'began') onEnded?.(name);
       if (event.kind !== 'stored') return;
       stored.add(name);
       const told = waiting.get(name) ?? [];
@@ -41,6 +43,16 @@ export function createPackWatch(onPack: (event: PackEvent) => void) {
     sealedBytes: () => [...sealed.values()].reduce((sum, bytes) => sum + bytes, 0),
     sealed: () =>
       open.size === 0 ? Promise.resolve() : new Promise<void>((resolve) => (onSealed = resolve)),
+    /** Those that files were put into, and that nobody has begun to send. */
+    open: (): readonly PackName[] => [...open],
+    /** Resolves once each of them is stored, or has failed by then or later. One call at a time. */
+    async ended(names: readonly PackName[]) {
+      const left = new Set(names.filter((name) => !stored.has(name)));
+      if (left.size === 0) return;
+      await new Promise<void>((resolve) => {
+        onEnded = (name) => void (left.delete(name) && left.size === 0 && resolve());
+      });
+    },
     began(packs: Iterable<PackName>) {
       for (const name of packs) {
         ours.add(name);

@@ -1,6 +1,7 @@
 import type { Clock, MonotonicMs } from '../../base/clock.ts';
 import { EvictdError } from '../../base/errors.ts';
 import type { CommitRequest, SetProgress } from '../../core/ports.ts';
+import { explained, onlyPartial } from './commit-error.ts';
 import type { CheckpointSet, Committed } from './checkpoint-set.ts';
 import type { IdleOptions } from './stage-idle.ts';
 import { createTurns, gaveWay } from './turns.ts';
@@ -17,7 +18,10 @@ export interface SetLine {
   progress(): SetProgress;
   /** What runs in the background ends at its next part. */
   giveWay(): void;
-  /** Resolves when nothing is under way, and the local index is on disk or its disk has hung for too long. */
+  /**
+   * Resolves when nothing is under way, and the local index is on disk; or after 5 s, where something hangs: a mount
+   * whose server has gone, or the disk.
+   */
   close(): Promise<void>;
 }
 
@@ -58,8 +62,15 @@ export function createSetLine(
       if (commits.any()) throw gaveWay(name);
       return work(giveWay);
     });
-  const commit = async (request: CommitRequest, startedAt: MonotonicMs, signal: AbortSignal) => {
-    const committed = await set.commit(request, signal);
+  const commit = async (
+    request: CommitRequest,
+    {
+      startedAt,
+      onPartial,
+    }: { readonly startedAt: MonotonicMs; readonly onPartial: (made: Committed) => void },
+    signal: AbortSignal,
+  ) => {
+    const committed = await set.commit(request, onPartial, signal);
     return { ...committed, durationMs: Math.round(clock.monotonicMs() - startedAt) };
   };
   return {
@@ -74,16 +85,25 @@ export function createSetLine(
       const startedAt = clock.monotonicMs();
       using _underWay = commits.begin();
       if (reason === 'notice') turns.giveWay('schedule', 'command', 'rebalance', 'shutdown');
-      return await turns.run(reason, signal, (inner) => commit(request, startedAt, inner), takeOver);
+      let partial: Committed | undefined;
+      const onPartial = (made: Committed) => void (partial = made);
+      try {
+        const begun = { startedAt, onPartial };
+        return await turns.run(reason, signal, (inner) => commit(request, begun, inner), takeOver);
+      } catch (error) {
+        if (partial === undefined) throw error;
+        const durationMs = Math.round(clock.monotonicMs() - startedAt);
+        return { ...partial, durationMs, lost: onlyPartial(partial.id, explained(error, signal)) };
+      }
     },
     prepare: (signal) => inBackground(signal, (giveWay) => set.prepare(giveWay)),
     stageIdle: (idle, signal) => inBackground(signal, (giveWay) => set.stageIdle(idle, giveWay, signal)),
     progress: () => ({ name, ...progressOf(set) }),
     async close() {
-      await turns.idle();
       const late = Promise.withResolvers<void>();
       using _timer = clock.timer(CLOSE_MS_MAX, () => late.resolve());
       const save = async () => {
+        await turns.idle();
         try {
           await set.save();
         } catch (error) {

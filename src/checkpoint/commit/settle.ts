@@ -4,6 +4,7 @@ import { comparePaths } from '../format/path-order.ts';
 import type { Scan } from '../scan/scan.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
 import { isCurrent, look } from './look.ts';
+import type { Had } from './partial.ts';
 import { lastVersion, readFiles } from './read-files.ts';
 import type { SetWork, Versions } from './set-work.ts';
 import type { Upload } from './upload.ts';
@@ -12,6 +13,13 @@ import type { Upload } from './upload.ts';
 const READS_MAX = 4;
 /** How often all files are looked at again, since some changed after they were sent. */
 const ROUNDS_MAX = 4;
+
+export interface SettleOptions {
+  /** Between the guest's two clocks when this process began. */
+  readonly wallOffsetMs: number;
+  /** Hears of each look; what is had of it is added while it is sent. */
+  readonly onLook: ((had: Had) => void) | undefined;
+}
 
 export interface Settled {
   readonly scan: Scan;
@@ -36,7 +44,7 @@ export interface Settled {
 export async function settle(
   work: SetWork,
   upload: Upload,
-  wallOffsetMs: number,
+  { wallOffsetMs, onLook }: SettleOptions,
   signal: AbortSignal,
 ): Promise<Settled> {
   const versions: Versions = new Map();
@@ -53,6 +61,7 @@ export async function settle(
     await readFiles(work, upload, files, versions, { readsMax: READS_MAX, onLost, wallOffsetMs }, signal);
   };
   let { scan, due } = await look(work, versions, signal);
+  onLook?.({ scan, versions, lost });
   for (let round = 0; round < ROUNDS_MAX; round++) {
     const open = due.filter(({ path }) => !lost.has(path));
     // What moved between folders during a look may be missing in it. One folder whose names change all the time is a
@@ -61,6 +70,7 @@ export async function settle(
     if (open.length === 0 && round >= looksForMoved) break;
     await send(open);
     ({ scan, due } = await look(work, versions, signal, scan));
+    onLook?.({ scan, versions, lost });
   }
   // What has no version by now is gone again; its other names may still be there.
   const isLeft = (path: string) => !versions.has(path) && !lost.has(path);

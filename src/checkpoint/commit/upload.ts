@@ -1,3 +1,4 @@
+import { abandonOn } from '../../base/abort.ts';
 import { AssertionFailed } from '../../base/assert.ts';
 import { createGroup } from '../../base/concurrency.ts';
 import { type FileChunk, type PackName, type StoredChunk, isStored, seqsFor } from '../format/chunk.ts';
@@ -40,6 +41,8 @@ export interface Upload {
   onceStored(reading: Reading, tell: () => void): void;
   /** Where each piece of metadata is, in order. */
   putPieces(pieces: readonly Uint8Array[], signal: AbortSignal): Promise<readonly StoredChunk[]>;
+  /** Begins to send packs that aren't full, and waits for those, while more is read and sent. Not beside itself. */
+  storeBegun(signal: AbortSignal): Promise<void>;
   /** Begins to send packs that aren't full, and waits until all of it is stored. */
   flush(signal: AbortSignal): Promise<void>;
   /** Resolves once every pack that files were put into is full or being sent; asked after `flush`. */
@@ -103,6 +106,13 @@ export function createUpload(options: UploadOptions, workers: Workers, watcher: 
       const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
       const sender = await senderOf(0);
       return sender.putPieces(pieces, options.takeSeqs(seqsFor(bytes, cut)), signal);
+    },
+    async storeBegun(signal) {
+      const names = packs.open();
+      // While all is flushed there is none.
+      if (names.length === 0) return;
+      await all((sender) => sender.seal(signal));
+      await abandonOn(signal, packs.ended(names));
     },
     flush: (signal) => all((sender) => sender.flush(signal)),
     sealed: packs.sealed,

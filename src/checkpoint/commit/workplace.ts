@@ -68,6 +68,8 @@ export interface SetWorkplace {
   highestSeq(this: void): number;
   /** The account keeps what is deleted, as versions. */
   keepsDeleted(this: void): boolean;
+  /** What is being sent; undefined until something was. */
+  bytesPerSecond(this: void): number | undefined;
   save(this: void): Promise<void>;
   close(this: void): Promise<void>;
 }
@@ -134,6 +136,7 @@ export function createWorkplace(
     },
     highestSeq: () => seqs.highest,
     keepsDeleted: () => isVersioned,
+    bytesPerSecond: () => meter.bytesPerSecond,
     save: async () => opened?.index.save(),
     close: async () => opened?.index.close(),
   };

@@ -12,6 +12,7 @@ import type { EntryPoint } from '../index/local-index.ts';
 import { createOnce } from '../store/create-once.ts';
 import type { Scan } from '../scan/scan.ts';
 import { conflict } from './commit-error.ts';
+import { isSince } from './partial.ts';
 import type { SetWork } from './set-work.ts';
 import type { Upload } from './upload.ts';
 import { type WrittenTree, writeTree } from './write-tree.ts';
@@ -139,8 +140,13 @@ async function writeManifest(work: SetWork, content: ManifestContent, signal: Ab
     const files = new Set(content.entries.flatMap((entry) => (entry.type === 'file' ? [entry.path] : [])));
     const { pieces, used } = content.tree;
     const kept = { file: (path: string) => files.has(path), pack: (name: PackName) => used.has(name) };
+    // Of a partial one the rest is still to come.
+    const keptOfPartial = {
+      file: () => true,
+      pack: (name: PackName) => kept.pack(name) || isSince(name, manifest.epoch, manifest.seq),
+    };
     try {
-      await index.rebase(point, pieces, kept);
+      await index.rebase(point, pieces, manifest.partial === undefined ? kept : keptOfPartial);
     } finally {
       await checked;
     }

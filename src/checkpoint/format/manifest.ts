@@ -92,7 +92,7 @@ const Manifest = z.object({
   reason: Text,
   hash: Hash,
   cut: Cut,
-  /** The highest number that a pack of this epoch has, begun or not. */
+  /** Packs of this epoch up to that number, begun or not, are named by it, or of no use any more. */
   seq: Seq,
   /** `bytes` are of all files, `bytesSent` what was sent for it, staging included. */
   totals: z.object({ files: Count, directories: Count, links: Count, bytes: Count, bytesSent: Count }),

@@ -57,6 +57,9 @@ export function createPackSender(
         packs.giveNumbers([]);
       }
     });
+  const seal = async (signal: AbortSignal) => {
+    for (const purpose of packs.begun()) while (!packs.send(purpose)) await roomIn(courier, signal);
+  };
   return {
     feed: (items, seqs, signal) =>
       toBeSent(seqs, signal, async (inner) => {
@@ -72,11 +75,10 @@ export function createPackSender(
         assert(pieces.length <= ROWS_MAX, 'too many pieces at once');
         return await putPieces(pieces, options, packs, createPace(courier, clock, inner), clock);
       }),
+    seal: (signal) => toBeSent([], signal, seal),
     flush: (signal) =>
       toBeSent([], signal, async (inner) => {
-        for (const purpose of packs.begun()) {
-          while (!packs.send(purpose)) await roomIn(courier, inner);
-        }
+        await seal(inner);
         while (courier.underWay > 0 && courier.failure === undefined) await courier.progress(inner);
         if (courier.failure !== undefined) throw courier.failure;
       }),

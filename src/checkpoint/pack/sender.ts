@@ -44,7 +44,9 @@ export interface Sender {
     seqs: readonly number[],
     signal: AbortSignal,
   ): Promise<readonly StoredChunk[]>;
-  /** Sends packs that aren't full as well, and waits for all. Rejects with the first failure, or the signal's reason. */
+  /** Begins to send packs that aren't full as well. Rejects as `feed` does. */
+  seal(signal: AbortSignal): Promise<void>;
+  /** Does the same, and waits for all. Rejects with the first failure, or the signal's reason. */
   flush(signal: AbortSignal): Promise<void>;
   /** Forgets what isn't sent yet (its items are told as `dropped` by nobody: the caller knows them by their packs); waits for the others. */
   drop(signal: AbortSignal): Promise<readonly PackName[]>;

@@ -19,4 +19,8 @@ export interface SetOptions {
   readonly first?: readonly string[];
   /** Patterns of files that only ever grow: of one that grew, what it was before isn't read again. */
   readonly appendOnly?: readonly string[];
+  /** What becomes of a commit with a deadline that the whole set doesn't fit into: nothing, or a partial checkpoint. */
+  readonly atDeadline?: 'previous' | 'files';
+  /** Patterns of files that a partial checkpoint has all new or all as before. */
+  readonly together?: readonly string[];
 }

@@ -37,6 +37,7 @@ export type EngineCalls = {
   putPieces: (
     order: OfSender & { readonly pieces: readonly Uint8Array[]; readonly seqs: readonly number[] },
   ) => readonly StoredChunk[];
+  seal: (order: OfSender) => void;
   flush: (order: OfSender) => void;
   drop: (order: OfSender) => readonly PackName[];
   closeSender: (order: OfSender) => void;

@@ -48,6 +48,7 @@ export function createEngine({
     feed: async ({ sender, items, seqs }, signal) =>
       toWireResults(await senderOf(sender).feed(fromWireItems(items), seqs, signal)),
     putPieces: ({ sender, pieces, seqs }, signal) => senderOf(sender).putPieces(pieces, seqs, signal),
+    seal: ({ sender }, signal) => senderOf(sender).seal(signal),
     flush: ({ sender }, signal) => senderOf(sender).flush(signal),
     drop: ({ sender }, signal) => senderOf(sender).drop(signal),
     async closeSender({ sender }) {

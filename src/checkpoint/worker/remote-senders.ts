@@ -76,6 +76,7 @@ function remoteSender(peer: Peer<EngineCalls>, sender: number, closed: () => voi
     putPieces: (pieces, seqs, signal) =>
       // Of a part of larger memory all of that would be copied.
       peer.call('putPieces', { sender, pieces: pieces.map((piece) => new Uint8Array(piece)), seqs }, signal),
+    seal: (signal) => peer.call('seal', { sender }, signal),
     flush: (signal) => peer.call('flush', { sender }, signal),
     drop: (signal) => peer.call('drop', { sender }, signal),
     close: () => (closing ??= close()),

@@ -2,12 +2,15 @@ import { link, readFile, rm, writeFile } from 'node:fs/promises';
 
 import { describe, expect, test } from 'vitest';
 
+import type { Clock } from '../../../src/base/clock.ts';
+import { EvictdError } from '../../../src/base/errors.ts';
 import type { Workers } from '../../../src/checkpoint/worker/workers.ts';
 import {
   SET_PREFIX,
   type TestCheckpointerOptions,
   committed,
   commitJob,
+  laterClock,
   never,
   restoreJob,
   shiftedClock,
@@ -232,4 +235,33 @@ test('a linked file whose first name goes away in the last look is had by anothe
   await committed(testCheckpointer(blobs.connect(), from.path, { workers }));
   await restoreJob(blobs.connect(), to.path);
   expect(Object.keys(await readTree(to.path))).toEqual(['b', 'm', 'z']);
+});
+
+test('a mount that hangs holds up the end of the process for some seconds only', async () => {
+  await using from = await testFolder();
+  await writeTree(from.path, { a: { kind: 'file', content: 'a' } });
+  const waited: number[] = [];
+  const clock: Clock = {
+    ...laterClock,
+    timer(ms, fire) {
+      waited.push(ms);
+      return laterClock.timer(Math.min(ms, 10), fire);
+    },
+  };
+  const [reached, hung] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const workers = meddling({
+    before: () => {
+      reached.resolve();
+      return hung.promise;
+    },
+  });
+  const checkpointer = testCheckpointer(createMemoryBlobs().connect(), from.path, { clock, workers });
+  const controller = new AbortController();
+  const answer = commitJob(checkpointer, controller.signal);
+  await reached.promise;
+  controller.abort(new EvictdError('timeout', 'the time is over'));
+  expect(await answer).toMatchObject({ kind: 'failed', code: 'timeout' });
+  await checkpointer.close();
+  expect(Math.max(...waited)).toBe(5000);
+  hung.resolve();
 });

@@ -1,5 +1,6 @@
 import { createGate } from '../../../src/base/concurrency.ts';
 import type { EvictdError } from '../../../src/base/errors.ts';
+import type { Manifest } from '../../../src/checkpoint/format/manifest.ts';
 import type { SendItem } from '../../../src/checkpoint/pack/sender.ts';
 import type { Workers } from '../../../src/checkpoint/worker/workers.ts';
 import { SET_PREFIX, never } from '../../support/checkpoints.ts';
@@ -128,10 +129,7 @@ export function packBytes({ calls }: MemoryClient): number {
 }
 
 /** As a blob of JSON says, before anybody checked it. */
-export function manifestOf(
-  blobs: MemoryBlobs,
-  id: string,
-): { readonly metadata: readonly { readonly name: string }[] } {
+export function manifestOf(blobs: MemoryBlobs, id: string): Manifest {
   // Written by the engine, whose own parser took it.
-  return JSON.parse(String(blobs.content(entryBlob(id)))) as ReturnType<typeof manifestOf>;
+  return JSON.parse(String(blobs.content(entryBlob(id)))) as Manifest;
 }
