@@ -5,7 +5,7 @@ import type { Log } from '../../src/observe/log.ts';
 import { forgetDeadlines } from './facts.ts';
 import { createDoors } from './doors.ts';
 import { type GuestProcess, createGuestClock, running } from './guest.ts';
-import { stopDaemon } from './operator.ts';
+import { askForCheckpoint, stopDaemon } from './operator.ts';
 import { KEPT_MS } from './rules.ts';
 import type { World } from './world.ts';
 
@@ -79,7 +79,12 @@ export function statusOf({ handlers }: World): Status | undefined {
 function onConflict(world: World, set: string): void {
   const { agenda, random, rules } = world;
   rules.onConflict(set);
-  if (random.chance(0.5)) agenda.after(random.between(1000, 10_000), () => stopDaemon(world));
+  if (!random.chance(0.5)) return;
+  const restartMs = random.between(1000, 10_000);
+  agenda.after(restartMs, () => stopDaemon(world));
+  // What it finds at its start may be pruned before it makes use of it.
+  agenda.after(restartMs + random.between(2000, 6000), () => world.tidyWithin(3000));
+  agenda.after(restartMs + random.between(6000, 12_000), () => askForCheckpoint(world));
 }
 
 function logOf(world: World, process: GuestProcess): Log {

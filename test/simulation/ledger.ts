@@ -24,6 +24,7 @@ export interface EntryFact {
   readonly wasNewest: boolean;
   /** Nothing is lost in it, nor left out at a deadline. */
   readonly isWhole: boolean;
+  readonly isPartial: boolean;
   removedAt: number;
   /** Blob names. */
   packs: ReadonlySet<string>;
@@ -67,9 +68,10 @@ export function createLedger({ prefix, key, service, now, broken, onEntry }: Led
     const entry = parseSetEntry(body, name, { set, id });
     const { kind, epoch } = entry;
     const { guest, role } = process;
-    const isWhole = entry.kind === 'takeover' || (entry.lost.count === 0 && entry.partial === undefined);
+    const isPartial = entry.kind === 'checkpoint' && entry.partial !== undefined;
+    const isWhole = entry.kind === 'takeover' || (entry.lost.count === 0 && !isPartial);
     const wasNewest = there(set).every((one) => one.id < id);
-    const of = { set, id, kind, epoch, isWhole, wasNewest, writer: guest.name, role };
+    const of = { set, id, kind, epoch, isWhole, isPartial, wasNewest, writer: guest.name, role };
     const fact: EntryFact = { ...of, at: now(), removedAt: Infinity, packs: new Set() };
     entries.push(fact);
     onEntry(fact, entry);

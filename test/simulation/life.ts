@@ -150,6 +150,7 @@ function countsOf({ facts, ledger, plan, processes }: World): Record<string, num
     hooks: facts.hooks.length,
     takeovers: ledger.entries.filter(({ kind }) => kind === 'takeover').length,
     checkpoints: ledger.entries.filter(({ kind }) => kind === 'checkpoint').length,
+    partials: ledger.entries.filter(({ isPartial }) => isPartial).length,
     removed: ledger.entries.filter(({ removedAt }) => removedAt < Infinity).length,
     claims: facts.claims.length,
     others: plan.others.length,

@@ -32,11 +32,20 @@ export function arrangeOthers(world: World): void {
   for (const [index, other] of plan.others.entries()) {
     agenda.at(other.startsAt, () => void begin(world, other, `${other.kind}_${index}`));
   }
-  let successors = 0;
+  let more = 0;
   world.onPaused = (forMs) => {
-    if (!world.random.chance(0.5)) return;
-    void begin(world, successor(world, forMs), `successor_${successors++}`);
+    if (!world.random.chance(0.6)) return;
+    if (world.random.chance(0.5)) void begin(world, successor(world, forMs), `successor_${more++}`);
+    else world.tidyWithin(forMs / 2);
   };
+  world.tidyWithin = (ms) => void begin(world, tidier(world, ms), `tidier_${more++}`);
+}
+
+/** Somebody who prunes while others rely on what was there. */
+function tidier({ agenda, random }: World, withinMs: number): OtherPlan {
+  const startsAt = agenda.now();
+  const steps = [{ at: startsAt + random.between(0, withinMs), what: 'prune' as const }];
+  return { kind: 'laptop', startsAt, restoresFirst: false, steps, freezes: [], sleeps: false };
 }
 
 /** A VM that takes over what somebody who is paused is about to write to, and goes far on meanwhile. */

@@ -85,9 +85,10 @@ export function makePlan(random: Random): Plan {
   ]);
   const checkpointsAt = [...times(3, 2000, quietFrom), ...aroundCuts];
   const outageFrom = random.between(0, quietFrom);
+  const config = makeConfig(random, isCalm);
   return {
     isCalm,
-    config: makeConfig(random, isCalm),
+    config,
     events,
     quietFrom,
     endsAt: quietFrom + 200_000,
@@ -124,7 +125,7 @@ export function makePlan(random: Random): Plan {
     pauses: { likely: random.pick([0, 0.1, 0.3]), forMs: random.pick([5000, 60_000]) },
     flushes: random.pick([0.1, 0.7]),
     workEveryMs: random.pick([300, 2000, 10_000]),
-    bytesPerMs: isCalm ? 1000 : random.pick([5, 50, 1000]),
+    bytesPerMs: isCalm ? 1000 : random.pick([config.checkpoint?.background === false ? 0.7 : 5, 50, 1000]),
     latencyMs: isCalm ? 10 : random.pick([2, 20, 150]),
     rate: 1 + random.between(-0.0003, 0.0003),
   };
@@ -140,6 +141,7 @@ function makeConfig(random: Random, isCalm: boolean): Config {
     path: `/data/set${index}`,
     priority: random.whole(1, 2),
     compress: random.pick(['none', 'none', 'zstd']),
+    ...(index === 0 && { atDeadline: 'files', together: ['c/**', 'f.bin'] }),
   }));
   const hooks = Array.from({ length: random.whole(0, 4) }, (_, index) => ({
     name: `hook${index}`,

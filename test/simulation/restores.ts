@@ -39,6 +39,7 @@ async function restoreOnNewVm(world: World, set: string, id: string): Promise<st
   const place = { prefix: PREFIX, key: KEY, set };
   const { signal } = new AbortController();
   let hasDoubts = false;
+  let isPartial = false;
   const lostPaths = new Set<string>();
   try {
     await running.run(process, async () => {
@@ -47,6 +48,7 @@ async function restoreOnNewVm(world: World, set: string, id: string): Promise<st
       for await (const { manifest } of findCheckpoints({ place, at: id }, store, signal)) {
         const { changing, lost } = manifest;
         hasDoubts = changing.count + lost.count > 0;
+        isPartial = manifest.partial !== undefined;
         for (const path of lost.paths) lostPaths.add(path);
       }
       await restoreSet({ place, at: id, target: '/back' }, { store, workers, clock: process.clock }, signal);
@@ -59,11 +61,13 @@ async function restoreOnNewVm(world: World, set: string, id: string): Promise<st
   if (versions.some((version) => sameTree(version, tree))) return undefined;
   const isOdd = ([path, line]: readonly [string, string]) =>
     !versions.some((version) => version.get(path) === line) &&
-    !(lostPaths.has(path) && wasEver(world, set, path, line));
+    !((isPartial || lostPaths.has(path)) && wasEver(world, set, path, line));
   const odd = [...tree].find(isOdd);
   if (odd !== undefined) return `restored ${odd.join(': ')}, as it never was`;
   // Files that go on changing may be of different moments, and the checkpoint says so.
-  return hasDoubts ? undefined : `restored files of different moments: ${JSON.stringify([...tree])}`;
+  return hasDoubts || isPartial
+    ? undefined
+    : `restored files of different moments: ${JSON.stringify([...tree])}`;
 }
 
 /** What can't be had is taken from the checkpoint before, whose ever that was. */

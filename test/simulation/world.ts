@@ -32,6 +32,8 @@ export interface World {
   processes: number;
   /** Somebody is paused for so long right before the entry that would be written; see others.ts. */
   onPaused: (forMs: number) => void;
+  /** Somebody prunes within that time; see others.ts. */
+  tidyWithin: (ms: number) => void;
   /** Nobody else comes any more. */
   isOver: boolean;
   /** Nothing has kept the daemon from going on since then. */
@@ -107,6 +109,7 @@ export function createWorld(
     handlers: undefined,
     besides: [],
     onPaused: () => undefined,
+    tidyWithin: () => undefined,
     isOver: false,
     processes: 0,
     undisturbedSince: 0,
