@@ -144,7 +144,7 @@ async function formerEntries(
   const there = new Map(entries.map((entry) => [entry.path, entry.type]));
   const found: Entry[] = [];
   const fromBefore = new Set<string>();
-  const isThere = (chunk: FileChunk) => !isStored(chunk) || packs.bytesOf(chunk.pack) !== undefined;
+  const isThere = (chunk: FileChunk) => !isStored(chunk) || packs.has(chunk);
   const hasFolder = (path: string) => {
     const parent = parentOf(path);
     return parent === '' || there.get(parent) === 'directory';

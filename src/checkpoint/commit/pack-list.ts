@@ -1,5 +1,5 @@
 import type { Clock, MonotonicMs } from '../../base/clock.ts';
-import type { PackName } from '../format/chunk.ts';
+import type { PackName, StoredChunk } from '../format/chunk.ts';
 import { listPacks } from '../index/list-packs.ts';
 import type { BlobStore } from '../store/store.ts';
 
@@ -7,6 +7,8 @@ import type { BlobStore } from '../store/store.ts';
 export interface PackList {
   /** Bytes of a pack that is there and can be read. */
   bytesOf(name: PackName): number | undefined;
+  /** It is in a pack that is there, and long enough. */
+  has(chunk: Place): boolean;
   /** It has just been stored by this process. */
   add(name: PackName, bytes: number): void;
   /** Since it was listed; infinite: it never was. */
@@ -17,6 +19,8 @@ export interface PackList {
   refresh(signal: AbortSignal): Promise<void>;
 }
 
+type Place = Pick<StoredChunk, 'pack' | 'offset' | 'stored'>;
+
 /** `packPrefix`: `PREFIX/KEY/sets/SET/packs/`. */
 export function createPackList(
   packPrefix: string,
@@ -25,8 +29,10 @@ export function createPackList(
   let listed = new Map<PackName, number>();
   let added = new Map<PackName, { readonly bytes: number; readonly at: MonotonicMs }>();
   let listedAt = { monotonic: -Infinity, wall: -Infinity };
+  const bytesOf = (name: PackName) => added.get(name)?.bytes ?? listed.get(name);
   return {
-    bytesOf: (name) => added.get(name)?.bytes ?? listed.get(name),
+    bytesOf,
+    has: ({ pack, offset, stored }) => offset + stored <= (bytesOf(pack) ?? -1),
     add: (name, bytes) => void added.set(name, { bytes, at: clock.monotonicMs() }),
     get ageMs() {
       // A machine that sleeps has no monotonic time meanwhile.

@@ -107,7 +107,7 @@ export async function partialContent(
     const version = versions.get(path);
     if (version === undefined || lost.has(path)) return;
     const own = version.chunks.filter(isStored);
-    if (!own.every(({ pack }) => packs.bytesOf(pack) !== undefined)) return;
+    if (!own.every((chunk) => packs.has(chunk))) return;
     stored.set(path, version);
     isAnySent ||= own.some(({ pack }) => isSince(pack, index.epoch, seq));
   };

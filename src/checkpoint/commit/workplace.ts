@@ -211,7 +211,7 @@ async function openSet(
 }
 
 async function forgetGone({ set, onNote }: SetContext, index: LocalIndex, packs: PackList): Promise<void> {
-  const count = await index.forgetPacks((name) => packs.bytesOf(name) !== undefined);
+  const count = await index.forgetGone((chunk) => packs.has(chunk));
   if (count > 0) onNote(packsGone(set.name, count));
 }
 

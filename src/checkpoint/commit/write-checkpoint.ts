@@ -64,7 +64,7 @@ export async function writeCheckpoint(
     {
       hash: index.hash,
       former: isMergeDue(work, content) ? new Map() : index.pieces,
-      isThere: (name) => packs.bytesOf(name) !== undefined,
+      isThere: (piece) => packs.has(piece),
       // One that isn't there is found out below.
       bytesOf: (name) => packs.bytesOf(name) ?? upload.bytesOf(name) ?? 0,
       sealed: () => Promise.race([upload.sealed(), flushed]),
@@ -90,11 +90,13 @@ export async function writeCheckpoint(
 /** Every pack that a manifest names was confirmed to this process or seen in a listing, whole. */
 async function checkPacks(work: SetWork, { used, pieces }: WrittenTree): Promise<void> {
   const { packs, ownership, index } = work;
-  const isThere = (name: PackName) => packs.bytesOf(name) !== undefined && ownership.isKept(name);
-  const names = new Set([...used.keys(), ...[...pieces.values()].map(({ pack }) => pack)]);
-  const gone = [...names].find((name) => !isThere(name));
+  const isThere = (chunk: StoredChunk) => packs.has(chunk) && ownership.isKept(chunk.pack);
+  const isListed = (name: PackName) => packs.bytesOf(name) !== undefined && ownership.isKept(name);
+  const gone =
+    [...used.keys()].find((name) => !isListed(name)) ??
+    [...pieces.values()].find((piece) => !isThere(piece))?.pack;
   if (gone === undefined) return;
-  await index.forgetPacks(isThere);
+  await index.forgetGone(isThere);
   throw new EvictdError('pack-gone', `the pack ${gone} is not in the store any more`, {
     remedy: 'nothing is lost: the next attempt sends anew what was in it',
   });

@@ -30,8 +30,8 @@ export interface TreeDependencies {
   readonly hash: HashSpec;
   /** Pieces of the tree before, by name: one with the same id needn't be stored again. */
   readonly former: ReadonlyMap<string, StoredChunk>;
-  /** Whether what is in a pack may be relied on. */
-  readonly isThere: (pack: PackName) => boolean;
+  /** Whether the store has it still. */
+  readonly isThere: (piece: StoredChunk) => boolean;
   readonly putPieces: (pieces: readonly Uint8Array[]) => Promise<readonly StoredChunk[]>;
   /** Resolves once it is known how long each data pack is. */
   readonly sealed: () => Promise<void>;
@@ -133,7 +133,7 @@ async function writePieces(
     const isSame =
       known !== undefined &&
       known.plain === bytes.length &&
-      isThere(known.pack) &&
+      isThere(known) &&
       known.id === chunkIdOf(bytes, hash);
     children.push({ first, ref: isSame ? known : undefined });
     if (!isSame) {

@@ -1,4 +1,4 @@
-import { type FileChunk, type PackName, type StoredChunk, isStored } from '../format/chunk.ts';
+import { type FileChunk, type StoredChunk, isStored } from '../format/chunk.ts';
 import { LOST_ID } from './record.ts';
 
 /**
@@ -28,18 +28,13 @@ export function replaceRange(
   return mergeHoles([...before, ...replacement, ...after]);
 }
 
-/** Chunks in packs that aren't there are none that the store has; the same list, where all are. */
-export function withoutPacks(
+/** Those that the store hasn't any more are marked; the same list, where it has all. */
+export function withoutGone(
   chunks: readonly FileChunk[],
-  isThere: (pack: PackName) => boolean,
+  isThere: (chunk: StoredChunk) => boolean,
 ): readonly FileChunk[] {
-  // Most chunks are in the pack of the one before.
-  let last: { readonly pack: PackName; readonly isThere: boolean } | undefined;
-  const isGone = (chunk: FileChunk): chunk is StoredChunk => {
-    if (!isStored(chunk) || chunk.id === LOST_ID) return false;
-    if (last?.pack !== chunk.pack) last = { pack: chunk.pack, isThere: isThere(chunk.pack) };
-    return !last.isThere;
-  };
+  const isGone = (chunk: FileChunk): chunk is StoredChunk =>
+    isStored(chunk) && chunk.id !== LOST_ID && !isThere(chunk);
   return chunks.some(isGone)
     ? chunks.map((chunk) => (isGone(chunk) ? { ...chunk, id: LOST_ID } : chunk))
     : chunks;

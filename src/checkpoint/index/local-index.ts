@@ -4,7 +4,7 @@ import type { EvictdError } from '../../base/errors.ts';
 import { forEachInSlices } from '../../base/slices.ts';
 import type { Cut, FileChunk, HashSpec, PackName, StoredChunk } from '../format/chunk.ts';
 import { newEpoch } from '../format/names.ts';
-import { withoutPacks } from './chunk-range.ts';
+import { withoutGone } from './chunk-range.ts';
 import {
   type Content,
   type EntryPoint,
@@ -65,8 +65,8 @@ export interface LocalIndex {
     format: { readonly hash: HashSpec; readonly cut: Cut },
     files: Map<string, FileRecord>,
   ): void;
-  /** Marks chunks as lost whose pack isn't there; answers of how many files. */
-  forgetPacks(isThere: (name: PackName) => boolean): Promise<number>;
+  /** Marks chunks as lost that aren't there; answers of how many files. */
+  forgetGone(isThere: (chunk: StoredChunk) => boolean): Promise<number>;
   /** Writes what isn't written yet. Rejects `index-unwritten`. */
   save(): Promise<void>;
   close(): Promise<void>;
@@ -151,11 +151,11 @@ function changesOf(content: () => Content, log: IndexLog): Changes {
     content().packs.set(name, bytes);
     log.later(JSON.stringify({ pack: name, bytes }));
   };
-  const lose = async (isThere: (name: PackName) => boolean): Promise<number> => {
+  const lose = async (isThere: (chunk: StoredChunk) => boolean): Promise<number> => {
     let count = 0;
     const { files } = content();
     await forEachInSlices(files, ([path, record]) => {
-      const chunks = withoutPacks(record.chunks, isThere);
+      const chunks = withoutGone(record.chunks, isThere);
       if (chunks === record.chunks) return;
       count++;
       files.set(path, { ...record, chunks });
@@ -201,16 +201,16 @@ function changesOf(content: () => Content, log: IndexLog): Changes {
         files.delete(path);
         log.later(JSON.stringify({ gone: path }));
       });
-      await lose(kept.pack);
+      await lose(({ pack }) => kept.pack(pack));
       const packs = [...content().packs].filter(([name]) => kept.pack(name));
       beginBase(content(), base);
       log.later(JSON.stringify({ base }));
       for (const [name, bytes] of packs) notePack(name, bytes);
     },
-    async forgetPacks(isThere) {
+    async forgetGone(isThere) {
       const count = await lose(isThere);
       const { pieces } = content();
-      for (const [name, { pack }] of pieces) if (!isThere(pack)) pieces.delete(name);
+      for (const [name, piece] of pieces) if (!isThere(piece)) pieces.delete(name);
       return count;
     },
   };

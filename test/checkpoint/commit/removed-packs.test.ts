@@ -30,7 +30,7 @@ async function expectRestored(blobs: MemoryBlobs, path: string): Promise<void> {
   expect(await readTree(to.path)).toEqual(await readTree(path));
 }
 
-test.each(['removed', 'moved to the archive'])(
+test.each(['removed', 'moved to the archive', 'cut'])(
   'packs that a rule of the account has %s are sent again, each of them, by the running daemon and by the next one',
   async (how) => {
     for (const isRestarted of [false, true]) {
@@ -47,6 +47,7 @@ test.each(['removed', 'moved to the archive'])(
         await committed(checkpointer);
         const name = packNames(blobs)[gone] ?? '';
         if (how === 'removed') blobs.remove(name);
+        else if (how === 'cut') blobs.corrupt(name, (content) => content.subarray(0, 20));
         else blobs.archive(name);
         clock.advance(16 * 60_000);
         if (isRestarted) {

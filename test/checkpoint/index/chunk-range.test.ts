@@ -3,12 +3,7 @@ import { expect, test } from 'vitest';
 
 import type { FileChunk } from '../../../src/checkpoint/format/chunk.ts';
 import { isStored } from '../../../src/checkpoint/format/chunk.ts';
-import {
-  bytesOf,
-  mergeHoles,
-  replaceRange,
-  withoutPacks,
-} from '../../../src/checkpoint/index/chunk-range.ts';
+import { bytesOf, mergeHoles, replaceRange, withoutGone } from '../../../src/checkpoint/index/chunk-range.ts';
 import { LOST_ID } from '../../../src/checkpoint/index/record.ts';
 
 const piece: fc.Arbitrary<FileChunk> = fc.oneof(
@@ -79,7 +74,7 @@ test('holes that follow each other become one, and the bytes stay the same', () 
 test('chunks of packs that are gone count as lost, and nothing else changes', () => {
   fc.assert(
     fc.property(pieces, fc.subarray(['p', 'q', 'r']), (chunks, there) => {
-      const found = withoutPacks(chunks, (pack) => there.includes(pack));
+      const found = withoutGone(chunks, ({ pack }) => there.includes(pack));
       if (chunks.every((one) => !isStored(one) || one.id === LOST_ID || there.includes(one.pack))) {
         expect(found).toBe(chunks);
       }

@@ -105,8 +105,8 @@ test('packs that are gone take their chunks and pieces with them, and are told b
       ['tree 0 b', chunk('p-2', 10)],
     ]),
   );
-  expect(await index.forgetPacks((name) => name === 'p-2')).toBe(1);
-  expect(await index.forgetPacks((name) => name === 'p-2')).toBe(0);
+  expect(await index.forgetGone(({ pack }) => pack === 'p-2')).toBe(1);
+  expect(await index.forgetGone(({ pack }) => pack === 'p-2')).toBe(0);
   expect([...index.files].map(([path, one]) => [path, isWhole(one)])).toEqual([
     ['a', false],
     ['b', true],
