@@ -1,11 +1,12 @@
 import { EvictdError } from '../../base/errors.ts';
 import { forEachInSlices } from '../../base/slices.ts';
-import type { PackName } from '../format/chunk.ts';
+import { type PackName, type StoredChunk, isStored } from '../format/chunk.ts';
 import type { Entry } from '../format/entry.ts';
-import type { Manifest } from '../format/manifest.ts';
+import type { Manifest, SetEntry, Takeover } from '../format/manifest.ts';
 import { parsePackName } from '../format/names.ts';
 import { walkPackUses, walkTree } from '../format/tree/tree.ts';
-import { sameChunks } from '../index/chunk-range.ts';
+import { sameChunks, withoutGone } from '../index/chunk-range.ts';
+import type { Former } from '../index/local-index.ts';
 import { createPieceReader } from '../index/read-piece.ts';
 import { type FileRecord, recordOfEntry } from '../index/record.ts';
 import type { BlobStore } from '../store/store.ts';
@@ -53,6 +54,33 @@ export async function keepSeen(
     const seen = known.get(path);
     if (seen?.isVersion === true && sameChunks(seen.chunks, chunks)) files.set(path, { ...seen, chunks });
   });
+}
+
+/**
+ * What an earlier boot of this VM has staged since its newest checkpoint, where nobody has taken the set over meanwhile:
+ * such packs stay while this epoch's takeover adopts them. It is only compared with. Changes `files`, which are those of
+ * that checkpoint; answers what to adopt.
+ */
+export async function adoptStaged(
+  files: Map<string, FileRecord>,
+  { newest, checkpoint }: { readonly newest: SetEntry; readonly checkpoint: Manifest | undefined },
+  { epoch, files: known, packs }: Former,
+): Promise<Takeover['adopts']> {
+  if (newest.epoch !== epoch) return null;
+  const seqMin = checkpoint?.epoch === epoch ? checkpoint.seq : 0;
+  const seqs = new Map([...packs.keys()].map((name) => [name, parsePackName(name)?.seq ?? 0]));
+  const highest = Math.max(0, ...seqs.values());
+  if (highest <= seqMin) return null;
+  const named = new Set<PackName>();
+  await forEachInSlices(files.values(), ({ chunks }) => {
+    for (const chunk of chunks) if (isStored(chunk)) named.add(chunk.pack);
+  });
+  const isKept = ({ pack }: StoredChunk) => named.has(pack) || (seqs.get(pack) ?? 0) > seqMin;
+  await forEachInSlices(known, ([path, { stat, chunks }]) => {
+    const { size } = stat;
+    files.set(path, recordOfEntry({ size, mtimeNs: 0n }, withoutGone(chunks, isKept), false));
+  });
+  return { epoch, seq: highest };
 }
 
 /** What can't be read for good is told, and done without. */

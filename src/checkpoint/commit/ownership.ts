@@ -58,6 +58,7 @@ export function createOwnership(options: OwnershipOptions, dependencies: Ownersh
     checkpoint: undefined,
     idMin: NO_ID,
     isKept: () => true,
+    adopts: null,
     listed: undefined,
   };
   const entries = createSetEntries(options.place, dependencies);

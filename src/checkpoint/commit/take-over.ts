@@ -8,7 +8,7 @@ import type { ListedEntry } from '../index/entries.ts';
 import type { EntryPoint, LocalIndex } from '../index/local-index.ts';
 import { createOnce } from '../store/create-once.ts';
 import type { BlobStore } from '../store/store.ts';
-import { keepSeen, keptPacks, readTreeRecords } from './adopt.ts';
+import { adoptStaged, keepSeen, keptPacks, readTreeRecords } from './adopt.ts';
 import { busySet, storeWentBack, tookOver } from './commit-error.ts';
 import { type FoundEntry, type SetEntries, JSON_TYPE } from './set-entries.ts';
 
@@ -22,6 +22,8 @@ export interface Held {
   /** No entry gets this id or a lower one. */
   idMin: string;
   isKept: (pack: PackName) => boolean;
+  /** What the next takeover goes on from, besides its parent. */
+  adopts: Takeover['adopts'];
   /** The newest entry as a listing showed it. */
   listed: ListedEntry | undefined;
 }
@@ -100,8 +102,14 @@ async function adopt(
   const manifest = checkpointOf(await entries.newestCheckpoint(ids, signal));
   const format = manifest ?? (await entries.format(signal)) ?? index;
   const files = await readTreeRecords(manifest, context, signal);
-  const isSameHash = format.hash.name === index.hash.name && format.hash.key === index.hash.key;
-  if (isSameHash) await keepSeen(files, index.files);
+  const isComparable = ({ hash }: Pick<LocalIndex, 'hash'>) =>
+    hash.name === format.hash.name && hash.key === format.hash.key;
+  if (isComparable(index)) await keepSeen(files, index.files);
+  const former = index.former();
+  const isOfUse = last !== undefined && former !== undefined && isComparable(former);
+  held.adopts = isOfUse
+    ? await adoptStaged(files, { newest: last.entry, checkpoint: manifest }, former)
+    : null;
   index.restart(last?.point ?? null, format, files);
   held.isKept = () => true;
   held.checkpoint = manifest;
@@ -171,7 +179,7 @@ function takeoverOf({ place, index, process, writer, clock, held }: OwnershipCon
     process,
     writer,
     createdAt: new Date(clock.wallMs()).toISOString(),
-    adopts: null,
+    adopts: held.adopts,
   };
 }
 

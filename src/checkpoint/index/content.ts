@@ -9,7 +9,6 @@ import { type FileRecord, recordOfEntry } from './record.ts';
 import {
   Header,
   Line,
-  MountsLine,
   chunksOfLine,
   fileLine,
   partStatOf,
@@ -95,8 +94,13 @@ export function emptyContent(head: Head): Content {
   };
 }
 
-/** `wholeBytes`: of the file, that can be added to; undefined: it has to be replaced. */
-export type FoundContent = Content & { readonly wholeBytes: number | undefined };
+export interface FoundContent {
+  readonly content: Content;
+  /** Of the file, that can be added to; undefined: it has to be replaced. */
+  readonly wholeBytes: number | undefined;
+  /** What an earlier boot left: nothing of it is trusted. */
+  readonly former?: Content;
+}
 
 /** What is in the file; undefined where there is nothing that can be used, which `onUnusable` hears of. */
 export async function readContent(
@@ -106,34 +110,28 @@ export async function readContent(
   const { file } = place;
   if (file === undefined) return undefined;
   let content: Content | undefined;
+  let isOfThisBoot = true;
   let wholeBytes = 0;
   try {
     for await (const [line, end] of readLines(file)) {
       const json: unknown = JSON.parse(line);
       if (content === undefined) {
         const { bound, ...head } = Header.parse(json);
-        if (isOfOtherBoot(bound, place) && bound !== boundTo(place)) return await readFormerBoot(place, file);
-        if (bound !== boundTo(place)) return undefined;
+        isOfThisBoot = bound === boundTo(place);
+        if (!isOfThisBoot && !isOfOtherBoot(bound, place)) return undefined;
         content = emptyContent({ ...head, mounts: new Set() });
       } else takeLine(content, Line.parse(json));
       content.lines++;
       wholeBytes = end;
     }
-    return content && { ...content, wholeBytes };
+    if (content === undefined || isOfThisBoot) return content && { content, wholeBytes };
+    return { content: freshContent(place, content.mounts), wholeBytes: undefined, former: content };
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return undefined;
     const text = `the local index ${place.file} can't be used (${brief(error)}): all files are read again`;
     onUnusable(new EvictdError('index-unusable', text, { cause: error }));
     return undefined;
   }
-}
-
-/** Nothing of it is trusted; but what was mounted is to be there again. */
-async function readFormerBoot(place: IndexPlace, file: string): Promise<FoundContent> {
-  let mounts: readonly string[] = [];
-  for await (const [line] of readLines(file))
-    if (line.startsWith('{"mounts"')) mounts = MountsLine.parse(JSON.parse(line)).mounts;
-  return { ...freshContent(place, new Set(mounts)), wholeBytes: undefined };
 }
 
 /** Of zod's errors the text is a whole document. */

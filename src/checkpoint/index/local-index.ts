@@ -59,6 +59,8 @@ export interface LocalIndex {
   setPieces(pieces: ReadonlyMap<string, StoredChunk>): void;
   /** The set's newest entry is `base` now, with these pieces. Only what it keeps may be relied on from now on. */
   rebase(base: EntryPoint, pieces: ReadonlyMap<string, StoredChunk>, kept: Kept): Promise<void>;
+  /** What an earlier boot of this VM left, to be compared with; until `restart`. */
+  former(): Former | undefined;
   /** Begins a new life on what somebody else, or an earlier life, has left in the store. */
   restart(
     base: EntryPoint | null,
@@ -71,6 +73,8 @@ export interface LocalIndex {
   save(): Promise<void>;
   close(): Promise<void>;
 }
+
+export type Former = Pick<Content, 'epoch' | 'hash' | 'files' | 'packs'>;
 
 /** What another entry as the newest leaves: all else may be pruned. */
 export interface Kept {
@@ -87,7 +91,8 @@ export async function openLocalIndex(
   onUnusable: (error: EvictdError) => void,
 ): Promise<LocalIndex> {
   const found = await readContent(place, onUnusable);
-  let content: Content = found ?? freshContent(place);
+  let content: Content = found?.content ?? freshContent(place);
+  let former = found?.former;
   const log = createIndexLog(place, () => content, found?.wholeBytes, onUnusable);
   return Object.assign(
     viewOf(() => content),
@@ -101,8 +106,10 @@ export async function openLocalIndex(
         const { mounts } = content;
         const head = { hash, cut, epoch: newEpoch(), base, mounts };
         content = { ...emptyContent(head), files, lines: Infinity };
+        former = undefined;
         log.renew();
       },
+      former: () => former,
       save: () => log.save(),
       close: () => log.close(),
     },
@@ -144,7 +151,7 @@ function viewOf(content: () => Content): View {
   };
 }
 
-type Changes = Omit<LocalIndex, keyof View | 'restart' | 'save' | 'close'>;
+type Changes = Omit<LocalIndex, keyof View | 'restart' | 'former' | 'save' | 'close'>;
 
 function changesOf(content: () => Content, log: IndexLog): Changes {
   const notePack = (name: PackName, bytes: number) => {

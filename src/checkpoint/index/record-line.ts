@@ -53,7 +53,7 @@ const PackLine = z.object({ pack: Pack, bytes: Natural });
 const PieceLine = z.object({ piece: z.string(), packs: z.array(Pack).max(1), chunks: z.array(Chunk).max(1) });
 const TryLine = z.object({ try: Point });
 const BaseLine = z.object({ base: Point });
-export const MountsLine = z.object({ mounts: z.array(z.string()) });
+const MountsLine = z.object({ mounts: z.array(z.string()) });
 export const Line = z.union([
   FileLine,
   PartLine,
