@@ -59,9 +59,10 @@ export function createStopping(
   async function takeLastCheckpoint(signal: AbortSignal): Promise<void> {
     if (checkpoints === undefined) return;
     log.info('the machine is being shut down, taking a last checkpoint');
+    const endsAt = clock.monotonicMs() + LAST_CHECKPOINT_MS;
     await Promise.all(
       checkpoints.progress().map(async ({ name }) => {
-        const result = await checkpoints.commit({ set: name, reason: 'shutdown' }, signal);
+        const result = await checkpoints.commit({ set: name, reason: 'shutdown', endsAt }, signal);
         const fields = { set: name, reason: 'shutdown', ...result };
         if (result.kind === 'committed') log.info('checkpoint taken', fields);
         else log.error('last checkpoint failed', fields);

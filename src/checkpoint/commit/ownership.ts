@@ -44,7 +44,7 @@ export interface Ownership {
 export type OwnershipOptions = Pick<OwnershipContext, 'place' | 'writer' | 'process'>;
 export type OwnershipDependencies = Pick<
   OwnershipContext,
-  'store' | 'index' | 'clock' | 'onNote' | 'listPacks'
+  'store' | 'index' | 'clock' | 'onNote' | 'listPacks' | 'newCut'
 >;
 
 /** Below all ids. */

@@ -1,7 +1,7 @@
 import type { EvictdError } from '../../base/errors.ts';
 import type { Clock } from '../../base/clock.ts';
-import type { PackName } from '../format/chunk.ts';
-import type { Manifest, SetEntry, Takeover, Writer } from '../format/manifest.ts';
+import type { Cut, PackName } from '../format/chunk.ts';
+import type { Manifest, SetEntry, SetFormat, Takeover, Writer } from '../format/manifest.ts';
 import { encodeSetEntry, sha256Of } from '../format/manifest-json.ts';
 import { type SetPlace, entryName, nextId } from '../format/names.ts';
 import type { ListedEntry } from '../index/entries.ts';
@@ -41,6 +41,8 @@ export interface OwnershipContext {
   readonly onNote: (error: EvictdError) => void;
   /** Finds out which packs there are, and has the index forget the others. */
   readonly listPacks: (signal: AbortSignal) => Promise<void>;
+  /** For a set that nobody has written yet. */
+  readonly newCut: () => Cut;
   readonly held: Held;
 }
 
@@ -137,11 +139,11 @@ export async function arrive(
  * on from: whoever does that last has the set. Rejects `busy-set`, or with what the store rejects with.
  */
 export async function takeOverSet(context: OwnershipContext, signal: AbortSignal): Promise<void> {
-  const { entries, index, store, prefix, place, held, listPacks } = context;
+  const { entries, index, store, prefix, place, held, listPacks, newCut } = context;
   for (let tries = 0; tries < TAKEOVERS_MAX; tries++) {
     if (held.newest === null) {
-      const format = await entries.leaveFormat({ hash: index.hash, cut: index.cut }, signal);
-      if (format !== undefined && format.hash.key !== index.hash.key) index.restart(null, format, new Map());
+      const format = await entries.leaveFormat({ hash: index.hash, cut: newCut() }, signal);
+      if (format !== undefined && !isFormatOf(index, format)) index.restart(null, format, new Map());
     }
     const takeover = takeoverOf(context);
     const body = encodeSetEntry(takeover);
@@ -166,6 +168,10 @@ export async function takeOverSet(context: OwnershipContext, signal: AbortSignal
     await listPacks(signal);
   }
   throw busySet(place.set);
+}
+
+function isFormatOf({ hash, cut }: LocalIndex, format: SetFormat): boolean {
+  return hash.key === format.hash.key && cut.chunkBytes === format.cut.chunkBytes;
 }
 
 function takeoverOf({ place, index, process, writer, clock, held }: OwnershipContext): Takeover {

@@ -79,8 +79,17 @@ export interface UploadManner {
   readonly pace: ((bytes: number, signal: AbortSignal) => Promise<void>) | undefined;
 }
 
-/** Kept for the life of the set: what is chosen at its first commit. 1 MiB is right for databases, tensors and logs. */
-const CUT: Cut = { chunkBytes: 1024 ** 2, packBytes: 8 * 1024 ** 2 };
+const MIB = 1024 ** 2;
+const TIB = 1024 ** 4;
+/** 1 MiB is right for databases, tensors and logs. */
+const CUT: Cut = { chunkBytes: MIB, packBytes: 8 * MIB };
+
+/** For the life of a set, by how large it is when it is written first: of much larger ones the lists would be too long. */
+function cutFor(bytes: number): Cut {
+  if (bytes <= TIB) return CUT;
+  const times = bytes <= 4 * TIB ? 4 : 8;
+  return { chunkBytes: times * MIB, packBytes: times * 8 * MIB };
+}
 /** Lifecycle rules and people remove packs; a checkpoint must not name what is gone. */
 const LIST_AGE_MS_MAX = 15 * 60_000;
 
@@ -190,7 +199,7 @@ async function openSet(
   { indexDirectory, hash }: WorkplaceOptions,
   packs: PackList,
 ): Promise<OpenSet> {
-  const { place, prefix, set, writer, process, store, clock, onNote } = context;
+  const { place, prefix, set, writer, process, store, clock, onNote, tracker } = context;
   const index = await openLocalIndex(
     {
       file: indexDirectory === undefined ? undefined : indexFileName(indexDirectory, set.name),
@@ -206,7 +215,9 @@ async function openSet(
     await packs.refresh(signal);
     await forgetGone(context, index, packs);
   };
-  const ownership = createOwnership({ place, writer, process }, { store, index, clock, onNote, listPacks });
+  const newCut = () => cutFor(tracker.bytes);
+  const dependencies = { store, index, clock, onNote, listPacks, newCut };
+  const ownership = createOwnership({ place, writer, process }, dependencies);
   return { index, ownership };
 }
 

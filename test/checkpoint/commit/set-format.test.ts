@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { truncate, writeFile } from 'node:fs/promises';
 
 import { expect, test } from 'vitest';
 
@@ -15,7 +15,7 @@ import {
 } from '../../support/checkpoints.ts';
 import { changeFile, pattern, readTree, testFolder } from '../../support/file-tree.ts';
 import { type MemoryBlobs, createMemoryBlobs } from '../../support/memory-blobs.ts';
-import { MIB, entryBlob, noting, packBytes } from './rig.ts';
+import { MIB, entryBlob, manifestOf, noting, packBytes } from './rig.ts';
 
 const NAME = `${SET_PREFIX}format.json`;
 
@@ -121,5 +121,24 @@ test('an index of another store, or of one that was emptied since, is not believ
   expect(later > id).toBe(true);
   expect(blobs.names()).toContain(entryBlob(later));
   await restoreJob(blobs.connect(), to.path);
+  expect(await readTree(to.path)).toEqual(await readTree(folder.path));
+});
+
+test('a set of more than a tebibyte has larger chunks and packs, and keeps them when it shrinks', async () => {
+  await using folder = await folderOf();
+  await using to = await testFolder();
+  const blobs = createMemoryBlobs();
+  await truncate(`${folder.path}/state`, 1.5 * 1024 * 1024 * MIB);
+  const checkpointer = testCheckpointer(blobs.connect(), folder.path);
+  // As the daemon does it at its start.
+  await checkpointer.prepare('job', never());
+  await committed(checkpointer);
+  const cutOf = (id: string) => manifestOf(blobs, id).cut;
+  expect(cutOf('00000002')).toEqual({ chunkBytes: 4 * MIB, packBytes: 32 * MIB });
+  await writeFile(`${folder.path}/state`, pattern(9 * MIB, 2));
+  const next = testCheckpointer(blobs.connect(), folder.path, { bootId: 'another' });
+  const { id } = await committed(next);
+  expect(cutOf(id)).toEqual({ chunkBytes: 4 * MIB, packBytes: 32 * MIB });
+  await restoreJob(blobs.connect(), to.path, id);
   expect(await readTree(to.path)).toEqual(await readTree(folder.path));
 });
