@@ -42,7 +42,7 @@ const small = (file: string, name: string, from: string, to: string): Replacemen
 const SMALL: readonly Replacement[] = [
   {
     file: 'checkpoint/commit/workplace.ts',
-    from: '{ chunkBytes: 1024 ** 2, packBytes: 8 * 1024 ** 2 }',
+    from: '{ chunkBytes: MIB, packBytes: 8 * MIB }',
     to: '{ chunkBytes: 4096, packBytes: 32_768 }',
   },
   small('commit/workplace.ts', 'LIST_AGE_MS_MAX', '15 * 60_000', '20_000'),
