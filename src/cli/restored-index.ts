@@ -1,6 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
-import { trustedSince } from '../checkpoint/commit/trust.ts';
+import { trustedSince } from '../checkpoint/commit/look/trust.ts';
 import type { Manifest } from '../checkpoint/format/manifest.ts';
 import { setPrefix } from '../checkpoint/format/names.ts';
 import { indexFileName, openLocalIndex } from '../checkpoint/index/local-index.ts';

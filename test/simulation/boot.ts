@@ -47,9 +47,9 @@ const SMALL: readonly Replacement[] = [
   },
   small('commit/workplace.ts', 'LIST_AGE_MS_MAX', '15 * 60_000', '20_000'),
   small('commit/checkpointer.ts', 'LEFT_BYTES_MAX', '32 * 1024 ** 2', '12_288'),
-  small('commit/read-files.ts', 'LARGE_BYTES', '4 * 1024 ** 2', '8192'),
-  small('commit/file-parts.ts', 'PART_BYTES', '8 * 1024 ** 2', '16_384'),
-  small('commit/file-parts.ts', 'STRETCH_BYTES_MIN', '32 * 1024 ** 2', '8192'),
+  small('commit/send/read-files.ts', 'LARGE_BYTES', '4 * 1024 ** 2', '8192'),
+  small('commit/send/file-parts.ts', 'PART_BYTES', '8 * 1024 ** 2', '16_384'),
+  small('commit/send/file-parts.ts', 'STRETCH_BYTES_MIN', '32 * 1024 ** 2', '8192'),
   small('pack/read-items.ts', 'SMALL_BYTES', '4 * 1024 ** 2', '8192'),
   small('pack/open-pack.ts', 'ROWS_MAX', '32_768', '1000'),
   // Longer than requests are late; see sim-store.ts.

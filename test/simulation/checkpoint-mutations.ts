@@ -29,7 +29,7 @@ export const CHECKPOINT_MUTATIONS = {
   'no takeover': {
     replacements: [
       {
-        file: 'checkpoint/commit/ownership.ts',
+        file: 'checkpoint/commit/own/ownership.ts',
         from: 'if (!held.isOwned) await takeOverSet(context, signal);',
         to: 'held.isOwned = takeOverSet !== undefined;',
       },
@@ -45,7 +45,7 @@ export const CHECKPOINT_MUTATIONS = {
         to: 'entry !== newest',
       },
       {
-        file: 'checkpoint/commit/write-checkpoint.ts',
+        file: 'checkpoint/commit/write/write-checkpoint.ts',
         from: 'const checked = afterwards(work, point, signal);',
         to: 'const checked = afterwards === undefined ? afterwards(work, point, signal) : Promise.resolve();',
       },
@@ -56,7 +56,7 @@ export const CHECKPOINT_MUTATIONS = {
   'an equal checkpoint is answered without a look at who else wrote': {
     replacements: [
       {
-        file: 'checkpoint/commit/ownership.ts',
+        file: 'checkpoint/commit/own/ownership.ts',
         from: 'check: (signal) => check(context, signal),',
         to: 'check: async (signal) => void (held.isOwned || (await check(context, signal))),',
       },
@@ -78,7 +78,7 @@ export const CHECKPOINT_MUTATIONS = {
   'what the newest checkpoint does not keep is relied on': {
     replacements: [
       {
-        file: 'checkpoint/commit/write-checkpoint.ts',
+        file: 'checkpoint/commit/write/write-checkpoint.ts',
         from: 'pack: (name: PackName) => used.has(name)',
         to: 'pack: (_name: PackName) => true',
       },
@@ -89,7 +89,7 @@ export const CHECKPOINT_MUTATIONS = {
   'what only an older checkpoint reaches is taken for stored': {
     replacements: [
       {
-        file: 'checkpoint/commit/set-entries.ts',
+        file: 'checkpoint/commit/own/set-entries.ts',
         from: 'for (const id of ids.toReversed())',
         to: 'for (const id of ids)',
       },
@@ -105,7 +105,7 @@ export const CHECKPOINT_MUTATIONS = {
         to: 'return JSON.stringify([store, root, bootId.length]);',
       },
       {
-        file: 'checkpoint/commit/trust.ts',
+        file: 'checkpoint/commit/look/trust.ts',
         from: 'record.readAt - record.seenAt >= DOUBTFUL_MS &&',
         to: '',
       },
@@ -127,7 +127,7 @@ export const CHECKPOINT_MUTATIONS = {
   'a file that is written to is read once': {
     replacements: [
       {
-        file: 'checkpoint/commit/read-files.ts',
+        file: 'checkpoint/commit/send/read-files.ts',
         from: 'if (!isWholly || missingMs > 0) {',
         to: 'if (bytesOf(chunks) < 0) {',
       },

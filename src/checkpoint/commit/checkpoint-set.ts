@@ -2,17 +2,17 @@ import type { MonotonicMs } from '../../base/clock.ts';
 import type { EvictdError } from '../../base/errors.ts';
 import type { CheckpointReason, CommitRequest } from '../../core/ports.ts';
 import { entriesChanging, entriesLost, entriesMoving, explained, folderEmptied } from './commit-error.ts';
-import { entriesFor } from './entries.ts';
-import { look } from './look.ts';
-import { type Had, partialContent, startPartials } from './partial.ts';
-import { readFiles } from './read-files.ts';
+import { entriesFor } from './write/entries.ts';
+import { look } from './look/look.ts';
+import { type Had, partialContent, startPartials } from './write/partial.ts';
+import { readFiles } from './send/read-files.ts';
 import type { SetWork, Versions } from './set-work.ts';
-import { settle } from './settle.ts';
+import { settle } from './send/settle.ts';
 import { type IdleOptions, stageIdle } from './stage-idle.ts';
-import type { Upload } from './upload.ts';
+import type { Upload } from './send/upload.ts';
 import { type SetWorkplace, createWorkplace } from './workplace.ts';
 import type { WorkplaceDependencies, WorkplaceOptions } from './workplace.ts';
-import { type WrittenCheckpoint, writeCheckpoint } from './write-checkpoint.ts';
+import { type WrittenCheckpoint, writeCheckpoint } from './write/write-checkpoint.ts';
 
 export interface Committed {
   readonly id: string;

@@ -5,7 +5,7 @@ import { sameStat } from '../scan/file-stat.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
 import { LOST_ID, isWhole } from '../index/record.ts';
 import type { SetWork } from './set-work.ts';
-import type { FileRequest } from './file-parts.ts';
+import type { FileRequest } from './send/file-parts.ts';
 
 /*
  * Packs are never changed, so one of which files need only a part goes on taking its whole room. What is needed of such

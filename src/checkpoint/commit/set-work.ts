@@ -9,8 +9,8 @@ import type { SetFolder } from '../scan/set-folder.ts';
 import type { SetOptions } from '../scan/set-options.ts';
 import type { BlobStore } from '../store/store.ts';
 import type { Workers } from '../worker/workers.ts';
-import type { Ownership } from './ownership.ts';
-import type { PackList } from './pack-list.ts';
+import type { Ownership } from './own/ownership.ts';
+import type { PackList } from './own/pack-list.ts';
 import type { SetActivity, SetTracker } from './progress.ts';
 
 /** What is the same for all works on a set. */

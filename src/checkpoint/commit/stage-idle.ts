@@ -5,13 +5,13 @@ import { isWhole } from '../index/record.ts';
 import { sameStat } from '../scan/file-stat.ts';
 import type { ScannedFile } from '../scan/scanned.ts';
 import { compaction } from './compact.ts';
-import { look } from './look.ts';
+import { look } from './look/look.ts';
 import type { Pace } from './pace.ts';
-import { isUntouched, readFiles } from './read-files.ts';
+import { isUntouched, readFiles } from './send/read-files.ts';
 import type { SetWork, Versions } from './set-work.ts';
-import { isDoubtOver } from './trust.ts';
-import type { FileRequest, Reading } from './file-parts.ts';
-import type { Upload } from './upload.ts';
+import { isDoubtOver } from './look/trust.ts';
+import type { FileRequest, Reading } from './send/file-parts.ts';
+import type { Upload } from './send/upload.ts';
 
 export interface IdleOptions {
   /** A file is left alone until it was not written to for so long. */

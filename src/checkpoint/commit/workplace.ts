@@ -8,12 +8,12 @@ import { type SetFolder, isNothingToSave, openSetFolder } from '../scan/set-fold
 import type { SetOptions } from '../scan/set-options.ts';
 import type { BlobStore } from '../store/store.ts';
 import type { Workers } from '../worker/workers.ts';
-import { type Ownership, createOwnership } from './ownership.ts';
-import { type PackList, createPackList } from './pack-list.ts';
+import { type Ownership, createOwnership } from './own/ownership.ts';
+import { type PackList, createPackList } from './own/pack-list.ts';
 import { type RateMeter, type SetActivity, type SetTracker, createTracker } from './progress.ts';
 import type { Seen, SetContext, SetWork } from './set-work.ts';
-import { type Upload, createUpload } from './upload.ts';
-import { watcherOf } from './upload-watcher.ts';
+import { type Upload, createUpload } from './send/upload.ts';
+import { watcherOf } from './send/upload-watcher.ts';
 
 export interface WorkplaceOptions {
   readonly place: SetPlace;

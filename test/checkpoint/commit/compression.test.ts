@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 
 import type { FileEntry } from '../../../src/checkpoint/format/entry.ts';
 import { isStored } from '../../../src/checkpoint/format/chunk.ts';
-import { entriesOf } from '../../../src/checkpoint/commit/adopt.ts';
+import { entriesOf } from '../../../src/checkpoint/commit/own/adopt.ts';
 import { readEntry } from '../../../src/checkpoint/index/entries.ts';
 import type { BlobStore } from '../../../src/checkpoint/store/store.ts';
 import {

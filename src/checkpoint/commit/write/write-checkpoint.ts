@@ -1,20 +1,20 @@
-import { boundedSignal, abandonOn } from '../../base/abort.ts';
-import { AssertionFailed } from '../../base/assert.ts';
-import { EvictdError } from '../../base/errors.ts';
-import type { CheckpointReason } from '../../core/ports.ts';
-import type { PackName, StoredChunk } from '../format/chunk.ts';
-import type { Entry } from '../format/entry.ts';
-import { METADATA_PACKS_MAX, type Manifest, type PackUse } from '../format/manifest.ts';
-import { encodeSetEntry, namedPaths, sha256Of } from '../format/manifest-json.ts';
-import { entryName } from '../format/names.ts';
-import { listEntries, readEntry } from '../index/entries.ts';
-import type { EntryPoint } from '../index/local-index.ts';
-import { createOnce } from '../store/create-once.ts';
-import type { Scan } from '../scan/scan.ts';
-import { conflict } from './commit-error.ts';
+import { boundedSignal, abandonOn } from '../../../base/abort.ts';
+import { AssertionFailed } from '../../../base/assert.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import type { CheckpointReason } from '../../../core/ports.ts';
+import type { PackName, StoredChunk } from '../../format/chunk.ts';
+import type { Entry } from '../../format/entry.ts';
+import { METADATA_PACKS_MAX, type Manifest, type PackUse } from '../../format/manifest.ts';
+import { encodeSetEntry, namedPaths, sha256Of } from '../../format/manifest-json.ts';
+import { entryName } from '../../format/names.ts';
+import { listEntries, readEntry } from '../../index/entries.ts';
+import type { EntryPoint } from '../../index/local-index.ts';
+import { createOnce } from '../../store/create-once.ts';
+import type { Scan } from '../../scan/scan.ts';
+import { conflict } from '../commit-error.ts';
 import { isSince } from './partial.ts';
-import type { SetWork } from './set-work.ts';
-import type { Upload } from './upload.ts';
+import type { SetWork } from '../set-work.ts';
+import type { Upload } from '../send/upload.ts';
 import { type WrittenTree, writeTree } from './write-tree.ts';
 
 export interface CheckpointContent {

@@ -1,7 +1,7 @@
-import type { Clock, MonotonicMs } from '../../base/clock.ts';
-import type { PackName, StoredChunk } from '../format/chunk.ts';
-import { listPacks } from '../index/list-packs.ts';
-import type { BlobStore } from '../store/store.ts';
+import type { Clock, MonotonicMs } from '../../../base/clock.ts';
+import type { PackName, StoredChunk } from '../../format/chunk.ts';
+import { listPacks } from '../../index/list-packs.ts';
+import type { BlobStore } from '../../store/store.ts';
 
 /** The packs of a set that are in the store, as they were last listed, with those that were stored since. */
 export interface PackList {

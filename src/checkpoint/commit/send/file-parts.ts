@@ -1,8 +1,8 @@
-import { AssertionFailed } from '../../base/assert.ts';
-import { type Cut, type FileChunk, isStored } from '../format/chunk.ts';
-import { mergeHoles } from '../index/chunk-range.ts';
-import type { ItemResult, SendItem } from '../pack/sender.ts';
-import { sameStat } from '../scan/file-stat.ts';
+import { AssertionFailed } from '../../../base/assert.ts';
+import { type Cut, type FileChunk, isStored } from '../../format/chunk.ts';
+import { mergeHoles } from '../../index/chunk-range.ts';
+import type { ItemResult, SendItem } from '../../pack/sender.ts';
+import { sameStat } from '../../scan/file-stat.ts';
 
 /** A file that is to be read, and of which the store is to have what it holds. */
 export interface FileRequest {

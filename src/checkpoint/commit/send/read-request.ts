@@ -1,10 +1,10 @@
-import { type FileChunk, isStored } from '../format/chunk.ts';
-import { bytesOf, replaceRange } from '../index/chunk-range.ts';
-import { type FileRecord, isWhole } from '../index/record.ts';
-import type { ScannedFile } from '../scan/scanned.ts';
-import type { Matcher } from '../scan/set-patterns.ts';
+import { type FileChunk, isStored } from '../../format/chunk.ts';
+import { bytesOf, replaceRange } from '../../index/chunk-range.ts';
+import { type FileRecord, isWhole } from '../../index/record.ts';
+import type { ScannedFile } from '../../scan/scanned.ts';
+import type { Matcher } from '../../scan/set-patterns.ts';
 import type { FileRequest } from './file-parts.ts';
-import type { FileVersion, SetWork } from './set-work.ts';
+import type { FileVersion, SetWork } from '../set-work.ts';
 
 export interface ToRead {
   readonly file: ScannedFile;

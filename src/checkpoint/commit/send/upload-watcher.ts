@@ -1,7 +1,7 @@
-import { bytesOf } from '../index/chunk-range.ts';
-import type { PackList } from './pack-list.ts';
-import type { RateMeter } from './progress.ts';
-import type { SetWork } from './set-work.ts';
+import { bytesOf } from '../../index/chunk-range.ts';
+import type { PackList } from '../own/pack-list.ts';
+import type { RateMeter } from '../progress.ts';
+import type { SetWork } from '../set-work.ts';
 import type { UploadWatcher } from './upload.ts';
 
 /** What the index, the counts and the rate learn from an upload. */

@@ -1,12 +1,12 @@
-import type { EvictdError } from '../../base/errors.ts';
-import { forEachInSlices } from '../../base/slices.ts';
-import { comparePaths } from '../format/path-order.ts';
-import type { Scan } from '../scan/scan.ts';
-import type { ScannedFile } from '../scan/scanned.ts';
-import { isCurrent, look } from './look.ts';
-import type { Had } from './partial.ts';
+import type { EvictdError } from '../../../base/errors.ts';
+import { forEachInSlices } from '../../../base/slices.ts';
+import { comparePaths } from '../../format/path-order.ts';
+import type { Scan } from '../../scan/scan.ts';
+import type { ScannedFile } from '../../scan/scanned.ts';
+import { isCurrent, look } from '../look/look.ts';
+import type { Had } from '../write/partial.ts';
 import { lastVersion, readFiles } from './read-files.ts';
-import type { SetWork, Versions } from './set-work.ts';
+import type { SetWork, Versions } from '../set-work.ts';
 import type { Upload } from './upload.ts';
 
 /** How often a file that changes while it is read is read before that is an error. */

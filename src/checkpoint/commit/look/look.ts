@@ -1,14 +1,14 @@
-import { EvictdError } from '../../base/errors.ts';
-import { forEachInSlices } from '../../base/slices.ts';
-import { quotePath, splitPath } from '../format/path-name.ts';
-import { isWhole } from '../index/record.ts';
-import { sameStat } from '../scan/file-stat.ts';
-import { type Scan, scanSet } from '../scan/scan.ts';
-import type { ScannedFile } from '../scan/scanned.ts';
-import { diskMissing, emptyFromStart, isNothingToSave } from '../scan/set-folder.ts';
-import { matcher } from '../scan/set-patterns.ts';
-import { unstampedDevices } from '../scan/unstamped-devices.ts';
-import type { SetWork, Versions } from './set-work.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import { forEachInSlices } from '../../../base/slices.ts';
+import { quotePath, splitPath } from '../../format/path-name.ts';
+import { isWhole } from '../../index/record.ts';
+import { sameStat } from '../../scan/file-stat.ts';
+import { type Scan, scanSet } from '../../scan/scan.ts';
+import type { ScannedFile } from '../../scan/scanned.ts';
+import { diskMissing, emptyFromStart, isNothingToSave } from '../../scan/set-folder.ts';
+import { matcher } from '../../scan/set-patterns.ts';
+import { unstampedDevices } from '../../scan/unstamped-devices.ts';
+import type { SetWork, Versions } from '../set-work.ts';
 import { isTrusted } from './trust.ts';
 
 export interface Look {

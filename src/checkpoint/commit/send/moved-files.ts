@@ -1,7 +1,7 @@
-import { forEachInSlices } from '../../base/slices.ts';
-import type { FileRecord } from '../index/record.ts';
-import type { ScannedFile } from '../scan/scanned.ts';
-import type { SetWork } from './set-work.ts';
+import { forEachInSlices } from '../../../base/slices.ts';
+import type { FileRecord } from '../../index/record.ts';
+import type { ScannedFile } from '../../scan/scanned.ts';
+import type { SetWork } from '../set-work.ts';
 
 /**
  * What is known of files that have got another name, by that one: what they hold needn't be sent again. It is only

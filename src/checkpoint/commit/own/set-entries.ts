@@ -1,11 +1,11 @@
-import { EvictdError } from '../../base/errors.ts';
-import type { SetEntry, SetFormat } from '../format/manifest.ts';
-import { encodeSetFormat, parseSetFormat } from '../format/manifest-json.ts';
-import { FORMAT, type SetPlace, setPrefix } from '../format/names.ts';
-import { type ListedEntry, listEntries, readEntry } from '../index/entries.ts';
-import type { EntryPoint } from '../index/local-index.ts';
-import { createOnce } from '../store/create-once.ts';
-import type { BlobStore } from '../store/store.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import type { SetEntry, SetFormat } from '../../format/manifest.ts';
+import { encodeSetFormat, parseSetFormat } from '../../format/manifest-json.ts';
+import { FORMAT, type SetPlace, setPrefix } from '../../format/names.ts';
+import { type ListedEntry, listEntries, readEntry } from '../../index/entries.ts';
+import type { EntryPoint } from '../../index/local-index.ts';
+import { createOnce } from '../../store/create-once.ts';
+import type { BlobStore } from '../../store/store.ts';
 
 /** An entry that was read. */
 export interface FoundEntry {

@@ -1,5 +1,5 @@
-import { type FileChunk, type PackName, isStored } from '../format/chunk.ts';
-import type { PackEvent } from '../pack/sender.ts';
+import { type FileChunk, type PackName, isStored } from '../../format/chunk.ts';
+import type { PackEvent } from '../../pack/sender.ts';
 
 /** Knows which packs are stored, and which files wait for which. */
 export type PackWatch = ReturnType<typeof createPackWatch>;

@@ -1,10 +1,10 @@
-import { abandonOn } from '../../base/abort.ts';
-import { AssertionFailed } from '../../base/assert.ts';
-import { createGroup } from '../../base/concurrency.ts';
-import { type FileChunk, type PackName, type StoredChunk, isStored, seqsFor } from '../format/chunk.ts';
-import { bytesOf } from '../index/chunk-range.ts';
-import type { ItemResult, PackEvent, SendItem, Sender, SenderOptions } from '../pack/sender.ts';
-import type { Workers } from '../worker/workers.ts';
+import { abandonOn } from '../../../base/abort.ts';
+import { AssertionFailed } from '../../../base/assert.ts';
+import { createGroup } from '../../../base/concurrency.ts';
+import { type FileChunk, type PackName, type StoredChunk, isStored, seqsFor } from '../../format/chunk.ts';
+import { bytesOf } from '../../index/chunk-range.ts';
+import type { ItemResult, PackEvent, SendItem, Sender, SenderOptions } from '../../pack/sender.ts';
+import type { Workers } from '../../worker/workers.ts';
 import { type PackWatch, createPackWatch } from './pack-watch.ts';
 import { type FileRequest, type Reading, createStretches, isWholeOf, partsOf } from './file-parts.ts';
 

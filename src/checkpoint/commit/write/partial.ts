@@ -1,16 +1,16 @@
-import { childController } from '../../base/abort.ts';
-import type { Clock, MonotonicMs } from '../../base/clock.ts';
-import { EvictdError } from '../../base/errors.ts';
-import { forEachInSlices } from '../../base/slices.ts';
-import { type PackName, isStored } from '../format/chunk.ts';
-import type { Entry } from '../format/entry.ts';
-import type { Manifest } from '../format/manifest.ts';
-import { namedPaths } from '../format/manifest-json.ts';
-import { parsePackName } from '../format/names.ts';
-import type { Scan } from '../scan/scan.ts';
-import { matcher } from '../scan/set-patterns.ts';
+import { childController } from '../../../base/abort.ts';
+import type { Clock, MonotonicMs } from '../../../base/clock.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import { forEachInSlices } from '../../../base/slices.ts';
+import { type PackName, isStored } from '../../format/chunk.ts';
+import type { Entry } from '../../format/entry.ts';
+import type { Manifest } from '../../format/manifest.ts';
+import { namedPaths } from '../../format/manifest-json.ts';
+import { parsePackName } from '../../format/names.ts';
+import type { Scan } from '../../scan/scan.ts';
+import { matcher } from '../../scan/set-patterns.ts';
 import { entriesWithFormer } from './entries.ts';
-import type { SetWork, Versions } from './set-work.ts';
+import type { SetWork, Versions } from '../set-work.ts';
 
 /*
  * Partial checkpoints: what is stored of a set when its time runs out. In one of them a file is new only as a whole, else

@@ -1,15 +1,15 @@
-import { EvictdError } from '../../base/errors.ts';
-import { forEachInSlices } from '../../base/slices.ts';
-import { type PackName, type StoredChunk, isStored } from '../format/chunk.ts';
-import type { Entry } from '../format/entry.ts';
-import type { Manifest, SetEntry, Takeover } from '../format/manifest.ts';
-import { parsePackName } from '../format/names.ts';
-import { walkPackUses, walkTree } from '../format/tree/tree.ts';
-import { sameChunks, withoutGone } from '../index/chunk-range.ts';
-import type { Former } from '../index/local-index.ts';
-import { createPieceReader } from '../index/read-piece.ts';
-import { type FileRecord, recordOfEntry } from '../index/record.ts';
-import type { BlobStore } from '../store/store.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import { forEachInSlices } from '../../../base/slices.ts';
+import { type PackName, type StoredChunk, isStored } from '../../format/chunk.ts';
+import type { Entry } from '../../format/entry.ts';
+import type { Manifest, SetEntry, Takeover } from '../../format/manifest.ts';
+import { parsePackName } from '../../format/names.ts';
+import { walkPackUses, walkTree } from '../../format/tree/tree.ts';
+import { sameChunks, withoutGone } from '../../index/chunk-range.ts';
+import type { Former } from '../../index/local-index.ts';
+import { createPieceReader } from '../../index/read-piece.ts';
+import { type FileRecord, recordOfEntry } from '../../index/record.ts';
+import type { BlobStore } from '../../store/store.ts';
 
 export interface TreeSource {
   readonly store: BlobStore;

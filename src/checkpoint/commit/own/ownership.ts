@@ -1,9 +1,9 @@
-import { EvictdError } from '../../base/errors.ts';
-import type { PackName } from '../format/chunk.ts';
-import type { Manifest } from '../format/manifest.ts';
-import { nextId, setPrefix } from '../format/names.ts';
-import type { EntryPoint } from '../index/local-index.ts';
-import { conflict, storeWentBack } from './commit-error.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import type { PackName } from '../../format/chunk.ts';
+import type { Manifest } from '../../format/manifest.ts';
+import { nextId, setPrefix } from '../../format/names.ts';
+import type { EntryPoint } from '../../index/local-index.ts';
+import { conflict, storeWentBack } from '../commit-error.ts';
 import { createSetEntries } from './set-entries.ts';
 import { type Held, type OwnershipContext, arrive, bindIndex, setNewest, takeOverSet } from './take-over.ts';
 

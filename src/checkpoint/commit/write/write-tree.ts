@@ -1,9 +1,9 @@
-import { AssertionFailed } from '../../base/assert.ts';
-import { forEachInSlices } from '../../base/slices.ts';
-import { type HashSpec, type PackName, type StoredChunk, isStored } from '../format/chunk.ts';
-import { chunkIdOf } from '../format/chunk-id.ts';
-import type { Entry, FileEntry } from '../format/entry.ts';
-import type { PackUse } from '../format/manifest.ts';
+import { AssertionFailed } from '../../../base/assert.ts';
+import { forEachInSlices } from '../../../base/slices.ts';
+import { type HashSpec, type PackName, type StoredChunk, isStored } from '../../format/chunk.ts';
+import { chunkIdOf } from '../../format/chunk-id.ts';
+import type { Entry, FileEntry } from '../../format/entry.ts';
+import type { PackUse } from '../../format/manifest.ts';
 import {
   type ChildRef,
   type Piece,
@@ -13,7 +13,7 @@ import {
   cutNodes,
   cutPackUses,
   isLong,
-} from '../format/tree/tree.ts';
+} from '../../format/tree/tree.ts';
 
 export interface WrittenTree {
   /** The topmost piece; null: it has no entries. */

@@ -1,14 +1,14 @@
-import type { EvictdError } from '../../base/errors.ts';
-import { forEachInSlices } from '../../base/slices.ts';
-import { type FileChunk, isStored } from '../format/chunk.ts';
-import type { Entry } from '../format/entry.ts';
-import { comparePaths } from '../format/path-order.ts';
-import { splitPath } from '../format/path-name.ts';
-import { createTreeCheck } from '../format/tree/check.ts';
-import { entryUnfit } from '../scan/file-error.ts';
-import type { Scan } from '../scan/scan.ts';
-import { entriesOf, unlessUnreadable } from './adopt.ts';
-import type { SetWork, Versions } from './set-work.ts';
+import type { EvictdError } from '../../../base/errors.ts';
+import { forEachInSlices } from '../../../base/slices.ts';
+import { type FileChunk, isStored } from '../../format/chunk.ts';
+import type { Entry } from '../../format/entry.ts';
+import { comparePaths } from '../../format/path-order.ts';
+import { splitPath } from '../../format/path-name.ts';
+import { createTreeCheck } from '../../format/tree/check.ts';
+import { entryUnfit } from '../../scan/file-error.ts';
+import type { Scan } from '../../scan/scan.ts';
+import { entriesOf, unlessUnreadable } from '../own/adopt.ts';
+import type { SetWork, Versions } from '../set-work.ts';
 
 /** What a checkpoint has, in the order of paths; entries that can't be stored are added to `lost`. */
 export async function entriesFor(

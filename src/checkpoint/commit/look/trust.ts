@@ -1,6 +1,6 @@
-import type { Clock, MonotonicMs } from '../../base/clock.ts';
-import { type FileRecord, isWhole } from '../index/record.ts';
-import { type FileStat, sameStat } from '../scan/file-stat.ts';
+import type { Clock, MonotonicMs } from '../../../base/clock.ts';
+import { type FileRecord, isWhole } from '../../index/record.ts';
+import { type FileStat, sameStat } from '../../scan/file-stat.ts';
 
 /*
  * When a file's times say that nothing was written, and when they don't.

@@ -1,15 +1,15 @@
-import type { EvictdError } from '../../base/errors.ts';
-import type { Clock } from '../../base/clock.ts';
-import type { Cut, PackName } from '../format/chunk.ts';
-import type { Manifest, SetEntry, SetFormat, Takeover, Writer } from '../format/manifest.ts';
-import { encodeSetEntry, sha256Of } from '../format/manifest-json.ts';
-import { type SetPlace, entryName, nextId } from '../format/names.ts';
-import type { ListedEntry } from '../index/entries.ts';
-import type { EntryPoint, LocalIndex } from '../index/local-index.ts';
-import { createOnce } from '../store/create-once.ts';
-import type { BlobStore } from '../store/store.ts';
+import type { EvictdError } from '../../../base/errors.ts';
+import type { Clock } from '../../../base/clock.ts';
+import type { Cut, PackName } from '../../format/chunk.ts';
+import type { Manifest, SetEntry, SetFormat, Takeover, Writer } from '../../format/manifest.ts';
+import { encodeSetEntry, sha256Of } from '../../format/manifest-json.ts';
+import { type SetPlace, entryName, nextId } from '../../format/names.ts';
+import type { ListedEntry } from '../../index/entries.ts';
+import type { EntryPoint, LocalIndex } from '../../index/local-index.ts';
+import { createOnce } from '../../store/create-once.ts';
+import type { BlobStore } from '../../store/store.ts';
 import { adoptStaged, keepSeen, keptPacks, readTreeRecords } from './adopt.ts';
-import { busySet, storeWentBack, tookOver } from './commit-error.ts';
+import { busySet, storeWentBack, tookOver } from '../commit-error.ts';
 import { type FoundEntry, type SetEntries, JSON_TYPE } from './set-entries.ts';
 
 /** What this process knows of whose the set is. */
