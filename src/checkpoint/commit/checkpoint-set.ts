@@ -139,8 +139,8 @@ async function commitByDeadline(
       bytesPerSecond: making.workplace.bytesPerSecond,
       async write(ends) {
         await upload.storeBegun(ends);
-        const written = had && (await writePartial(work, making, had, ends));
-        if (written !== undefined) onPartial(committedOf(written));
+        const onStored = (written: WrittenCheckpoint) => onPartial(committedOf(written));
+        if (had !== undefined) await writePartial(work, { ...making, onStored }, had, ends);
       },
       onFailure: (error) => onNote(explained(error, signal)),
     },
@@ -163,22 +163,27 @@ function committedOf({ id, totals, isFormer }: WrittenCheckpoint): Committed {
   return { id, files, bytes, bytesSent, isFormer };
 }
 
-/** Undefined: there is nothing new to be had. */
+/** Where there is something new to be had. */
 async function writePartial(
   work: SetWork,
-  { workplace, reason, bytesBefore }: Making,
+  {
+    workplace,
+    reason,
+    bytesBefore,
+    onStored,
+  }: Making & { readonly onStored: (written: WrittenCheckpoint) => void },
   had: Had,
   signal: AbortSignal,
-): Promise<WrittenCheckpoint | undefined> {
+): Promise<void> {
   const content = await partialContent(work, had, signal);
-  if (content === undefined) return undefined;
+  if (content === undefined) return;
   const { entries, lost, partial, seq } = content;
   // Of its own, so that it waits for nothing but its metadata.
   await using upload = workplace.openUpload(work, { stop: () => false, pace: undefined });
   const { root } = had.scan;
   const bytesSent = () => work.activity.bytesSent - bytesBefore;
-  const told = { root, reason, bytesSent, changing: [], lost, partial, seq: () => seq };
-  return await writeCheckpoint(work, upload, { entries, ...told }, signal);
+  const told = { root, reason, bytesSent, changing: [], lost, partial, seq: () => seq, onStored };
+  await writeCheckpoint(work, upload, { entries, ...told }, signal);
 }
 
 interface DeadlineOf {

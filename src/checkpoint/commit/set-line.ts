@@ -91,9 +91,11 @@ export function createSetLine(
         const begun = { startedAt, onPartial };
         return await turns.run(reason, signal, (inner) => commit(request, begun, inner), takeOver);
       } catch (error) {
-        if (partial === undefined) throw error;
+        const cause = explained(error, signal);
+        // After a conflict it is gone again.
+        if (partial === undefined || cause.code === 'conflict') throw error;
         const durationMs = Math.round(clock.monotonicMs() - startedAt);
-        return { ...partial, durationMs, lost: onlyPartial(partial.id, explained(error, signal)) };
+        return { ...partial, durationMs, lost: onlyPartial(partial.id, cause) };
       }
     },
     prepare: (signal) => inBackground(signal, (giveWay) => set.prepare(giveWay)),

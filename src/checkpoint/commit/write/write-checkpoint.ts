@@ -27,6 +27,8 @@ export interface CheckpointContent {
   readonly lost: readonly string[];
   readonly seq: () => number;
   readonly partial?: Manifest['partial'];
+  /** The checkpoint exists, though somebody else may have written meanwhile: that is still found out. */
+  readonly onStored?: (written: WrittenCheckpoint) => void;
 }
 
 export interface WrittenCheckpoint {
@@ -137,6 +139,7 @@ async function writeManifest(work: SetWork, content: ManifestContent, signal: Ab
       continue;
     }
     ownership.moved(point, manifest);
+    content.onStored?.({ id, totals: content.totals, isFormer: false });
     const checked = afterwards(work, point, signal);
     checked.catch(() => undefined);
     const files = new Set(content.entries.flatMap((entry) => (entry.type === 'file' ? [entry.path] : [])));
