@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, type Stats } from 'node:fs';
 import { dirname, join } from 'node:path';
 
@@ -37,12 +38,26 @@ export function readConfigFile(file: string): FileRead {
       count = readSync(descriptor, bytes, length, bytes.length - length, null);
     }
     if (length > FILE_BYTES_MAX) return refused(file, 'larger than 1 MiB', 'at most 1 MiB');
-    return { kind: 'read', text: bytes.toString('utf8', 0, length) };
+    const content = bytes.subarray(0, length);
+    if (!isUtf8(content)) return refused(`${file}:${lineOfFault(content)}`, 'not UTF-8', 'text in UTF-8');
+    return { kind: 'read', text: content.toString('utf8') };
   } catch (error) {
     return refused(file, `cannot be read: ${messageOf(error)}`, 'a file that evictd may read');
   } finally {
     closeSync(descriptor);
   }
+}
+
+/** The first that isn't UTF-8, from 1. */
+function lineOfFault(content: Buffer): number {
+  let line = 1;
+  for (let start = 0; start < content.length; line++) {
+    const end = content.indexOf(0x0a, start);
+    const next = end === -1 ? content.length : end + 1;
+    if (!isUtf8(content.subarray(start, next))) break;
+    start = next;
+  }
+  return line;
 }
 
 /** The `*.yaml` files of the `conf.d` folder beside `file`, in name order; none when there is no such folder. */

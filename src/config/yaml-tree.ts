@@ -68,7 +68,17 @@ class TreeBuilder {
         this.#report(origin, 'the file is nested too deeply or has too many values');
       return { kind: 'leaf', origin, value: null };
     }
-    if (isAlias(node)) return this.build(node.resolve(this.#document), depth + 1);
+    if (isAlias(node)) {
+      const target = node.resolve(this.#document);
+      if (target !== undefined) return this.build(target, depth + 1);
+      const { source } = node;
+      this.#report(
+        origin,
+        `*${source} stands for a value named &${source}, and there is none`,
+        `'*${source}'`,
+      );
+      return { kind: 'leaf', origin, value: null };
+    }
     if (isScalar(node)) return { kind: 'leaf', origin, value: node.value };
     if (isSeq(node))
       return { kind: 'list', origin, items: node.items.map((item) => this.build(item, depth + 1)) };
@@ -89,8 +99,8 @@ class TreeBuilder {
     return { kind: 'map', origin, entries };
   }
 
-  #report(origin: string, message: string): void {
-    this.problems.push({ origin, key: undefined, message, allowed: undefined });
+  #report(origin: string, message: string, allowed?: string): void {
+    this.problems.push({ origin, key: undefined, message, allowed });
   }
 
   #originOf(node: unknown): string {

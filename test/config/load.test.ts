@@ -1,10 +1,11 @@
-import { chmod, chown, mkdir, symlink } from 'node:fs/promises';
+import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
 import { loadConfig } from '../../src/config/load.ts';
 import { ConfigInvalid } from '../../src/config/problem.ts';
+import { HOOK_VARIABLES } from '../../src/core/hook-variables.ts';
 import { configFolder, loadText, problemsOf, problemsOfText } from './support.ts';
 
 describe('files', () => {
@@ -127,6 +128,12 @@ describe('YAML', () => {
     ],
     ['an unknown tag', 'log: !!js/function "x"\n', /^config\.yaml:1:6: not valid YAML: /],
     ['two documents', 'log: {}\n---\nlog: {}\n', /^config\.yaml:2:1: not valid YAML: /],
+    [
+      'an alias of nothing',
+      'hooks: *common\n',
+      /:1:8: \*common stands for a value named &common, and there is none; allowed: '\*common'/,
+    ],
+    ['a pattern that is one', 'checkpoint: { sets: [{ include: *.ckpt }] }\n', /:1:33: \*\.ckpt stands for/],
     ['an alias to itself', 'hooks: &a [*a]\n', /nested too deeply/],
     ['a key like __proto__', '__proto__: { a: 1 }\n', /a key has to be plain text/],
     ['a list as key', '? [a]\n: 1\n', /a key has to be plain text/],
@@ -134,6 +141,14 @@ describe('YAML', () => {
     const problems = await problemsOfText(text);
     expect(problems[0]).toMatch(problem);
     expect(Object.prototype).not.toHaveProperty('a');
+  });
+
+  test('refuses bytes that are not UTF-8, and says in which line', async () => {
+    const folder = await configFolder();
+    const file = await folder.write('config.yaml', '');
+    await writeFile(file, Buffer.from('log: { level: info }\n# caf\xe9\n', 'latin1'));
+    const problems = problemsOf(() => loadConfig({ env: {}, file }));
+    expect(problems).toEqual([`${file}:2: not UTF-8; allowed: text in UTF-8`]);
   });
 
   test('refuses aliases that multiply to millions of values, at once', async () => {
@@ -167,6 +182,8 @@ describe('variables', () => {
         EVICTD_METRICS_LISTEN: '127.0.0.1:9464',
         EVICTD_HOOKS_DIR: '/hooks',
         PATH: '/bin',
+        // As when a hook starts it.
+        ...Object.fromEntries(HOOK_VARIABLES.map((name) => [name, 'x'])),
       },
     });
     expect(config).toMatchObject({
