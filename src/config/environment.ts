@@ -1,21 +1,11 @@
+import { HOOK_VARIABLES } from '../core/hook-variables.ts';
 import { type JsonSchema, variants } from './json-schema.ts';
 import { nearest } from './nearest.ts';
 import type { Problem } from './problem.ts';
 import { branch, merge, type Tree } from './tree.ts';
 
-/** Set for hooks. evictd may itself be started from one, so they are never taken for configuration. */
-const HOOK_VARIABLES: ReadonlySet<string> = new Set([
-  'EVICTD_ATTEMPT',
-  'EVICTD_DEADLINE',
-  'EVICTD_DRILL',
-  'EVICTD_EVENT_ID',
-  'EVICTD_EVENT_TYPE',
-  'EVICTD_HOOK',
-  'EVICTD_SECONDS_LEFT',
-  'EVICTD_STAGE',
-  'EVICTD_TIMEOUT_SECONDS',
-  'EVICTD_CHECKPOINT',
-]);
+/** They are never taken for configuration. */
+const OF_HOOKS: ReadonlySet<string> = new Set(HOOK_VARIABLES);
 
 export interface Variable {
   /** `EVICTD_IMDS_POLL_INTERVAL` */
@@ -34,7 +24,7 @@ export function applyEnvironment(
   const problems: Problem[] = [];
   let merged = tree;
   for (const [name, value] of Object.entries(env).toSorted(([left], [right]) => (left < right ? -1 : 1))) {
-    if (!name.startsWith('EVICTD_') || value === undefined || HOOK_VARIABLES.has(name)) continue;
+    if (!name.startsWith('EVICTD_') || value === undefined || OF_HOOKS.has(name)) continue;
     const variable = variables.find((candidate) => candidate.name === name);
     if (variable === undefined) {
       const near = nearest(

@@ -1,6 +1,7 @@
 import type { WallMs } from '../base/clock.ts';
 import { eventDocument } from '../core/event-document.ts';
 import type { ScheduledEvent } from '../core/event.ts';
+import type { HookVariable } from '../core/hook-variables.ts';
 import type { HookRequest } from '../core/ports.ts';
 import type { Account } from './account.ts';
 
@@ -36,26 +37,27 @@ export function hookEnvironment(
     // The daemon's own temporary folder is usually closed to others.
     delete environment['TMPDIR'];
   }
+  const own: Partial<Record<HookVariable, string>> = {};
   // A NUL can't stand in an environment; the two texts come from outside.
-  environment['EVICTD_EVENT_ID'] = withoutNul(request.event.id);
-  environment['EVICTD_EVENT_TYPE'] = withoutNul(request.event.type);
-  environment['EVICTD_HOOK'] = request.name;
-  environment['EVICTD_STAGE'] = request.stage;
-  environment['EVICTD_SCOPE'] = request.stage === 'peer-notice' ? 'peers' : 'own';
+  own.EVICTD_EVENT_ID = withoutNul(request.event.id);
+  own.EVICTD_EVENT_TYPE = withoutNul(request.event.type);
+  own.EVICTD_HOOK = request.name;
+  own.EVICTD_STAGE = request.stage;
+  own.EVICTD_SCOPE = request.stage === 'peer-notice' ? 'peers' : 'own';
   if (request.stage === 'peer-notice') {
     // Room for a whole scale set; stdin has them all.
-    environment['EVICTD_PEERS'] = withoutNul(request.event.resources.slice(0, PEERS_MAX).join(' '));
+    own.EVICTD_PEERS = withoutNul(request.event.resources.slice(0, PEERS_MAX).join(' '));
   }
-  environment['EVICTD_ATTEMPT'] = String(request.attempt);
-  environment['EVICTD_DRILL'] = request.drill ? '1' : '0';
-  environment['EVICTD_TIMEOUT_SECONDS'] = wholeSeconds(request.timeoutMs);
-  if (request.checkpoint !== undefined) environment['EVICTD_CHECKPOINT'] = request.checkpoint;
+  own.EVICTD_ATTEMPT = String(request.attempt);
+  own.EVICTD_DRILL = request.drill ? '1' : '0';
+  own.EVICTD_TIMEOUT_SECONDS = wholeSeconds(request.timeoutMs);
+  if (request.checkpoint !== undefined) own.EVICTD_CHECKPOINT = request.checkpoint;
   if (request.windowLeftMs !== undefined) {
     const leftMs = request.windowLeftMs - now.spentMs;
-    environment['EVICTD_DEADLINE'] = new Date(now.wallMs + leftMs).toISOString();
-    environment['EVICTD_SECONDS_LEFT'] = wholeSeconds(leftMs);
+    own.EVICTD_DEADLINE = new Date(now.wallMs + leftMs).toISOString();
+    own.EVICTD_SECONDS_LEFT = wholeSeconds(leftMs);
   }
-  return environment;
+  return { ...environment, ...own };
 }
 
 /** One line of JSON. */
