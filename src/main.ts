@@ -2,13 +2,15 @@ import { isatty } from 'node:tty';
 
 import { EvictdError, isErrno } from './base/errors.ts';
 import { hideExperimentalWarnings } from './base/warnings.ts';
-import type { Output } from './cli/command.ts';
+import { EXIT, type Output } from './cli/command.ts';
 import { reportFailure } from './cli/failure.ts';
 import { runProgram } from './cli/program.ts';
 import { COMMANDS } from './cli/table.ts';
 
 async function main(): Promise<void> {
   hideExperimentalWarnings();
+  // Without a listener Node opens its debugger at this signal, on a port that every user of the machine reaches.
+  process.on('SIGUSR1', () => undefined);
   leaveLostFolder();
   const err = outputOn(process.stderr);
   // Sets the exit code instead of leaving at once, so that what is still being written gets out.
@@ -46,12 +48,18 @@ function endSignal(): AbortSignal {
   return controller.signal;
 }
 
+/** A daemon goes on whatever becomes of its output; a command has failed whose answer could not be written. */
 function outputOn(stream: NodeJS.WriteStream & { readonly fd: number }): Output {
-  stream.on('error', (error) => {
-    // The reader has left (`evictd config reference | head`); a daemon goes on without it.
-    if (!isErrno(error, 'EPIPE')) throw error;
-  });
-  return { write: (text) => void stream.write(text), isTerminal: isatty(stream.fd) };
+  // Without a listener an error would end the process.
+  stream.on('error', () => undefined);
+  const onWritten = (error: Error | null | undefined) => {
+    // The reader has left (`evictd config reference | head`).
+    if (error === null || error === undefined || isErrno(error, 'EPIPE')) return;
+    process.once('exit', () => (process.exitCode ||= EXIT.failed));
+    if (stream !== process.stderr)
+      process.stderr.write(`evictd: the output can't be written: ${error.message}\n`);
+  };
+  return { write: (text) => void stream.write(text, onWritten), isTerminal: isatty(stream.fd) };
 }
 
 await main();

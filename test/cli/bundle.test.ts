@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import * as z from 'zod';
 
 import { BUNDLE, runBundle } from './support.ts';
@@ -68,6 +68,44 @@ describe('the bundle', () => {
       commit: expect.stringMatching(/^([0-9a-f]{12}(-dirty)?|unknown)$/),
       node: process.version,
     });
+  });
+
+  test('says when its answer could not be written', async () => {
+    const full = await open('/dev/full', 'w');
+    const child = spawn(process.execPath, [BUNDLE, 'config', 'reference'], {
+      stdio: ['ignore', full.fd, 'pipe'],
+      timeout: 20_000,
+    });
+    await full.close();
+    let stderr = '';
+    child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
+    const [code] = await once(child, 'close');
+    expect(stderr).toMatch(/^evictd: the output can't be written: ENOSPC/);
+    expect(code).toBe(1);
+  });
+
+  test('goes on as a daemon whose log fills its disk, and opens no debugger to others', async () => {
+    const config = join(folder, 'full.yaml');
+    const socket = join(folder, 'full.sock');
+    await writeFile(
+      config,
+      `vm: { name: vm-1 }\nstate: { dir: ${folder}/full }\ncontrol: { socket: ${socket} }\n`,
+    );
+    const full = await open('/dev/full', 'w');
+    const args = [BUNDLE, 'run', '--config', config, '--imds', 'http://127.0.0.1:9'];
+    const child = spawn(process.execPath, args, { stdio: ['ignore', full.fd, 'pipe'], timeout: 50_000 });
+    await full.close();
+    let stderr = '';
+    child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
+    const isUp = async () => {
+      expect(await runBundle(['status', '--config', config])).toMatchObject({ stderr: '' });
+    };
+    await vi.waitFor(isUp, { timeout: 30_000 });
+    child.kill('SIGUSR1');
+    await isUp();
+    child.kill('SIGTERM');
+    const [code] = await once(child, 'close');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
   });
 
   test('ends quietly when the reader of its output leaves', async () => {
