@@ -25,7 +25,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /an ack for the shared event/,
-    seed: 8,
+    seed: 27,
   },
   'ack before commit': {
     replacements: [
@@ -82,7 +82,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /runs twice|runs for a second drain|second ack/,
-    seed: 8,
+    seed: 58,
   },
   'hooks that ended run again after a restart': {
     replacements: [
@@ -93,7 +93,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /runs twice .* though its result was known/,
-    seed: 164,
+    seed: 80,
   },
   'journal without fsync': {
     replacements: [{ file: 'base/durable-file.ts', from: 'await handle.sync();', to: '' }],
@@ -111,7 +111,7 @@ export const MUTATIONS = {
       { file: 'base/durable-file.ts', from: 'await rename(temporary, file);', to: '' },
     ],
     caughtAs: /journal unreadable|is told twice/,
-    seed: 16,
+    seed: 8,
   },
   'wall clock in the deadline': {
     replacements: [
