@@ -1,9 +1,7 @@
-import { isatty } from 'node:tty';
-
 import { EvictdError, isErrno } from './base/errors.ts';
 import { hideExperimentalWarnings } from './base/warnings.ts';
-import { EXIT, type Output } from './cli/command.ts';
 import { reportFailure } from './cli/failure.ts';
+import { outputOn } from './cli/output.ts';
 import { runProgram } from './cli/program.ts';
 import { COMMANDS } from './cli/table.ts';
 
@@ -46,20 +44,6 @@ function endSignal(): AbortSignal {
   process.once('SIGINT', () => stop('SIGINT'));
   process.on('SIGTERM', () => stop('SIGTERM'));
   return controller.signal;
-}
-
-/** A daemon goes on whatever becomes of its output; a command has failed whose answer could not be written. */
-function outputOn(stream: NodeJS.WriteStream & { readonly fd: number }): Output {
-  // Without a listener an error would end the process.
-  stream.on('error', () => undefined);
-  const onWritten = (error: Error | null | undefined) => {
-    // The reader has left (`evictd config reference | head`).
-    if (error === null || error === undefined || isErrno(error, 'EPIPE')) return;
-    process.once('exit', () => (process.exitCode ||= EXIT.failed));
-    if (stream !== process.stderr)
-      process.stderr.write(`evictd: the output can't be written: ${error.message}\n`);
-  };
-  return { write: (text) => void stream.write(text, onWritten), isTerminal: isatty(stream.fd) };
 }
 
 await main();

@@ -5,7 +5,7 @@ import type { Change } from '../checkpoint/retention/diff.ts';
 import { ONE_SET_OPTION, STORE_OPTIONS, idArgument, onlySetOf } from './checkpoints-set.ts';
 import { entryJson } from './checkpoints-show.ts';
 import { type Command, EXIT } from './command.ts';
-import { shownText } from './shown.ts';
+import { shownText } from '../base/shown.ts';
 import { openStoredPlace } from './stored-place.ts';
 
 export const checkpointsDiffCommand: Command = {

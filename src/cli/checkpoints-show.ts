@@ -6,7 +6,7 @@ import type { TreeEntry } from '../checkpoint/format/tree/tree.ts';
 import type { DescribedCheckpoint, PackTotals } from '../checkpoint/retention/show.ts';
 import { ONE_SET_OPTION, STORE_OPTIONS, idArgument, onlySetOf } from './checkpoints-set.ts';
 import { type Command, EXIT, type Output } from './command.ts';
-import { shownText } from './shown.ts';
+import { shownText } from '../base/shown.ts';
 import { openStoredPlace } from './stored-place.ts';
 
 export const checkpointsShowCommand: Command = {

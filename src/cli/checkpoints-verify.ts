@@ -7,7 +7,7 @@ import type { VerifyResult } from '../checkpoint/retention/verify.ts';
 import { ANY_SET_OPTION, STORE_OPTIONS, idArgument, onlySetOf, setsOf } from './checkpoints-set.ts';
 import { type Command, EXIT, type Invocation } from './command.ts';
 import { textOption } from './options.ts';
-import { shownText } from './shown.ts';
+import { shownText } from '../base/shown.ts';
 import { type StoredPlace, openStoredPlace } from './stored-place.ts';
 
 export const checkpointsVerifyCommand: Command = {

@@ -4,7 +4,7 @@ import type { ListedCheckpoint } from '../checkpoint/retention/list.ts';
 import { ANY_SET_OPTION, STORE_OPTIONS, noCheckpoint } from './checkpoints-set.ts';
 import { type Command, EXIT } from './command.ts';
 import { textOption } from './options.ts';
-import { shownText } from './shown.ts';
+import { shownText } from '../base/shown.ts';
 import { openStoredPlace } from './stored-place.ts';
 import { tableText } from './text-table.ts';
 

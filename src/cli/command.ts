@@ -48,7 +48,10 @@ export interface Invocation {
 }
 
 export interface Output {
+  /** Lines; what could move a terminal's cursor or hide text in them is written as `\uXXXX`, since others wrote some of it. */
   write(text: string): void;
+  /** As it is, for colours and bars of our own; texts of others in it have to be as `shownText` makes them. */
+  draw(text: string): void;
   /** A terminal: colours and bars are allowed (unless NO_COLOR). */
   readonly isTerminal: boolean;
 }

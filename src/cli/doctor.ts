@@ -1,4 +1,5 @@
 import { systemClock } from '../base/clock.ts';
+import { shownDeep } from '../base/shown.ts';
 import type { Finding } from '../daemon/doctor-finding.ts';
 import { type Command, EXIT, type Invocation } from './command.ts';
 import { loadConfigFor } from './load-config.ts';
@@ -17,7 +18,7 @@ export const doctorCommand: Command = {
     const isJson = options['json'] === true;
     const onFinding = isJson
       ? () => undefined
-      : (finding: Finding) => out.write(describe(finding, invocation));
+      : (finding: Finding) => out.draw(describe(shownDeep(finding), invocation));
     const findings = await findAll(invocation, onFinding);
     const count = (state: Finding['state']) => findings.filter((finding) => finding.state === state).length;
     const summary = { ok: count('ok'), warn: count('warn'), fail: count('fail') };

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 
 import { systemClock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
+import { shownDeep } from '../base/shown.ts';
 import type { DrillResult } from '../daemon/drill-result.ts';
 import { type Command, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { describeDrill } from './drill-text.ts';
@@ -29,7 +30,7 @@ export const drillCommand: Command = {
     const result = await drill(invocation);
     const file = textOption(options, 'report');
     if (options['json'] === true) out.write(`${JSON.stringify(result)}\n`);
-    else out.write(describeDrill(result, out.isTerminal && (env['NO_COLOR'] ?? '') === ''));
+    else out.draw(describeDrill(shownDeep(result), out.isTerminal && (env['NO_COLOR'] ?? '') === ''));
     // Last: whatever becomes of the page, the result is told.
     if (file !== undefined) await writePage(file, result);
     return EXIT_BY_VERDICT[result.verdict];

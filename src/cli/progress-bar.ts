@@ -34,10 +34,10 @@ export function createProgressBar(name: string, out: Output, clock: Clock): Prog
       drawnAt = now;
       samples.push({ atMs: now, bytes: progress.bytes });
       while (now - (samples[0]?.atMs ?? now) > RATE_WINDOW_MS) samples.shift();
-      out.write(`${CLEAR_LINE}${progressLine(name, progress, rateOf(samples))}`);
+      out.draw(`${CLEAR_LINE}${progressLine(name, progress, rateOf(samples))}`);
     },
     [Symbol.dispose]() {
-      if (drawnAt !== -Infinity) out.write(CLEAR_LINE);
+      if (drawnAt !== -Infinity) out.draw(CLEAR_LINE);
     },
   };
 }

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 
 import { systemClock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
+import { shownDeep } from '../base/shown.ts';
 import { formatCount, formatDuration, formatSize } from '../base/units.ts';
 import type { DrainReport } from '../observe/drain-report.ts';
 import { hooksOf, lossOf } from '../observe/report-loss.ts';
@@ -50,7 +51,7 @@ export const reportsShowCommand: Command = {
     if (options['json'] === true) out.write(`${JSON.stringify(report)}\n`);
     else if (html === undefined) {
       const { readableLine } = await import('../observe/readable-line.ts');
-      out.write(reportText({ ...report, log: report.log.map(readableLine) }));
+      out.write(reportText(shownDeep({ ...report, log: report.log.map(readableLine) })));
     }
     return EXIT.done;
   },

@@ -1,6 +1,7 @@
 import { systemClock } from '../base/clock.ts';
 import { forEachLimit } from '../base/concurrency.ts';
 import type { EvictdError } from '../base/errors.ts';
+import { shownDeep } from '../base/shown.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
 import type { StoredReport } from '../checkpoint/retention/reports.ts';
 import type { DrainReport } from '../observe/drain-report.ts';
@@ -45,7 +46,7 @@ export const reportsCommand: Command = {
     const found = await findReports(place, options['all-keys'] === true, signal);
     const listed = await readAll(place, found.slice(0, LISTED_MAX), signal);
     if (options['json'] === true) out.write(`${JSON.stringify({ reports: listed })}\n`);
-    else if (listed.length > 0) out.write(reportTable(listed));
+    else if (listed.length > 0) out.write(reportTable(shownDeep(listed)));
     else throw noReport('no report', place);
     return listed.length === 0 ? EXIT.nothing : EXIT.done;
   },

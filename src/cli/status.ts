@@ -1,6 +1,7 @@
 import { sleep } from '../base/abort.ts';
 import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
+import { shownDeep, shownText } from '../base/shown.ts';
 import type { Status } from '../daemon/status.ts';
 import { type Command, EXIT, type Invocation, type Output } from './command.ts';
 import { loadConfigFor } from './load-config.ts';
@@ -36,7 +37,7 @@ export const statusCommand: Command = {
 
 function show(answer: unknown, isJson: boolean): string {
   // The daemon is of the same build; an older one only lacks lines here.
-  return isJson ? `${JSON.stringify(answer)}\n` : describeStatus(answer as Status);
+  return isJson ? `${JSON.stringify(answer)}\n` : describeStatus(shownDeep(answer as Status));
 }
 
 async function watch(ask: () => Promise<unknown>, { options, out, err, signal }: Invocation) {
@@ -52,7 +53,7 @@ async function watch(ask: () => Promise<unknown>, { options, out, err, signal }:
       if (signal.aborted) break;
       if (!(error instanceof EvictdError)) throw error;
       if (isJson) err.write(`evictd: ${error.message}\n`);
-      else draw(`${error.message}\n`);
+      else draw(`${shownText(error.message)}\n`);
     }
   }
   return EXIT.done;
@@ -61,7 +62,7 @@ async function watch(ask: () => Promise<unknown>, { options, out, err, signal }:
 function screen(out: Output, isJson: boolean): (text: string) => void {
   if (out.isTerminal && !isJson) {
     const { before, lineEnd, after } = REDRAW;
-    return (text) => out.write(`${before}${text.replaceAll('\n', lineEnd)}${after}`);
+    return (text) => out.draw(`${before}${text.replaceAll('\n', lineEnd)}${after}`);
   }
   return (text) => out.write(isJson ? text : `${text}\n`);
 }

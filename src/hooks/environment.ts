@@ -8,6 +8,8 @@ import type { Account } from './account.ts';
 /** Variables of the daemon that a hook may see. A list of what is allowed: nobody can list all secrets. */
 const INHERITED = new Set(['PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'LANG', 'LANGUAGE', 'TZ', 'TMPDIR']);
 
+/** As the portal and ARM take them, in any script. */
+const VM_NAME = /^[\p{L}\p{N}][\p{L}\p{M}\p{N}._()-]*$/u;
 const PEERS_MAX = 1000;
 
 /** What a daemon started with an empty environment searches. */
@@ -45,8 +47,9 @@ export function hookEnvironment(
   own.EVICTD_STAGE = request.stage;
   own.EVICTD_SCOPE = request.stage === 'peer-notice' ? 'peers' : 'own';
   if (request.stage === 'peer-notice') {
-    // Room for a whole scale set; stdin has them all.
-    own.EVICTD_PEERS = withoutNul(request.event.resources.slice(0, PEERS_MAX).join(' '));
+    // Room for a whole scale set; stdin has them all. What is no name could be words, options or patterns to a shell.
+    const names = request.event.resources.filter((name) => VM_NAME.test(name));
+    own.EVICTD_PEERS = names.slice(0, PEERS_MAX).join(' ');
   }
   own.EVICTD_ATTEMPT = String(request.attempt);
   own.EVICTD_DRILL = request.drill ? '1' : '0';

@@ -3,7 +3,6 @@ import type { Clock, MonotonicMs } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import { formatDuration } from '../base/units.ts';
 import type { HookRequest, HookRunner } from '../core/ports.ts';
-import { withoutNul } from './environment.ts';
 import { reapLeftovers } from './leftovers.ts';
 import { type HookFailure, createNamedRunner } from './named-runner.ts';
 import { DEFAULT_OUTPUT_LIMITS } from './output.ts';
@@ -102,7 +101,7 @@ export function createHookRunner(
 function unitTask(hook: CommandHook, { drainId, event, stage, attempt }: HookRequest) {
   return {
     unit: hookUnit(hook.name, drainId),
-    description: withoutNul(`evictd hook ${hook.name} (${stage}) for ${event.type} ${event.id}`),
+    description: `evictd hook ${hook.name} (${stage}) for ${event.type} ${event.id}`,
     user: hook.user,
     isRepetition: attempt > 1,
   };

@@ -136,7 +136,7 @@ export function unitArguments(
     '--quiet',
     '--no-ask-password',
     `--unit=${task.unit}`,
-    `--description=${task.description}`,
+    `--description=${unitText(task.description)}`,
     '--slice=evictd.slice',
     ...properties.map((property) => `--property=${property}`),
     ...Object.entries(spec.environment).map(([name, value]) => `--setenv=${name}=${value}`),
@@ -145,6 +145,16 @@ export function unitArguments(
     // In a command line of a unit a dollar sign begins a variable.
     ...spec.arguments.map((argument) => argument.replaceAll('$', '$$$$')),
   ];
+}
+
+const DESCRIPTION_MAX = 256;
+
+/**
+ * systemd writes a description into the unit's file as it comes: a line end would begin a directive of its own there, a
+ * backslash would join the next line, and a per cent sign is a specifier (systemd.unit(5)).
+ */
+function unitText(text: string): string {
+  return text.slice(0, DESCRIPTION_MAX).replaceAll(/[^ -~]|[\\%]/g, '?');
 }
 
 /** Ends the unit at its times or at the abort, whatever the rest waits for. */

@@ -6,12 +6,9 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** For text and for attribute values in quotes; control characters, which no page may have, become a mark. */
+/** For text and for attribute values in quotes; characters that aren't to be seen, but for white space, become a mark. */
 export function escapeHtml(text: string): string {
-  return (
-    text
-      .replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? '')
-      // eslint-disable-next-line no-control-regex -- control characters are what this is about
-      .replaceAll(/[\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F]/g, '\uFFFD')
-  );
+  return text
+    .replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? '')
+    .replaceAll(/[[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]--[\t\n\r]]/gv, '\uFFFD');
 }

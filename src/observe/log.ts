@@ -4,6 +4,7 @@ import type { DestinationStream, Logger } from 'pino';
 import { systemClock } from '../base/clock.ts';
 import type { Clock } from '../base/clock.ts';
 import { FIELD_LIMITS, redact, redactDeep } from '../base/redact.ts';
+import { shownLines } from '../base/shown.ts';
 import { stdoutSink } from './log-sink.ts';
 import type { LogSink } from './log-sink.ts';
 
@@ -111,7 +112,8 @@ function lineWriter(sink: LogSink, journald: boolean, mention: (lost: number) =>
     lastLevel: 0,
     write(line: string) {
       const prefix = journald ? (PRIORITIES.find(([level]) => writer.lastLevel <= level)?.[1] ?? '<3>') : '';
-      sink.write(prefix + line, done);
+      // JSON leaves some characters as they are that move a terminal's cursor or hide text.
+      sink.write(prefix + shownLines(line), done);
     },
   };
   return writer;

@@ -1,3 +1,4 @@
+import { shownText } from '../base/shown.ts';
 import { formatDuration, formatSize } from '../base/units.ts';
 import type { DrainReport } from './drain-report.ts';
 import { escapeHtml } from './escape-html.ts';
@@ -70,7 +71,7 @@ ${(rehearsed?.lines ?? [lossOf(report)]).map((line) => `<p>${escapeHtml(line)}</
     ['Event', 'Acknowledgement when this was written'],
     report.acks.map(({ eventId: id, ack }) => [id, ack]),
   )}
-<h2>Last lines of the log</h2><pre>${log.map((line) => escapeHtml(readableLine(line))).join('\n')}</pre>
+<h2>Last lines of the log</h2><pre>${log.map((line) => escapeHtml(shownText(readableLine(line)))).join('\n')}</pre>
 </body></html>
 `;
 }

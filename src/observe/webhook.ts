@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { sendUntilTaken } from '../base/send-until-taken.ts';
+import { shownText } from '../base/shown.ts';
 import { readSecretFile } from '../base/secret-file.ts';
 import { CLOUD_EVENT_TYPE } from '../core/cloud-event.ts';
 import { type DrainNews, details, headline, newsAsCloudEvent } from './drain-news.ts';
@@ -40,7 +41,7 @@ export function webhookBody(template: WebhookTemplate, news: DrainNews): unknown
     case 'cloudevents':
       return newsAsCloudEvent(news);
     case 'slack':
-      return { text: slackText([`*${headline(news)}*`, ...details(news)].join('\n')) };
+      return { text: [`*${slackText(headline(news))}*`, ...details(news).map(slackText)].join('\n') };
     case 'teams':
       return adaptiveCard(news);
   }
@@ -48,7 +49,12 @@ export function webhookBody(template: WebhookTemplate, news: DrainNews): unknown
 
 /** Source: docs.slack.dev, "Formatting message text": these three are all that has to be escaped. */
 function slackText(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+  return shownText(text).replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+}
+
+/** A text block is Markdown. Source: adaptivecards.io, "Text features"; spec.commonmark.org, "Backslash escapes". */
+function cardText(text: string): string {
+  return shownText(text).replaceAll(/[\\`*_~[\]<>]/g, String.raw`\$&`);
 }
 
 /** Source: learn.microsoft.com, "Create incoming webhooks with Workflows for Microsoft Teams". */
@@ -56,7 +62,7 @@ function adaptiveCard(news: DrainNews) {
   const failed = news.outcome === 'failure';
   const text = (words: string, look: Readonly<Record<string, string>>) => ({
     type: 'TextBlock',
-    text: words,
+    text: cardText(words),
     wrap: true,
     ...look,
   });

@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest
 import { systemClock } from '../../src/base/clock.ts';
 import type { Entry } from '../../src/checkpoint/format/entry.ts';
 import { type AzureStore, createAzureStore } from '../../src/checkpoint/store/azure/azure-store.ts';
-import { shownText } from '../../src/cli/shown.ts';
+import { shownText } from '../../src/base/shown.ts';
 import { type Azurite, startAzurite } from '../support/azurite.ts';
 import { createMadeWriter } from '../support/made-store.ts';
 import { runBundle } from './support.ts';

@@ -22,12 +22,14 @@ interface Capture extends Output {
 function capture(): Capture {
   let all = '';
   const checks = new Set<() => void>();
+  const write = (text: string) => {
+    all += text;
+    for (const check of checks) check();
+  };
   return {
     isTerminal: false,
-    write(text) {
-      all += text;
-      for (const check of checks) check();
-    },
+    write,
+    draw: write,
     text: () => all,
     matching: (pattern) =>
       new Promise((resolve, reject) => {

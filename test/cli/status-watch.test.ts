@@ -21,8 +21,8 @@ async function watch(
     options: { watch: true, config: machine.configFile, json: options.json },
     positionals: [],
     env: {},
-    out: { write, isTerminal: options.isTerminal },
-    err: { write: (more) => void err.push(more), isTerminal: false },
+    out: { write, draw: write, isTerminal: options.isTerminal },
+    err: { write: (more) => void err.push(more), draw: (more) => void err.push(more), isTerminal: false },
     signal: AbortSignal.any([abort.signal, AbortSignal.timeout(20_000)]),
   });
   return { text, code, err: err.join('') };

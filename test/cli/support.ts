@@ -42,5 +42,6 @@ export function runBundle(args: readonly string[], options: RunOptions = {}): Pr
 /** An output that remembers what was written. */
 export function capture(): Output & { readonly text: () => string } {
   let text = '';
-  return { write: (more) => void (text += more), isTerminal: false, text: () => text };
+  const write = (more: string) => void (text += more);
+  return { write, draw: write, isTerminal: false, text: () => text };
 }

@@ -29,13 +29,13 @@ export async function transcript(
   { env = {}, signal = new AbortController().signal, onWrite, masks = [] }: TranscriptOptions = {},
 ): Promise<string> {
   let text = '';
-  const output = (mark: string) => ({
-    write(more: string) {
+  const output = (mark: string) => {
+    const write = (more: string) => {
       text += mark === '' ? more : more.replaceAll(/^(?=.)/gm, mark);
       onWrite?.(text);
-    },
-    isTerminal: false,
-  });
+    };
+    return { write, draw: write, isTerminal: false };
+  };
   const [out, err] = [output(''), output('2> ')];
   const code = await runProgram(COMMANDS, args, { env, out, err, signal }).catch((error: unknown) =>
     reportFailure(error, err),
