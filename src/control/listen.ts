@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import path from 'node:path';
 
 import { EvictdError, isErrno, messageOf } from '../base/errors.ts';
-import { makeFolder } from '../base/folder.ts';
+import { makeFolder } from '../base/files/folder.ts';
 
 export interface ListenOptions {
   readonly socket: string;

@@ -6,7 +6,7 @@ import * as z from 'zod';
 
 import { abandonOn, boundedSignal } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
-import { replaceFile } from '../base/durable-file.ts';
+import { replaceFile } from '../base/files/durable-file.ts';
 import { isErrno, messageOf } from '../base/errors.ts';
 import { tryParseJson } from '../base/json.ts';
 import type { Log } from '../observe/log.ts';

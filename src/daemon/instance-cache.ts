@@ -3,7 +3,7 @@ import path from 'node:path';
 
 import * as z from 'zod';
 
-import { replaceFile } from '../base/durable-file.ts';
+import { replaceFile } from '../base/files/durable-file.ts';
 import type { Instance } from '../imds/instance.ts';
 
 const Cached = z.strictObject({

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { abandonOn, boundedSignal } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, isErrno, messageOf } from '../base/errors.ts';
-import { replaceFile } from '../base/durable-file.ts';
+import { replaceFile } from '../base/files/durable-file.ts';
 import type { DrainNews } from '../observe/drain-news.ts';
 import type { Teller } from '../observe/webhook.ts';
 

@@ -1,10 +1,10 @@
 import { open, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 
-import { replaceFile } from '../base/durable-file.ts';
+import { replaceFile } from '../base/files/durable-file.ts';
 import { EvictdError, errnoOf, isErrno, messageOf } from '../base/errors.ts';
 import { formatSize } from '../base/units.ts';
-import { makeFolder } from '../base/folder.ts';
+import { makeFolder } from '../base/files/folder.ts';
 import type { State } from '../core/state.ts';
 import { JOURNAL_VERSION, JournalFile, fromKept, toKept } from './schema.ts';
 

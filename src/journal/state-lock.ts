@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { type FileHandle, open } from 'node:fs/promises';
 
 import { EvictdError, messageOf } from '../base/errors.ts';
-import { makeFolder } from '../base/folder.ts';
+import { makeFolder } from '../base/files/folder.ts';
 
 /** What flock(1) ends with when somebody else has the lock. */
 const IS_LOCKED = 1;

@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { sendUntilTaken } from '../base/send-until-taken.ts';
 import { shownText } from '../base/shown.ts';
-import { readSecretFile } from '../base/secret-file.ts';
+import { readSecretFile } from '../base/files/secret-file.ts';
 import { CLOUD_EVENT_TYPE } from '../core/cloud-event.ts';
 import { type DrainNews, details, headline, newsAsCloudEvent } from './drain-news.ts';
 

@@ -8,7 +8,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import type { StoredChunk } from '../../src/checkpoint/format/chunk.ts';
 import type { Entry } from '../../src/checkpoint/format/entry.ts';
 import { encodeSetEntry, parseSetEntry } from '../../src/checkpoint/format/manifest-json.ts';
-import { pathProblem } from '../../src/checkpoint/format/path-name.ts';
+import { pathProblem } from '../../src/base/files/path-name.ts';
 import { type TreeEntry, cutLeaves, walkTree } from '../../src/checkpoint/format/tree/tree.ts';
 import { type IndexPlace, openLocalIndex } from '../../src/checkpoint/index/local-index.ts';
 import { loadConfig } from '../../src/config/load.ts';

@@ -96,7 +96,7 @@ export const MUTATIONS = {
     seed: 80,
   },
   'journal without fsync': {
-    replacements: [{ file: 'base/durable-file.ts', from: 'await handle.sync();', to: '' }],
+    replacements: [{ file: 'base/files/durable-file.ts', from: 'await handle.sync();', to: '' }],
     // Both files are kept in the same way.
     caughtAs: /journal unreadable|is told twice/,
     seed: 58,
@@ -104,11 +104,11 @@ export const MUTATIONS = {
   'journal written in place': {
     replacements: [
       {
-        file: 'base/durable-file.ts',
+        file: 'base/files/durable-file.ts',
         from: 'const temporary = `${file}.new`;',
         to: 'const temporary = file;',
       },
-      { file: 'base/durable-file.ts', from: 'await rename(temporary, file);', to: '' },
+      { file: 'base/files/durable-file.ts', from: 'await rename(temporary, file);', to: '' },
     ],
     caughtAs: /journal unreadable|is told twice/,
     seed: 8,

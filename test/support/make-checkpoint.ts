@@ -9,7 +9,7 @@ import { encodeSetEntry, sha256Of } from '../../src/checkpoint/format/manifest-j
 import { entryName, nextId, packName, PACKS, setPrefix } from '../../src/checkpoint/format/names.ts';
 import { encodePackEnd } from '../../src/checkpoint/format/pack-table.ts';
 import type { PackTableRow } from '../../src/checkpoint/format/pack-table.ts';
-import { decodePath } from '../../src/checkpoint/format/path-name.ts';
+import { decodePath } from '../../src/base/files/path-name.ts';
 import { comparePaths } from '../../src/checkpoint/format/path-order.ts';
 import {
   chunkListPieces,

@@ -1,7 +1,7 @@
 import { isStored } from './chunk.ts';
 import type { FileChunk } from './chunk.ts';
 import type { Attributes, Entry } from './entry.ts';
-import { bytesProblem, pathProblem } from './path-name.ts';
+import { bytesProblem, pathProblem } from '../../base/files/path-name.ts';
 import { comparePaths } from './path-order.ts';
 import { CHUNKS_MAX } from './tree/tree-entry.ts';
 

@@ -1,4 +1,4 @@
-import { encodePath } from './path-name.ts';
+import { encodePath } from '../../base/files/path-name.ts';
 
 const SLASH = 0x2f;
 

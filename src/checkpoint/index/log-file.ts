@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
-import { replaceFile } from '../../base/durable-file.ts';
+import { replaceFile } from '../../base/files/durable-file.ts';
 
 /**
  * A file of JSON lines that only grows, until it is replaced as a whole. What a process has appended is there for the

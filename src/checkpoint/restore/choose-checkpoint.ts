@@ -4,7 +4,7 @@ import { isStored } from '../format/chunk.ts';
 import type { PackName } from '../format/chunk.ts';
 import type { Manifest, NamedPaths, PackUse } from '../format/manifest.ts';
 import { entryName, PACKS, setPrefix } from '../format/names.ts';
-import { quotePath } from '../format/path-name.ts';
+import { quotePath } from '../../base/files/path-name.ts';
 import { walkPackUses, walkTree } from '../format/tree/tree.ts';
 import { findCheckpoints } from '../index/find-checkpoint.ts';
 import type { Wanted } from '../index/find-checkpoint.ts';

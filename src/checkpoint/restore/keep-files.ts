@@ -6,7 +6,7 @@ import { isErrno } from '../../base/errors.ts';
 import { isStored } from '../format/chunk.ts';
 import type { FileEntry } from '../format/entry.ts';
 import type { ComparePart } from '../pack/compare-file.ts';
-import { FILE_FLAGS } from '../scan/beneath.ts';
+import { FILE_FLAGS } from '../../base/files/beneath.ts';
 import { sameStat, statOf } from '../scan/file-stat.ts';
 import type { FilesContext } from './context.ts';
 import type { Target } from './target/open-target.ts';

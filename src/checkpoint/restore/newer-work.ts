@@ -3,7 +3,7 @@ import type { BigIntStats } from 'node:fs';
 
 import type { Entry } from '../format/entry.ts';
 import type { Manifest } from '../format/manifest.ts';
-import { decodePath, splitPath } from '../format/path-name.ts';
+import { decodePath, splitPath } from '../../base/files/path-name.ts';
 import { isErrno } from '../../base/errors.ts';
 import { fileError } from '../scan/file-error.ts';
 import type { AttributeSetter } from './target/attributes.ts';

@@ -7,7 +7,7 @@ import { formatSize } from '../../base/units.ts';
 import type { FileChunk } from '../format/chunk.ts';
 import type { FileEntry } from '../format/entry.ts';
 import { PACKS, setPrefix } from '../format/names.ts';
-import { quotePath } from '../format/path-name.ts';
+import { quotePath } from '../../base/files/path-name.ts';
 import type { Wanted } from '../index/find-checkpoint.ts';
 import type { FileStat } from '../scan/file-stat.ts';
 import { statOf } from '../scan/file-stat.ts';

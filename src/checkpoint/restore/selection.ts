@@ -1,6 +1,6 @@
 import { EvictdError } from '../../base/errors.ts';
 import type { DirectoryEntry, Entry, FileEntry } from '../format/entry.ts';
-import { quotePath } from '../format/path-name.ts';
+import { quotePath } from '../../base/files/path-name.ts';
 import { TAKE_OLDER } from '../format/tree/piece.ts';
 import { isOwnPath } from '../scan/own-names.ts';
 import { matcher } from '../scan/set-patterns.ts';

@@ -6,7 +6,7 @@ import { EvictdError } from '../../base/errors.ts';
 import { isStored } from '../format/chunk.ts';
 import type { StoredChunk } from '../format/chunk.ts';
 import type { FileEntry } from '../format/entry.ts';
-import { quotePath } from '../format/path-name.ts';
+import { quotePath } from '../../base/files/path-name.ts';
 import { TAKE_OLDER } from '../format/tree/piece.ts';
 import { compareChunks, STRETCH_BYTES_MAX, stretchesOf } from '../format/stretches.ts';
 import type { Stretch } from '../format/stretches.ts';

@@ -1,5 +1,5 @@
 import { EvictdError, errnoOf, isErrno, messageOf } from '../../base/errors.ts';
-import { quotePath } from '../format/path-name.ts';
+import { quotePath } from '../../base/files/path-name.ts';
 import type { EntryFailure } from './scan-job.ts';
 
 /** By errno; what isn't here may be anything. */

@@ -4,9 +4,9 @@
  */
 import { lstat, opendir, readlink } from 'node:fs/promises';
 
-import { decodePath, fsPath, splitPath } from '../format/path-name.ts';
-import { openFolders } from './beneath.ts';
-import type { OpenFolders } from './beneath.ts';
+import { decodePath, fsPath, splitPath } from '../../base/files/path-name.ts';
+import { openFolders } from '../../base/files/beneath.ts';
+import type { OpenFolders } from '../../base/files/beneath.ts';
 import type { EntryFailure, ListJob, ListResult, LookJob, LookResult } from './scan-job.ts';
 import { createLooked, entryFailure, namesTogether, noteFound, notLink } from './scan-thread.ts';
 import type { Looked } from './scan-thread.ts';

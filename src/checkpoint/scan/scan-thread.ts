@@ -4,8 +4,8 @@ import type { BigIntStats } from 'node:fs';
 
 import { assert } from '../../base/assert.ts';
 import { isErrno } from '../../base/errors.ts';
-import { decodePath, fsPath, splitPath } from '../format/path-name.ts';
-import { openFoldersSync } from './beneath.ts';
+import { decodePath, fsPath, splitPath } from '../../base/files/path-name.ts';
+import { openFoldersSync } from '../../base/files/beneath.ts';
 import { failureOf } from './file-error.ts';
 import type { EntryFailure, ListJob, ListResult, LookJob, LookResult } from './scan-job.ts';
 

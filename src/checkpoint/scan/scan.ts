@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 
 import { EvictdError } from '../../base/errors.ts';
 import { forEachInSlices } from '../../base/slices.ts';
-import { splitPath } from '../format/path-name.ts';
+import { splitPath } from '../../base/files/path-name.ts';
 import { entryError } from './file-error.ts';
 import { inodeOf } from './file-stat.ts';
 import type { Folder, Found } from './walk/found.ts';

@@ -3,10 +3,10 @@ import { lstat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
 import { EvictdError, isErrno } from '../../base/errors.ts';
-import { quotePath } from '../format/path-name.ts';
-import { locationOf } from './beneath.ts';
+import { quotePath } from '../../base/files/path-name.ts';
+import { locationOf } from '../../base/files/beneath.ts';
 import { fileError } from './file-error.ts';
-import { openFollowing } from './open-following.ts';
+import { openFollowing } from '../../base/files/open-following.ts';
 import { RESTORING } from './own-names.ts';
 import type { SetOptions } from './set-options.ts';
 

@@ -1,7 +1,7 @@
 import ignore from 'ignore';
 import type { Ignore } from 'ignore';
 
-import { encodePath } from '../format/path-name.ts';
+import { encodePath } from '../../base/files/path-name.ts';
 
 /** Does a path, relative to the set, fit the patterns? That of a folder ends with a slash. */
 export type Matcher = (path: string) => boolean;

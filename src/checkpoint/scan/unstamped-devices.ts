@@ -1,6 +1,6 @@
 import { lstat, readFile, statfs } from 'node:fs/promises';
 
-import { fsPath, splitPath } from '../format/path-name.ts';
+import { fsPath, splitPath } from '../../base/files/path-name.ts';
 import type { ScannedFile } from './scanned.ts';
 
 /** OVERLAYFS_SUPER_MAGIC of linux/magic.h. */

@@ -13,7 +13,7 @@ import type { Entry } from '../../../src/checkpoint/format/entry.ts';
 import type { Takeover } from '../../../src/checkpoint/format/manifest.ts';
 import { encodeSetEntry } from '../../../src/checkpoint/format/manifest-json.ts';
 import { entryName, packName, PACKS } from '../../../src/checkpoint/format/names.ts';
-import { decodePath, encodePath, fsPath } from '../../../src/checkpoint/format/path-name.ts';
+import { decodePath, encodePath, fsPath } from '../../../src/base/files/path-name.ts';
 import { CHUNK_BYTES, manifestOf, put, writeSet } from './set-folder.ts';
 import type { Content, SetWriterOptions } from './set-folder.ts';
 import { asTree, directoryOf, EPOCH, fileOf, PROCESS } from './tree-rig.ts';

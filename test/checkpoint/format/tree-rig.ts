@@ -4,7 +4,7 @@ import type { FileChunk, HashSpec, StoredChunk } from '../../../src/checkpoint/f
 import { chunkIdOf } from '../../../src/checkpoint/format/chunk-id.ts';
 import type { DirectoryEntry, Entry, FileEntry } from '../../../src/checkpoint/format/entry.ts';
 import { PACKS, packName } from '../../../src/checkpoint/format/names.ts';
-import { decodePath, encodePath, pathProblem } from '../../../src/checkpoint/format/path-name.ts';
+import { decodePath, encodePath, pathProblem } from '../../../src/base/files/path-name.ts';
 import { comparePaths } from '../../../src/checkpoint/format/path-order.ts';
 import { badPiece } from '../../../src/checkpoint/format/tree/piece.ts';
 import {

@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
-import { encodePath } from '../../../src/checkpoint/format/path-name.ts';
+import { encodePath } from '../../../src/base/files/path-name.ts';
 import { matcher } from '../../../src/checkpoint/scan/set-patterns.ts';
 import { testFolder } from '../../support/file-tree.ts';
 

@@ -1,6 +1,6 @@
 import { EvictdError } from '../../../base/errors.ts';
 import { forEachInSlices } from '../../../base/slices.ts';
-import { quotePath, splitPath } from '../../format/path-name.ts';
+import { quotePath, splitPath } from '../../../base/files/path-name.ts';
 import { isWhole } from '../../index/record.ts';
 import { sameStat } from '../../scan/file-stat.ts';
 import { type Scan, scanSet } from '../../scan/scan.ts';

@@ -3,7 +3,7 @@ import { forEachInSlices } from '../../../base/slices.ts';
 import { type FileChunk, isStored } from '../../format/chunk.ts';
 import type { Entry } from '../../format/entry.ts';
 import { comparePaths } from '../../format/path-order.ts';
-import { splitPath } from '../../format/path-name.ts';
+import { splitPath } from '../../../base/files/path-name.ts';
 import { createTreeCheck } from '../../format/tree/check.ts';
 import { entryUnfit } from '../../scan/file-error.ts';
 import type { Scan } from '../../scan/scan.ts';

@@ -1,7 +1,7 @@
 import type { Entry } from '../entry.ts';
 import { entryProblem } from '../entry-problem.ts';
 import { createPathMarks } from './path-marks.ts';
-import { quotePath, splitPath } from '../path-name.ts';
+import { quotePath, splitPath } from '../../../base/files/path-name.ts';
 import { comparePaths } from '../path-order.ts';
 
 /**

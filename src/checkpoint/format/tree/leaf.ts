@@ -1,6 +1,6 @@
 import type { PieceBuilder } from './cut.ts';
 import type { Attributes, HardLinkEntry } from '../entry.ts';
-import { splitPath } from '../path-name.ts';
+import { splitPath } from '../../../base/files/path-name.ts';
 import { createChunkReader, createChunkWriter, createStrings, isCount, pieceBytes, rowOf } from './piece.ts';
 import type { Bad, ChunkReader, ParsedPiece } from './piece.ts';
 import { CHUNKS_MAX, LIST_CHUNKS } from './tree-entry.ts';

@@ -4,7 +4,7 @@ import type { Piece } from './cut.ts';
 import type { Entry } from '../entry.ts';
 import { decodeLeaf, leafBuilder } from './leaf.ts';
 import type { PackUse } from '../manifest.ts';
-import { quotePath } from '../path-name.ts';
+import { quotePath } from '../../../base/files/path-name.ts';
 import type { Bad } from './piece.ts';
 import { decodeChunkList, decodePackUses, nodeBuilder, packUseBuilder } from './piece-kinds.ts';
 import { createTreeCheck } from './check.ts';

@@ -1,6 +1,6 @@
 import type { StoredChunk } from '../chunk.ts';
 import { PACKS } from '../names.ts';
-import { pathProblem, quotePath } from '../path-name.ts';
+import { pathProblem, quotePath } from '../../../base/files/path-name.ts';
 import { comparePaths } from '../path-order.ts';
 import { badPiece, parsePiece, PIECE_BYTES_MAX } from './piece.ts';
 import type { Bad, ParsedPiece } from './piece.ts';

@@ -1,8 +1,8 @@
 import { closeSync, lstatSync, openSync } from 'node:fs';
 
 import { EvictdError, isErrno } from '../../../base/errors.ts';
-import { fsPath, quotePath, splitPath } from '../../format/path-name.ts';
-import { FOLDER_FLAGS } from '../../scan/beneath.ts';
+import { fsPath, quotePath, splitPath } from '../../../base/files/path-name.ts';
+import { FOLDER_FLAGS } from '../../../base/files/beneath.ts';
 import { fileError } from '../../scan/file-error.ts';
 import type { SystemCalls } from './system-calls.ts';
 

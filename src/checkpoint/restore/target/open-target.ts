@@ -5,9 +5,9 @@ import { resolve } from 'node:path';
 
 import { EvictdError, isErrno } from '../../../base/errors.ts';
 import type { Manifest } from '../../format/manifest.ts';
-import { quotePath } from '../../format/path-name.ts';
+import { quotePath } from '../../../base/files/path-name.ts';
 import { fileError } from '../../scan/file-error.ts';
-import { openFollowing } from '../../scan/open-following.ts';
+import { openFollowing } from '../../../base/files/open-following.ts';
 import { createFolders } from './folders.ts';
 import type { Folders } from './folders.ts';
 import { lockTarget } from './lock.ts';

@@ -17,8 +17,8 @@ import {
 
 import { isErrno } from '../../../base/errors.ts';
 import type { DirectoryEntry, HardLinkEntry, SymlinkEntry } from '../../format/entry.ts';
-import { decodePath, encodePath, fsPath } from '../../format/path-name.ts';
-import { ENTRY_FLAGS } from '../../scan/beneath.ts';
+import { decodePath, encodePath, fsPath } from '../../../base/files/path-name.ts';
+import { ENTRY_FLAGS } from '../../../base/files/beneath.ts';
 import { isTemporaryName } from '../../scan/own-names.ts';
 import type { AttributeSetter } from './attributes.ts';
 import { kindOf, notAFolder } from './folders.ts';

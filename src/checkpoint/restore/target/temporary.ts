@@ -3,7 +3,7 @@ import type { BigIntStats } from 'node:fs';
 
 import { EvictdError, errnoOf, isErrno } from '../../../base/errors.ts';
 import type { FileEntry } from '../../format/entry.ts';
-import { fsPath, quotePath, splitPath } from '../../format/path-name.ts';
+import { fsPath, quotePath, splitPath } from '../../../base/files/path-name.ts';
 import { fileError } from '../../scan/file-error.ts';
 import { temporaryName } from '../../scan/own-names.ts';
 import type { Target } from './open-target.ts';

@@ -1,7 +1,7 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 
-import { FOLDER_FLAGS, locationOf, openFolders } from '../beneath.ts';
+import { FOLDER_FLAGS, locationOf, openFolders } from '../../../base/files/beneath.ts';
 
 /*
  * Each job opens its way from a root to the folders that it is about. From the set's own folder that would cost the

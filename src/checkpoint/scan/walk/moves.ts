@@ -1,6 +1,6 @@
 import { forEachLimit } from '../../../base/concurrency.ts';
 import { forEachInSlices } from '../../../base/slices.ts';
-import { splitPath } from '../../format/path-name.ts';
+import { splitPath } from '../../../base/files/path-name.ts';
 import type { Folder } from './found.ts';
 import { inodeOf } from '../file-stat.ts';
 import { unpack } from '../scan-thread.ts';

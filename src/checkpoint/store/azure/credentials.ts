@@ -1,4 +1,4 @@
-import { badCredential as bad, readSecretFile } from '../../../base/secret-file.ts';
+import { badCredential as bad, readSecretFile } from '../../../base/files/secret-file.ts';
 import type { StoreTarget } from './url.ts';
 
 /** As configured under `checkpoint.store.auth`. */

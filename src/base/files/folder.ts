@@ -1,7 +1,7 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
-import { isErrno } from './errors.ts';
+import { isErrno } from '../errors.ts';
 
 /**
  * Makes a folder with its parents, where they are missing; answers whether it did. Rejects with the system's error.

@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, readlinkSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
-import { fsPath } from '../format/path-name.ts';
+import { fsPath } from './path-name.ts';
 
 /*
  * Whoever owns a folder can put a link to anywhere in its place at any instant, and the daemon may read what they may

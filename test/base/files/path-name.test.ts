@@ -3,9 +3,16 @@ import { describe, expect, test } from 'vitest';
 
 import { entryProblem } from '../../../src/checkpoint/format/entry-problem.ts';
 import { createPathMarks } from '../../../src/checkpoint/format/tree/path-marks.ts';
-import { decodePath, encodePath, pathProblem, splitPath } from '../../../src/checkpoint/format/path-name.ts';
+import { decodePath, encodePath, pathProblem, splitPath } from '../../../src/base/files/path-name.ts';
 import { comparePaths } from '../../../src/checkpoint/format/path-order.ts';
-import { anyPath, chunkOf, compareBySegments, directoryOf, fileName, fileOf } from './tree-rig.ts';
+import {
+  anyPath,
+  chunkOf,
+  compareBySegments,
+  directoryOf,
+  fileName,
+  fileOf,
+} from '../../checkpoint/format/tree-rig.ts';
 
 describe('a path as a string', () => {
   test('holds any bytes, also through JSON', () => {

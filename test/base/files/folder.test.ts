@@ -4,7 +4,7 @@ import path from 'node:path';
 
 import { expect, test } from 'vitest';
 
-import { makeFolder } from '../../src/base/folder.ts';
+import { makeFolder } from '../../../src/base/files/folder.ts';
 
 test('makes all missing parents, and is content with what is there', async () => {
   const root = await mkdtemp(path.join(tmpdir(), 'evictd-folder-'));

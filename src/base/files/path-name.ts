@@ -1,4 +1,4 @@
-import { EvictdError } from '../../base/errors.ts';
+import { EvictdError } from '../errors.ts';
 
 /*
  * A Linux file name is bytes, metadata is JSON. A path is therefore kept as a string in which a byte 0xNN that isn't

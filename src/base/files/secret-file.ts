@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 
-import { EvictdError, isErrno } from './errors.ts';
+import { EvictdError, isErrno } from '../errors.ts';
 
 const SECRET_BYTES_MAX = 64 * 1024;
 

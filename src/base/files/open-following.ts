@@ -2,9 +2,9 @@ import type { BigIntStats } from 'node:fs';
 import { open, readlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
-import type { EvictdError } from '../../base/errors.ts';
-import { isErrno } from '../../base/errors.ts';
-import { decodePath, fsPath } from '../format/path-name.ts';
+import type { EvictdError } from '../errors.ts';
+import { isErrno } from '../errors.ts';
+import { decodePath, fsPath } from './path-name.ts';
 import { ENTRY_FLAGS, locationOf, namesOf } from './beneath.ts';
 
 /** As many as the kernel follows. */
