@@ -8,7 +8,7 @@ export class EvictdError extends Error {
   readonly code: string;
   readonly remedy: string | undefined;
 
-  constructor(code: string, message: string, options: { remedy?: string; cause?: unknown } = {}) {
+  constructor(code: string, message: string, options: { remedy?: string | undefined; cause?: unknown } = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.remedy = options.remedy;

@@ -17,7 +17,7 @@ export const configCheckCommand: Command = {
     const { hookWarnings } = await import('../daemon/hook-check.ts');
     const json = options['json'] === true;
     try {
-      const loaded = loadConfig({ file: textOption(options, 'config'), env });
+      const loaded = await loadConfig({ file: textOption(options, 'config'), env });
       const { files } = loaded;
       const warnings = [
         ...(files.length > 0

@@ -8,7 +8,7 @@ export const configShowCommand: Command = {
   options: [CONFIG_OPTION, JSON_OPTION],
   async run({ options, env, out, err }) {
     const { loadConfig } = await import('../config/load.ts');
-    const { values, files, warnings } = loadConfig({ file: textOption(options, 'config'), env });
+    const { values, files, warnings } = await loadConfig({ file: textOption(options, 'config'), env });
     if (options['json'] === true) {
       out.write(`${JSON.stringify({ files, values, warnings })}\n`);
       return EXIT.done;

@@ -2,7 +2,7 @@ import type { LoadedConfig } from '../config/load.ts';
 import type { Invocation } from './command.ts';
 import { textOption } from './options.ts';
 
-/** The configuration as `--config`, `--imds` and the environment of a command say. Throws `ConfigInvalid`. */
+/** The configuration as `--config`, `--imds` and the environment of a command say. Rejects with `ConfigInvalid`. */
 export async function loadConfigFor({
   options,
   env,

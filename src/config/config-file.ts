@@ -1,8 +1,10 @@
 import { isUtf8 } from 'node:buffer';
-import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, type Stats } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 
-import { isErrno, messageOf } from '../base/errors.ts';
+import { EvictdError, isErrno, messageOf } from '../base/errors.ts';
+import { locationOf } from '../base/files/beneath.ts';
+import { openToRead, openTrusted } from '../base/files/trusted.ts';
 import type { Problem } from './problem.ts';
 
 const FILE_BYTES_MAX = 1024 ** 2;
@@ -14,37 +16,24 @@ export type FileRead =
   | { readonly kind: 'problem'; readonly problem: Problem };
 
 /**
- * Reads a file that decides what runs as root: refused when anyone but its owner or root could have written it,
- * as cron and sudo do. Opened once, so that what is checked is what is read.
+ * Reads a file that decides what runs as root: refused when anyone but root or our user could have written it, or could
+ * have put another one in its place (see `openTrusted`), as cron and sudo do.
  */
-export function readConfigFile(file: string): FileRead {
-  let descriptor: number;
+export async function readConfigFile(file: string): Promise<FileRead> {
   try {
-    // Without O_NONBLOCK the open of a pipe would wait for a writer.
-    descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return { kind: 'missing' };
-    return refused(file, `cannot be opened: ${messageOf(error)}`, 'a file that evictd may read');
-  }
-  try {
-    const stats = fstatSync(descriptor);
-    if (stats.isDirectory()) return refused(file, 'is a folder', 'a YAML file');
-    if (!stats.isFile()) return refused(file, 'is not a regular file', 'a YAML file');
-    const fault = ownershipFault(file, stats);
-    if (fault !== undefined) return { kind: 'problem', problem: fault };
-    const bytes = Buffer.alloc(FILE_BYTES_MAX + 1);
-    let length = 0;
-    for (let count = -1; count !== 0 && length < bytes.length; length += count) {
-      count = readSync(descriptor, bytes, length, bytes.length - length, null);
-    }
-    if (length > FILE_BYTES_MAX) return refused(file, 'larger than 1 MiB', 'at most 1 MiB');
-    const content = bytes.subarray(0, length);
+    await using trusted = await openTrusted(resolve(file));
+    if (trusted.stats.isDirectory()) return refused(file, 'is a folder', 'a YAML file');
+    if (!trusted.stats.isFile()) return refused(file, 'is not a regular file', 'a YAML file');
+    await using handle = await openToRead(trusted);
+    // One byte more than is allowed is enough to know.
+    const stream = handle.createReadStream({ end: FILE_BYTES_MAX, autoClose: false });
+    const content = Buffer.concat((await stream.toArray()) as Buffer[]);
+    if (content.length > FILE_BYTES_MAX) return refused(file, 'larger than 1 MiB', 'at most 1 MiB');
     if (!isUtf8(content)) return refused(`${file}:${lineOfFault(content)}`, 'not UTF-8', 'text in UTF-8');
     return { kind: 'read', text: content.toString('utf8') };
   } catch (error) {
-    return refused(file, `cannot be read: ${messageOf(error)}`, 'a file that evictd may read');
-  } finally {
-    closeSync(descriptor);
+    if (isErrno(error, 'ENOENT')) return { kind: 'missing' };
+    return { kind: 'problem', problem: notOpened(file, error, 'a file') };
   }
 }
 
@@ -60,59 +49,42 @@ function lineOfFault(content: Buffer): number {
   return line;
 }
 
-/** The `*.yaml` files of the `conf.d` folder beside `file`, in name order; none when there is no such folder. */
-export function listConfD(file: string): {
+export interface ConfD {
   readonly files: readonly string[];
+  /** Not read, because of its name. */
+  readonly ignored: readonly string[];
   readonly problems: readonly Problem[];
-} {
-  const folder = join(dirname(file), 'conf.d');
-  let descriptor: number;
+}
+
+const EMPTY: ConfD = { files: [], ignored: [], problems: [] };
+const READ_NAME = /^[^.].*\.yaml$/;
+/** Of the files that editors and version control leave: nobody expects those to be read. */
+const HIDDEN_NAME = /^\.(?!.*\.ya?ml$)/;
+
+/** The `*.yaml` files of the `conf.d` folder beside `file`, in name order; none when there is no such folder. */
+export async function listConfD(file: string): Promise<ConfD> {
+  const path = join(dirname(file), 'conf.d');
   try {
-    descriptor = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+    await using folder = await openTrusted(resolve(path));
+    // Sorted by code unit, so that the order doesn't depend on the locale.
+    const names = (await readdir(locationOf(folder.handle.fd))).toSorted();
+    const placed = (some: readonly string[]) => some.map((name) => join(path, name));
+    const files = placed(names.filter((name) => READ_NAME.test(name)));
+    const ignored = placed(names.filter((name) => !READ_NAME.test(name) && !HIDDEN_NAME.test(name)));
+    if (files.length <= FILES_MAX) return { files, ignored, problems: [] };
+    return { ...EMPTY, problems: [problem(path, `has ${files.length} files`, `at most ${FILES_MAX}`)] };
   } catch (error) {
-    if (isErrno(error, 'ENOENT')) return { files: [], problems: [] };
-    return {
-      files: [],
-      problems: [problem(folder, `cannot be opened: ${messageOf(error)}`, 'a folder that evictd may read')],
-    };
-  }
-  try {
-    const fault = ownershipFault(folder, fstatSync(descriptor));
-    if (fault !== undefined) return { files: [], problems: [fault] };
-    const names = readdirSync(folder).filter((name) => name.endsWith('.yaml') && !name.startsWith('.'));
-    if (names.length > FILES_MAX) {
-      return { files: [], problems: [problem(folder, `has ${names.length} files`, `at most ${FILES_MAX}`)] };
-    }
-    // By code unit, so that the order doesn't depend on the locale.
-    return { files: names.toSorted().map((name) => join(folder, name)), problems: [] };
-  } catch (error) {
-    return {
-      files: [],
-      problems: [problem(folder, `cannot be read: ${messageOf(error)}`, 'a folder that evictd may read')],
-    };
-  } finally {
-    closeSync(descriptor);
+    if (isErrno(error, 'ENOENT')) return EMPTY;
+    return { ...EMPTY, problems: [notOpened(path, error, 'a folder')] };
   }
 }
 
-function ownershipFault(path: string, stats: Stats): Problem | undefined {
-  const mode = `0${(stats.mode & 0o7777).toString(8)}`;
-  if ((stats.mode & 0o022) !== 0) {
-    return problem(
-      path,
-      `writable by group or others (mode ${mode}), so that anybody there decides what evictd runs`,
-      `writable by its owner only; run: chmod go-w ${path}`,
-    );
+function notOpened(path: string, error: unknown, what: string): Problem {
+  if (error instanceof EvictdError) {
+    const allowed = `${what} that only root and the user of evictd can change; run: ${error.remedy ?? ''}`;
+    return problem(path, error.message.replace(`${path} `, ''), allowed);
   }
-  const uid = process.getuid?.();
-  if (stats.uid !== 0 && stats.uid !== uid) {
-    return problem(
-      path,
-      `owned by user id ${stats.uid}`,
-      `owned by root or the user that runs evictd (id ${uid}); run: chown root ${path}`,
-    );
-  }
-  return undefined;
+  return problem(path, `cannot be read: ${messageOf(error)}`, `${what} that evictd may read`);
 }
 
 function refused(file: string, message: string, allowed: string): FileRead {

@@ -45,11 +45,11 @@ export interface LoadedConfig {
 
 /**
  * Reads the configuration: FILE, then the `conf.d/*.yaml` beside it in name order, `EVICTD_*` variables, flags.
- * Throws `ConfigInvalid` (`config-invalid`) with every problem of all of them.
+ * Rejects with `ConfigInvalid` (`config-invalid`) with every problem of all of them.
  */
-export function loadConfig(options: LoadOptions): LoadedConfig {
+export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const schema = configJsonSchema();
-  const written = readFiles(options);
+  const written = await readFiles(options);
   const environment = applyEnvironment(written.tree, schema, options.env);
   const tree = (options.overrides ?? []).reduce<Tree>(
     (below, { flag, path, value }) => merge(below, branch(path, value, flag)),
@@ -70,7 +70,13 @@ export function loadConfig(options: LoadOptions): LoadedConfig {
   const origins = new Map(
     values.filter(({ origin }) => origin !== 'default').map(({ key, origin }) => [key, origin] as const),
   );
-  const warnings = [...warningsOf(result.data), ...readableSecrets(result.data)];
+  const warnings = [
+    ...written.ignored.map(
+      (path) => `${path} is not read: only names that end in .yaml, and don't begin with a dot, are`,
+    ),
+    ...warningsOf(result.data),
+    ...readableSecrets(result.data),
+  ];
   return { config: result.data, files: written.files, values, origins, warnings };
 }
 
@@ -89,17 +95,18 @@ function inReadingOrder(problems: readonly Problem[], files: readonly string[]):
 interface Written {
   readonly tree: Tree;
   readonly files: readonly string[];
+  readonly ignored: readonly string[];
   readonly problems: readonly Problem[];
 }
 
-function readFiles({ file, defaultFile = DEFAULT_CONFIG_FILE }: LoadOptions): Written {
+async function readFiles({ file, defaultFile = DEFAULT_CONFIG_FILE }: LoadOptions): Promise<Written> {
   const main = file ?? defaultFile;
-  const below = listConfD(main);
+  const below = await listConfD(main);
   const problems = [...below.problems];
   const files: string[] = [];
   let tree: Tree = { kind: 'map', origin: main, entries: new Map() };
   for (const path of [main, ...below.files]) {
-    const read = readConfigFile(path);
+    const read = await readConfigFile(path);
     // The default file may be missing; so may one of conf.d that was removed since it was listed.
     if (read.kind === 'missing' && path !== file) continue;
     if (read.kind !== 'read') {
@@ -117,7 +124,7 @@ function readFiles({ file, defaultFile = DEFAULT_CONFIG_FILE }: LoadOptions): Wr
     problems.push(...parsed.problems, ...duplicateNames(parsed.tree).map(describeDuplicate));
     tree = merge(tree, parsed.tree);
   }
-  return { tree, files, problems };
+  return { tree, files, ignored: below.ignored, problems };
 }
 
 function describeDuplicate({ path, name, origin }: ReturnType<typeof duplicateNames>[number]): Problem {

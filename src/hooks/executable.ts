@@ -1,17 +1,14 @@
 import { constants } from 'node:fs';
-import type { Stats } from 'node:fs';
-import { access, open, realpath, stat } from 'node:fs/promises';
-import { dirname, isAbsolute, join } from 'node:path';
+import type { BigIntStats } from 'node:fs';
+import { access, open, stat } from 'node:fs/promises';
+import { isAbsolute, join } from 'node:path';
 
 import { EvictdError, errnoOf, isErrno } from '../base/errors.ts';
-import { daemonUid } from './account.ts';
+import { type Trusted, describeOwnership, openTrusted } from '../base/files/trusted.ts';
 import type { Account } from './account.ts';
 import { DEFAULT_PATH } from './environment.ts';
 
 const HEAD_BYTES = 256;
-const GROUP_OR_OTHERS_WRITE = 0o022;
-const OTHERS_WRITE = 0o002;
-const STICKY = 0o1000;
 
 /**
  * The file that a program's name means: an absolute path is itself, a bare name is searched in `path`.
@@ -40,46 +37,30 @@ export async function findExecutable(program: string, path: string | undefined):
 
 /**
  * The checks before each start, as cron and sudo make them: whoever can write the file (or replace it) runs code
- * as the hook's user. A regular, executable file of root, the daemon's or the hook's user, writable by its owner
- * alone, in no folder where everybody may rename; and one that the kernel can execute.
+ * as the hook's user. A regular, executable file that only root, the daemon's or the hook's user can change (see
+ * `openTrusted`); and one that the kernel can execute.
  * Rejects with `hook-refused` (unsafe) or `hook-start` (can't be executed); the message names file, mode and owner.
  */
 export async function checkExecutable(file: string, account: Account | undefined): Promise<void> {
-  const real = await resolve(file);
-  const stats = await stat(real);
-  const what = file === real ? file : `${file} (${real})`;
+  await using found = await openProgram(file, account);
+  const { path, stats } = found;
+  const what = file === path ? file : `${file} (${path})`;
   if (!stats.isFile()) refuse(`${what} is not a regular file`, stats, 'point the hook at a program');
-  if ((stats.mode & 0o111) === 0) refuse(`${what} is not executable`, stats, `chmod 755 ${real}`);
-  const owners = new Set([0, daemonUid(), account?.uid ?? 0]);
-  if (!owners.has(stats.uid)) {
-    refuse(`${what} belongs to a user who is neither root nor the hook's user`, stats, `chown root ${real}`);
-  }
-  if ((stats.mode & GROUP_OR_OTHERS_WRITE) !== 0) {
-    refuse(`${what} can be written by others than its owner`, stats, `chmod go-w ${real}`);
-  }
-  for (const folder of new Set([...ancestors(file), ...ancestors(real)])) {
-    const folderStats = await stat(folder);
-    // Only "others": Debian's /usr/local/bin itself is writable by a group.
-    if ((folderStats.mode & OTHERS_WRITE) !== 0 && (folderStats.mode & STICKY) === 0) {
-      refuse(`${what} is in ${folder}, where everybody can replace it`, folderStats, `chmod o-w ${folder}`);
-    }
-  }
+  if ((stats.mode & 0o111n) === 0n) refuse(`${what} is not executable`, stats, `chmod 755 ${path}`);
   await checkFormat(file);
 }
 
-/** `mode 0777, owner uid 1000`: what the operator has to see. */
-export function describeOwnership(stats: Stats): string {
-  return `mode ${(stats.mode & 0o7777).toString(8).padStart(4, '0')}, owner uid ${stats.uid}`;
-}
-
-function refuse(message: string, stats: Stats, remedy: string): never {
+function refuse(message: string, stats: BigIntStats, remedy: string): never {
   throw new EvictdError('hook-refused', `${message} (${describeOwnership(stats)})`, { remedy });
 }
 
-async function resolve(file: string): Promise<string> {
+async function openProgram(file: string, account: Account | undefined): Promise<Trusted> {
   try {
-    return await realpath(file);
+    return await openTrusted(file, account === undefined ? [] : [account.uid]);
   } catch (error) {
+    if (error instanceof EvictdError) {
+      throw new EvictdError('hook-refused', error.message, { remedy: error.remedy, cause: error });
+    }
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) {
       throw new EvictdError('hook-start', `${file} does not exist`, {
         remedy: 'install it, or correct the hook\'s "run"',
@@ -147,13 +128,5 @@ async function isExecutableFile(path: string): Promise<boolean> {
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP', 'ENAMETOOLONG')) return false;
     throw error;
-  }
-}
-
-function ancestors(file: string): string[] {
-  const folders: string[] = [];
-  for (let folder = dirname(file); ; folder = dirname(folder)) {
-    folders.push(folder);
-    if (folder === dirname(folder)) return folders;
   }
 }

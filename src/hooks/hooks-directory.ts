@@ -1,11 +1,11 @@
 import { constants } from 'node:fs';
-import { access, readdir, realpath, stat } from 'node:fs/promises';
+import { access, readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 
 import { EvictdError, errnoOf, isErrno } from '../base/errors.ts';
+import { locationOf } from '../base/files/beneath.ts';
+import { openTrusted } from '../base/files/trusted.ts';
 import type { HookPolicy } from '../core/policy.ts';
-import { daemonUid } from './account.ts';
-import { describeOwnership } from './executable.ts';
 import type { CommandHook } from './prepare.ts';
 
 export interface HooksDirectory {
@@ -57,28 +57,19 @@ function describeHook(folder: string, name: string, index: number): CommandHook 
 
 async function readNames(path: string): Promise<string[]> {
   try {
-    const real = await realpath(path);
-    const stats = await stat(real);
-    if (!stats.isDirectory()) throw insecure(`${path} is not a folder`, 'correct "hooksDir"');
-    if ((stats.mode & 0o022) !== 0) {
-      const message = `${path} can be written by others than its owner (${describeOwnership(stats)})`;
-      throw insecure(message, `chmod go-w ${real}`);
-    }
-    if (stats.uid !== 0 && stats.uid !== daemonUid()) {
-      const message = `${path} belongs neither to root nor to evictd's user (${describeOwnership(stats)})`;
-      throw insecure(message, `chown root ${real}`);
-    }
-    return await readdir(real);
+    await using folder = await openTrusted(path);
+    if (!folder.stats.isDirectory()) throw insecure(`${path} is not a folder`, 'correct "hooksDir"');
+    return await readdir(locationOf(folder.handle.fd));
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return [];
-    if (error instanceof EvictdError) throw error;
+    if (error instanceof EvictdError) throw insecure(error.message, error.remedy);
     throw new EvictdError('hooks-directory', `${path} can't be read (${errnoOf(error) ?? 'unknown error'})`, {
       cause: error,
     });
   }
 }
 
-function insecure(message: string, remedy: string): EvictdError {
+function insecure(message: string, remedy: string | undefined): EvictdError {
   return new EvictdError('hooks-directory', message, { remedy });
 }
 

@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
+import { resolve } from 'node:path';
 
 import { EvictdError, messageOf } from '../base/errors.ts';
 import { makeFolder } from '../base/files/folder.ts';
+import { openToRead, openTrusted } from '../base/files/trusted.ts';
 
 /** What flock(1) ends with when somebody else has the lock. */
 const IS_LOCKED = 1;
@@ -10,19 +12,23 @@ const IS_LOCKED = 1;
 /**
  * Locks the folder, for as long as this process lives or until it is disposed: the kernel releases it, however the
  * process ends. Two daemons with one journal would each go on with, or forget, the other's drain.
- * Rejects `already-running` when another process has the lock, `state-unlocked` when it can't be told, and with the
+ * Rejects `already-running` when another process has the lock, `state-unlocked` when it can't be told or others could change the folder (see `openTrusted`), and with the
  * signal's reason.
  */
 export async function lockState(dir: string, signal: AbortSignal): Promise<AsyncDisposable> {
   let folder: FileHandle | undefined;
   try {
     await makeFolder(dir, 0o700);
-    folder = await open(dir, 'r');
+    await using trusted = await openTrusted(resolve(dir));
+    folder = await openToRead(trusted);
     const code = await lock(folder.fd, signal);
     if (code === 0) return folder;
     if (code !== IS_LOCKED) throw new Error(`flock ended with exit code ${code}`);
   } catch (error) {
     await folder?.close();
+    if (error instanceof EvictdError) {
+      throw new EvictdError('state-unlocked', `state.dir: ${error.message}`, { remedy: error.remedy });
+    }
     throw new EvictdError('state-unlocked', `state.dir: ${dir} can't be locked: ${messageOf(error)}`, {
       remedy: 'see to it that no second daemon uses it',
       cause: error,

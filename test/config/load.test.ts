@@ -34,7 +34,7 @@ checkpoint:
     );
     await folder.write('conf.d/30-c.yaml', 'checkpoint:\n  sets: [{ name: job, exclude: ["*.bak"] }]\n');
     await folder.write('conf.d/ignored.yml', 'nonsense: true\n');
-    const { config, files, origins } = loadConfig({ env: {}, file });
+    const { config, files, origins } = await loadConfig({ env: {}, file });
     expect(files).toEqual(
       ['config.yaml', 'conf.d/10-a.yaml', 'conf.d/20-b.yaml', 'conf.d/30-c.yaml'].map((name) =>
         join(folder.path, name),
@@ -56,8 +56,8 @@ checkpoint:
   test('may be missing by default, but not when named', async () => {
     const folder = await configFolder();
     const missing = join(folder.path, 'missing.yaml');
-    expect(loadConfig({ env: {}, defaultFile: missing }).files).toEqual([]);
-    expect(problemsOf(() => loadConfig({ env: {}, file: missing }))).toEqual([
+    expect((await loadConfig({ env: {}, defaultFile: missing })).files).toEqual([]);
+    expect(await problemsOf(() => loadConfig({ env: {}, file: missing }))).toEqual([
       `${missing}: there is no such file`,
     ]);
   });
@@ -65,8 +65,20 @@ checkpoint:
   test('of conf.d apply without a main file', async () => {
     const folder = await configFolder();
     await folder.write('conf.d/a.yaml', 'log: { level: debug }\n');
-    const { config } = loadConfig({ env: {}, defaultFile: join(folder.path, 'config.yaml') });
+    const { config } = await loadConfig({ env: {}, defaultFile: join(folder.path, 'config.yaml') });
     expect(config.log.level).toBe('debug');
+  });
+
+  test('of conf.d that are not read because of their names are mentioned', async () => {
+    const folder = await configFolder();
+    const file = await folder.write('config.yaml', 'log: {}\n');
+    for (const name of ['a.yaml', 'b.yml', 'c.yaml.bak', 'd', '.e.yaml', '.f.swp', '.gitignore'])
+      await folder.write(`conf.d/${name}`, 'log: {}\n');
+    const { files, warnings } = await loadConfig({ env: {}, file });
+    expect(files).toEqual([file, join(folder.path, 'conf.d/a.yaml')]);
+    expect(warnings.filter((text) => text.includes('is not read')).map((text) => text.split(' ')[0])).toEqual(
+      ['.e.yaml', 'b.yml', 'c.yaml.bak', 'd'].map((name) => join(folder.path, 'conf.d', name)),
+    );
   });
 
   test('may have empty sections', async () => {
@@ -97,7 +109,7 @@ describe('all problems are named at once', () => {
   test('in one error with a stable code and a remedy', async () => {
     const folder = await configFolder();
     const file = await folder.write('config.yaml', 'a: 1\nb: 2\n');
-    const error = catchError(() => loadConfig({ env: {}, file }));
+    const error: unknown = await loadConfig({ env: {}, file }).catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(ConfigInvalid);
     expect(error).toMatchObject({ code: 'config-invalid', problems: [{ key: 'a' }, { key: 'b' }] });
     expect(error).toHaveProperty('remedy', expect.stringContaining('evictd config check'));
@@ -108,7 +120,7 @@ describe('all problems are named at once', () => {
     const folder = await configFolder();
     const file = await folder.write('config.yaml', 'checkpoint: { store: { url: "unclosed }\n');
     await folder.write('conf.d/a.yaml', 'checkpoint: { keep: 3 }\n');
-    const problems = problemsOf(() => loadConfig({ env: {}, file }));
+    const problems = await problemsOf(() => loadConfig({ env: {}, file }));
     expect(problems.join('\n')).toMatch(/config\.yaml:\d+:\d+: not valid YAML: /);
     expect(problems.join('\n')).not.toContain('missing');
   });
@@ -147,7 +159,7 @@ describe('YAML', () => {
     const folder = await configFolder();
     const file = await folder.write('config.yaml', '');
     await writeFile(file, Buffer.from('log: { level: info }\n# caf\xe9\n', 'latin1'));
-    const problems = problemsOf(() => loadConfig({ env: {}, file }));
+    const problems = await problemsOf(() => loadConfig({ env: {}, file }));
     expect(problems).toEqual([`${file}:2: not UTF-8; allowed: text in UTF-8`]);
   });
 
@@ -219,8 +231,8 @@ describe('file modes', () => {
     const folder = await configFolder();
     const file = await folder.write('config.yaml', 'log: {}\n');
     await chmod(file, mode);
-    const problems = problemsOf(() => loadConfig({ env: {}, file }));
-    expect(problems).toEqual([expect.stringContaining(`(mode 0${mode.toString(8)})`)]);
+    const problems = await problemsOf(() => loadConfig({ env: {}, file }));
+    expect(problems).toEqual([expect.stringContaining(`(mode 0${mode.toString(8)}, owner uid `)]);
     expect(problems[0]).toContain(`chmod go-w ${file}`);
   });
 
@@ -229,12 +241,12 @@ describe('file modes', () => {
     const file = await folder.write('config.yaml', 'log: {}\n');
     const dropIn = await folder.write('conf.d/a.yaml', 'log: {}\n');
     await chmod(dropIn, 0o666);
-    expect(problemsOf(() => loadConfig({ env: {}, file }))).toEqual([
+    expect(await problemsOf(() => loadConfig({ env: {}, file }))).toEqual([
       expect.stringContaining('conf.d/a.yaml'),
     ]);
     await chmod(dropIn, 0o644);
     await chmod(join(folder.path, 'conf.d'), 0o777);
-    expect(problemsOf(() => loadConfig({ env: {}, file }))).toEqual([
+    expect(await problemsOf(() => loadConfig({ env: {}, file }))).toEqual([
       expect.stringContaining(`chmod go-w ${folder.path}/conf.d`),
     ]);
   });
@@ -244,36 +256,29 @@ describe('file modes', () => {
     const file = await folder.write('real.yaml', 'log: {}\n');
     await chmod(file, 0o666);
     await symlink(file, join(folder.path, 'config.yaml'));
-    expect(problemsOf(() => loadConfig({ env: {}, file: join(folder.path, 'config.yaml') }))).toHaveLength(1);
+    expect(
+      await problemsOf(() => loadConfig({ env: {}, file: join(folder.path, 'config.yaml') })),
+    ).toHaveLength(1);
   });
 
   test.runIf(process.getuid?.() === 0)('refuse a file of another user', async () => {
     const folder = await configFolder();
     const file = await folder.write('config.yaml', 'log: {}\n');
     await chown(file, 12_345, 12_345);
-    expect(problemsOf(() => loadConfig({ env: {}, file }))).toEqual([
-      expect.stringContaining('owned by user id 12345'),
+    expect(await problemsOf(() => loadConfig({ env: {}, file }))).toEqual([
+      expect.stringMatching(/owner uid 12345\); allowed: .*; run: chown root /),
     ]);
   });
 
   test('refuse a folder and a file that is too large', async () => {
     const folder = await configFolder();
     await mkdir(join(folder.path, 'config.yaml'));
-    expect(problemsOf(() => loadConfig({ env: {}, file: join(folder.path, 'config.yaml') }))).toEqual([
+    expect(await problemsOf(() => loadConfig({ env: {}, file: join(folder.path, 'config.yaml') }))).toEqual([
       expect.stringContaining('is a folder; allowed: a YAML file'),
     ]);
     const large = await folder.write('large.yaml', `# ${'x'.repeat(1024 ** 2)}\n`);
-    expect(problemsOf(() => loadConfig({ env: {}, file: large }))).toEqual([
+    expect(await problemsOf(() => loadConfig({ env: {}, file: large }))).toEqual([
       expect.stringContaining('larger than 1 MiB'),
     ]);
   });
 });
-
-function catchError(run: () => unknown): unknown {
-  try {
-    run();
-  } catch (error) {
-    return error;
-  }
-  return undefined;
-}

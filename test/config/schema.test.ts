@@ -269,10 +269,8 @@ describe('refused with key, value and what is allowed', () => {
       'conf.d/slip.yaml',
       'hooks: [{ name: bb, order: 3 }]\ncheckpoint:\n  sets: [{ name: jbo, exclude: ["*.tmp"] }]\n',
     );
-    const problems = problemsOf(() => loadConfig({ env: {}, file })).map((line) =>
-      line.replaceAll(`${folder.path}/`, ''),
-    );
-    expect(problems).toEqual([
+    const problems = await problemsOf(() => loadConfig({ env: {}, file }));
+    expect(problems.map((line) => line.replaceAll(`${folder.path}/`, ''))).toEqual([
       'conf.d/slip.yaml:1:9: hooks[2]: hook "bb" is new here (known: a, b) and has none of run, systemd and http; allowed: exactly one of them',
       'conf.d/slip.yaml:3:10: checkpoint.sets[1].path: set "jbo" is new here (known: job) and has no path; allowed: an absolute path without ".." parts',
     ]);

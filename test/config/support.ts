@@ -43,14 +43,13 @@ export async function problemsOfText(
 ): Promise<readonly string[]> {
   const folder = await configFolder();
   const file = await folder.write('config.yaml', text);
-  return problemsOf(() => loadConfig({ env: {}, file, ...options })).map((line) =>
-    line.replaceAll(`${folder.path}/`, ''),
-  );
+  const problems = await problemsOf(() => loadConfig({ env: {}, file, ...options }));
+  return problems.map((line) => line.replaceAll(`${folder.path}/`, ''));
 }
 
-export function problemsOf(load: () => unknown): readonly string[] {
+export async function problemsOf(load: () => Promise<unknown>): Promise<readonly string[]> {
   try {
-    load();
+    await load();
   } catch (error) {
     if (error instanceof ConfigInvalid) return error.problems.map(formatProblem);
     throw error;

@@ -48,9 +48,9 @@ function storeConfig(url: string, auth = '{ kind: azurite }'): string {
 `;
 }
 
-function patientOf(env: Patient['env'] = { PATH: process.env['PATH'] }): Patient {
+async function patientOf(env: Patient['env'] = { PATH: process.env['PATH'] }): Promise<Patient> {
   return {
-    loaded: loadConfig({ file: machine.configFile, env: {} }),
+    loaded: await loadConfig({ file: machine.configFile, env: {} }),
     clock: systemClock,
     env,
     onProgress: () => undefined,
@@ -63,7 +63,7 @@ async function examined(config: string, imds: string, env?: Patient['env']): Pro
   await machine.configure({ imds, config });
   const told: Finding[] = [];
   const findings = await examine(
-    patientOf(env),
+    await patientOf(env),
     (finding) => told.push(finding),
     new AbortController().signal,
   );
@@ -278,7 +278,7 @@ describe('what a notice would have to move', () => {
     const upload = { bytesLeft, bytesPerSecond: 100 * MIB, expectedMs: 0, windowMs: 30_000 };
     // Nothing else of it is looked at.
     const daemon = { upload } as Status;
-    const found = await checkFit({ ...patientOf(), daemon }, new AbortController().signal);
+    const found = await checkFit({ ...(await patientOf()), daemon }, new AbortController().signal);
     expect(found).toMatchObject([{ state, text: `a notice now has ${text}` }]);
   });
 });

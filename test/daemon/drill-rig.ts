@@ -50,12 +50,12 @@ checkpoint:
     job,
     config,
     write: (name, content) => writeFile(join(job, name), content),
-    drill({ noticeMs, signal = new AbortController().signal, onNote, onProgress } = {}) {
+    async drill({ noticeMs, signal = new AbortController().signal, onNote, onProgress } = {}) {
       const tail = tailing({ write: (_line, done) => done(true) });
       const log = createLog({ level: 'info', journald: false, destination: tail }, { clock: systemClock });
       return runDrill(
         {
-          config: loadConfig({ file: machine.configFile, env: {} }).config,
+          config: (await loadConfig({ file: machine.configFile, env: {} })).config,
           env: { PATH: process.env['PATH'] },
           noticeMs,
         },

@@ -76,7 +76,7 @@ async function evictedVm(): Promise<SpotVm> {
   expect(await vm.command('restore', '--force')).toMatchObject({ code: 0 });
   await writeFile(file, SAVED);
   await utimes(file, BEFORE_S, BEFORE_S);
-  const { config } = loadConfig({ file: vm.configFile, env: {} });
+  const { config } = await loadConfig({ file: vm.configFile, env: {} });
   const { checkpoint } = config;
   if (checkpoint === undefined) throw new Error('this VM has no store');
   const engine = await openCheckpoints(

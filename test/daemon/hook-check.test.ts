@@ -62,7 +62,7 @@ describe.concurrent('hooks that can not work', () => {
     await machine.hook('hooks.d/backup.sh');
     const config = 'hooks:\n  - { name: missing, run: [/nonexistent/stop] }';
     await machine.configure({ imds: 'http://127.0.0.1:9', config });
-    const loaded = loadConfig({ file: machine.configFile, env: {} });
+    const loaded = await loadConfig({ file: machine.configFile, env: {} });
     const warnings = await hookWarnings(loaded, { clock: systemClock, environment: {} });
     expect(warnings.map((line) => line.replace(/ \(checked as user id \d+\)$/, ''))).toEqual([
       expect.stringMatching(/^hooksDir: .*hooks\.d\/backup\.sh is ignored: its name has characters/),

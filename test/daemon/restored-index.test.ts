@@ -39,7 +39,7 @@ async function emptiedVm(): Promise<SpotVm> {
 
 /** The daemon's engine, as it comes to this VM. */
 async function openEngine(vm: SpotVm): Promise<OpenEngine & AsyncDisposable> {
-  const { config } = loadConfig({ file: vm.configFile, env: {} });
+  const { config } = await loadConfig({ file: vm.configFile, env: {} });
   const { checkpoint } = config;
   if (checkpoint === undefined) throw new Error('this VM has no store');
   const bootId = await readBootId();
@@ -98,7 +98,7 @@ test('what was there and equal may be mapped by somebody: it counts as seen just
 test('beside a daemon, from another key, elsewhere or in part, it leaves nothing', async () => {
   await using vm = await emptiedVm();
   const state = join(vm.folder, 'state');
-  const config = loadConfig({ file: vm.configFile, env: {} }).config.checkpoint;
+  const config = (await loadConfig({ file: vm.configFile, env: {} })).config.checkpoint;
   expect(await vm.command('restore', '--key', String(config?.key))).toMatchObject({ code: 0 });
   expect(await vm.command('restore', '--to', join(vm.folder, 'elsewhere'))).toMatchObject({ code: 0 });
   expect(await vm.command('restore', '--path', 'small')).toMatchObject({ code: 0 });

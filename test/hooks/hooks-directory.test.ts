@@ -70,6 +70,6 @@ test.skipIf(!isRoot)('a folder of another user is an error', async () => {
   await chown(folder, 65534, 0);
   await expect(listHooksDirectory(folder)).rejects.toMatchObject({
     code: 'hooks-directory',
-    message: expect.stringContaining('belongs neither'),
+    message: expect.stringContaining('belongs to a user who '),
   });
 });

@@ -41,7 +41,7 @@ test('a hook in a folder where everybody can replace it is refused', async () =>
   await chmod(folder, 0o777);
   expect(failure(await hooks.run('hook'))).toMatchObject({
     reason: 'refused',
-    detail: expect.stringContaining(`chmod o-w ${folder}`),
+    detail: expect.stringContaining(`chmod go-w ${folder}`),
   });
   await chmod(folder, 0o1777);
   expect(await hooks.run('hook')).toMatchObject({ kind: 'succeeded' });

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -50,4 +50,13 @@ it('that can not be had is another error than one that somebody has', async () =
   const file = join(folder, 'file');
   await writeFile(file, '');
   await expect(lockState(file, signal)).rejects.toMatchObject({ code: 'state-unlocked' });
+});
+
+it.runIf(process.getuid?.() === 0)('is not taken where others could change the folder', async () => {
+  await chown(folder, 5001, 5001);
+  await expect(lockState(join(folder, 'state'), signal)).rejects.toMatchObject({
+    code: 'state-unlocked',
+    message: expect.stringMatching(/^state\.dir: .* is reached through .*, which belongs to a user/),
+    remedy: `chown root ${folder}`,
+  });
 });

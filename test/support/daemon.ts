@@ -118,7 +118,7 @@ async function startInProcess(
   { clock = systemClock, dryRun = false }: StartOptions,
 ): Promise<TestDaemon> {
   const log = collectLines();
-  const { config } = loadConfig({ file: configFile, env: {} });
+  const { config } = await loadConfig({ file: configFile, env: {} });
   const tail = tailing({
     write(line, done) {
       log.add(line);

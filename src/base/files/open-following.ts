@@ -2,109 +2,149 @@ import type { BigIntStats } from 'node:fs';
 import { open, readlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 
-import type { EvictdError } from '../errors.ts';
 import { isErrno } from '../errors.ts';
-import { decodePath, fsPath } from './path-name.ts';
 import { ENTRY_FLAGS, locationOf, namesOf } from './beneath.ts';
+import { decodePath, fsPath } from './path-name.ts';
 
 /** As many as the kernel follows. */
 const LINKS_MAX = 40;
 
-/** A link that others than root and our user can change. */
-interface DoubtfulLink {
+/** From a folder on the way to an entry in it. */
+export interface Step {
+  /** Of the folder, with no link in it. */
+  readonly path: string;
+  readonly folder: BigIntStats;
   readonly name: string;
-  readonly owner: bigint;
+  /** Undefined when there is none of this name. */
+  readonly entry: BigIntStats | undefined;
 }
 
 export interface FollowOptions {
-  /** The error for a link that others may have put there, and that leads to a folder of `leadsTo`, another user. */
-  readonly unsafe: (link: DoubtfulLink, leadsTo: bigint) => EvictdError;
+  /** Throws what there is against a step, before it is taken. */
+  readonly onStep: (step: Step) => void;
+  /** The same for where the way ends, and for where its first missing folder would be made. */
+  readonly onEnd: (end: Pick<Step, 'path' | 'folder'>) => void;
   /** Makes a folder that is missing; absent: it stays missing. */
   readonly make?: (location: string | Buffer) => Promise<unknown>;
 }
 
+/** Open, and nothing more: see `ENTRY_FLAGS`. */
+export interface Followed {
+  readonly handle: FileHandle;
+  /** With no link in it. */
+  readonly path: string;
+  readonly stats: BigIntStats;
+  /** It was made just now. */
+  readonly isNew: boolean;
+}
+
 /**
- * Opens the folder at an absolute path, name by name as the kernel does. Links on the way are followed, but one that others
- * than root and the user we are can change only to a folder of that link's owner: otherwise they could lead us anywhere.
- * Rejects with what `unsafe` answers, or with the system's error: also ENOTDIR for what is no folder, and ELOOP.
+ * Opens what is at an absolute path, name by name as the kernel does, so that what is looked at is what is gone through.
+ * Rejects with what `onStep` and `onEnd` throw, or with the system's error: also ENOTDIR for what is no folder on the way,
+ * and ELOOP.
  */
-export async function openFollowing(
-  path: string,
-  { unsafe, make }: FollowOptions,
-): Promise<{ readonly handle: FileHandle; readonly isNew: boolean }> {
-  const names = [...namesOf(path)];
-  const doubtful: DoubtfulLink[] = [];
+export async function openFollowing(path: string, options: FollowOptions): Promise<Followed> {
+  const { onStep, onEnd, make } = options;
+  const ahead = [...namesOf(path)];
+  let here = await openRoot();
   let links = 0;
   let isNew = false;
-  let here = await open('/', ENTRY_FLAGS);
-  const goTo = async (next: FileHandle) => {
+  const goTo = async (next: Followed) => {
     const before = here;
     here = next;
-    await before.close();
+    await before.handle.close();
   };
-  const checkLinks = async () => {
-    const stats = await here.stat({ bigint: true });
-    if (!stats.isDirectory()) throw systemError('ENOTDIR', path);
-    const link = doubtful.splice(0).find(({ owner }) => owner === 0n || owner !== stats.uid);
-    if (link !== undefined) throw unsafe(link, stats.uid);
-  };
-  const openEntry = async (location: string | Buffer): Promise<FileHandle> => {
+  const openEntry = async (name: string): Promise<Followed> => {
+    const { path: above, stats: folder } = here;
+    const location = fsPath(locationOf(here.handle.fd), name);
+    const openIt = async () => {
+      const next = await follow(await open(location, ENTRY_FLAGS), pathOf(above, name));
+      return { ...next, isNew };
+    };
     try {
-      return await open(location, ENTRY_FLAGS);
+      return await openIt();
     } catch (error) {
-      if (make === undefined || !isErrno(error, 'ENOENT')) throw error;
+      if (!isErrno(error, 'ENOENT')) throw error;
+      onStep({ path: above, folder, name, entry: undefined });
+      if (make === undefined) throw error;
+      onEnd({ path: above, folder });
     }
-    // What is made below is ours: from here on the way can't be judged by who owns its end.
-    await checkLinks();
     await make(location);
     isNew = true;
-    return await open(location, ENTRY_FLAGS);
+    return await openIt();
   };
   try {
-    for (let name = names.shift(); name !== undefined; name = names.shift()) {
+    for (let name = ahead.shift(); name !== undefined; name = ahead.shift()) {
       if (name === '') continue;
-      const location = fsPath(locationOf(here.fd), name);
-      const link = await goUnlessLink(await openEntry(location), goTo);
-      if (link === undefined) continue;
+      const { path: above, stats: folder } = here;
+      const next = await openEntry(name);
+      try {
+        onStep({ path: above, folder, name, entry: next.stats });
+      } catch (error) {
+        await next.handle.close();
+        throw error;
+      }
+      if (!next.stats.isSymbolicLink()) {
+        await goTo(next);
+        continue;
+      }
+      await next.handle.close();
       isNew = false;
       if (++links > LINKS_MAX) throw systemError('ELOOP', path);
-      if (isChangeable(await here.stat({ bigint: true }), link)) doubtful.push({ name, owner: link.uid });
+      const location = fsPath(locationOf(here.handle.fd), name);
       const target = decodePath(await readlink(location, { encoding: 'buffer' }));
-      if (target.startsWith('/')) await goTo(await open('/', ENTRY_FLAGS));
-      names.unshift(...namesOf(target));
+      if (target.startsWith('/')) await goTo(await openRoot());
+      ahead.unshift(...namesOf(target));
     }
-    await checkLinks();
-    return { handle: here, isNew };
+    onEnd({ path: here.path, folder: here.stats });
+    return { ...here, isNew };
   } catch (error) {
-    await here.close();
+    await here.handle.close();
     throw error;
   }
 }
 
-/** Goes on there, but not if it is a link: that one's attributes are answered. */
-async function goUnlessLink(
-  next: FileHandle,
-  goTo: (next: FileHandle) => Promise<void>,
-): Promise<BigIntStats | undefined> {
-  let isOurs = true;
+/** Rejects ENOTDIR for anything but a folder; for `onEnd`. */
+export function expectFolder({ path, folder }: Pick<Step, 'path' | 'folder'>): void {
+  if (!folder.isDirectory()) throw systemError('ENOTDIR', path);
+}
+
+/** By others than root, the user we are and `users`: they own the folder, or it is open to them, or the entry is theirs. */
+export function isChangeable(
+  { folder, entry }: Pick<Step, 'folder' | 'entry'>,
+  users: Iterable<bigint> = [],
+): boolean {
+  const trusted = trustedUsers(users);
+  if (!trusted.has(folder.uid)) return true;
+  if ((folder.mode & GROUP_OR_OTHERS_WRITE) === 0n) return false;
+  // In a sticky folder only the owner of an entry may replace it.
+  return (folder.mode & STICKY) === 0n || (entry !== undefined && !trusted.has(entry.uid));
+}
+
+export function trustedUsers(users: Iterable<bigint> = []): ReadonlySet<bigint> {
+  return new Set([0n, BigInt(process.geteuid?.() ?? 0), ...users]);
+}
+
+export const GROUP_OR_OTHERS_WRITE = 0o022n;
+export const STICKY = 0o1000n;
+
+async function openRoot(): Promise<Followed> {
+  return await follow(await open('/', ENTRY_FLAGS), '/');
+}
+
+async function follow(handle: FileHandle, path: string): Promise<Followed> {
   try {
-    const stats = await next.stat({ bigint: true });
-    if (stats.isSymbolicLink()) return stats;
-    isOurs = false;
-    await goTo(next);
-    return undefined;
-  } finally {
-    if (isOurs) await next.close();
+    return { handle, path, stats: await handle.stat({ bigint: true }), isNew: false };
+  } catch (error) {
+    await handle.close();
+    throw error;
   }
 }
 
-/** By others than root and the user we are. */
-function isChangeable(folder: BigIntStats, link: BigIntStats): boolean {
-  const trusted = new Set([0n, BigInt(process.geteuid?.() ?? 0)]);
-  if (!trusted.has(folder.uid) || !trusted.has(link.uid)) return true;
-  const writable = (folder.mode & 0o022n) !== 0n;
-  // In a sticky folder only the owner of a link may replace it.
-  return writable && (folder.mode & 0o1000n) === 0n;
+function pathOf(above: string, name: string): string {
+  if (name === '.') return above;
+  if (name === '..') return above.slice(0, above.lastIndexOf('/')) || '/';
+  return above === '/' ? `/${name}` : `${above}/${name}`;
 }
 
 function systemError(code: 'ENOTDIR' | 'ELOOP', path: string): Error {

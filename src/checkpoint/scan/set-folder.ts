@@ -7,6 +7,7 @@ import { quotePath } from '../../base/files/path-name.ts';
 import { locationOf } from '../../base/files/beneath.ts';
 import { fileError } from './file-error.ts';
 import { openFollowing } from '../../base/files/open-following.ts';
+import { type LinkOfOthers, refuseLinksOfOthers } from './links-of-others.ts';
 import { RESTORING } from './own-names.ts';
 import type { SetOptions } from './set-options.ts';
 
@@ -22,7 +23,7 @@ export interface SetFolder extends AsyncDisposable {
 const NOTHING_TO_SAVE = new Set(['set-path-missing', 'restore-unfinished', 'unsafe-link']);
 
 /**
- * Opens the set's own folder, fit to be saved, as openFollowing does: otherwise others could have any file saved.
+ * Opens the set's own folder, fit to be saved; not through links of others, who could have any file saved.
  * Rejects `set-path-missing`, `restore-unfinished`, `unsafe-link`, `file-unreadable` or `file-failed`.
  */
 export async function openSetFolder(set: NamedSet): Promise<SetFolder> {
@@ -53,8 +54,8 @@ export async function checkSetFolder(set: NamedSet, folder: SetFolder): Promise<
 
 async function openHandle(set: NamedSet): Promise<FileHandle> {
   try {
-    const unsafe = (link: { name: string; owner: bigint }, owner: bigint) => unsafeLink(set, link, owner);
-    return (await openFollowing(set.path, { unsafe })).handle;
+    const check = refuseLinksOfOthers((link, leadsTo) => unsafeLink(set, link, leadsTo));
+    return (await openFollowing(set.path, check)).handle;
   } catch (error) {
     // Never an empty checkpoint: a disk that isn't mounted yet looks just like this.
     if (isErrno(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) throw folderMissing(set);
@@ -114,15 +115,11 @@ function missing(
   });
 }
 
-function unsafeLink(
-  { name, path }: NamedSet,
-  link: { readonly name: string; readonly owner: bigint },
-  owner: bigint,
-): EvictdError {
+function unsafeLink({ name, path }: NamedSet, link: LinkOfOthers, leadsTo: bigint): EvictdError {
   return new EvictdError(
     'unsafe-link',
     `the folder ${path} of checkpoint set ${name} is reached through the link ${quotePath(link.name)}, which others ` +
-      `than root can change (it is of user ${link.owner}), and which leads to a folder of user ${owner}`,
+      `than root can change (it is of user ${link.owner}), and which leads to a folder of user ${leadsTo}`,
     {
       remedy:
         "name the folder itself in checkpoint.sets[].path, or make the link as root in a folder of root's",

@@ -7,6 +7,7 @@ import { EvictdError, isErrno } from '../../../base/errors.ts';
 import type { Manifest } from '../../format/manifest.ts';
 import { quotePath } from '../../../base/files/path-name.ts';
 import { fileError } from '../../scan/file-error.ts';
+import { type LinkOfOthers, refuseLinksOfOthers } from '../../scan/links-of-others.ts';
 import { openFollowing } from '../../../base/files/open-following.ts';
 import { createFolders } from './folders.ts';
 import type { Folders } from './folders.ts';
@@ -30,8 +31,8 @@ export interface Target extends AsyncDisposable {
 const NEW_FOLDER_MODE = 0o777;
 
 /**
- * Opens the folder as openFollowing does, made where it is missing (then it gets owner and mode of `root`): otherwise
- * others could have files written anywhere. Rejects `unsafe-target`, `restore-under-way`, or the error of the file.
+ * Opens the folder, made where it is missing (then it gets owner and mode of `root`); not through links of others, who
+ * could have files written anywhere. Rejects `unsafe-target`, `restore-under-way`, or the error of the file.
  */
 export async function openTarget(
   { folder, root }: { readonly folder: string; readonly root: Manifest['root'] },
@@ -40,7 +41,7 @@ export async function openTarget(
   await using opened = new AsyncDisposableStack();
   try {
     const { handle, isNew } = await openFollowing(resolve(folder), {
-      unsafe: (link, owner) => unsafeLink(folder, link, owner),
+      ...refuseLinksOfOthers((link, leadsTo) => unsafeLink(folder, link, leadsTo)),
       make: (place) => mkdir(place, { mode: NEW_FOLDER_MODE }),
     });
     opened.use(handle);
@@ -78,11 +79,11 @@ export async function openTarget(
   }
 }
 
-function unsafeLink(folder: string, link: { readonly name: string; readonly owner: bigint }, owner: bigint) {
+function unsafeLink(folder: string, link: LinkOfOthers, leadsTo: bigint): EvictdError {
   return new EvictdError(
     'unsafe-target',
     `${folder} is reached through the link ${quotePath(link.name)}, which others than root can change (it is of ` +
-      `user ${link.owner}), and which leads to a folder of user ${owner}`,
+      `user ${link.owner}), and which leads to a folder of user ${leadsTo}`,
     { remedy: "name the folder itself, or make the link as root in a folder of root's" },
   );
 }
