@@ -27,7 +27,7 @@ export function parseScenario(text: string, file: string): Scenario {
     throw new EvictdError('bad-scenario', `${file}: larger than ${FILE_BYTES_MAX} bytes`);
   }
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true });
+  const document = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false });
   const [syntax] = document.errors;
   if (syntax !== undefined) {
     const { line } = lines.linePos(syntax.pos[0]);
