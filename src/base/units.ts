@@ -13,6 +13,33 @@ export function parseSize(text: string): number {
   return Math.round(parseWithUnit(text, SIZES, 'size', '64KiB, 8MiB, 1GiB'));
 }
 
+/** As people write them who know them from elsewhere. */
+const OTHER_UNITS = new Map(
+  Object.entries({
+    ms: ['msec', 'millisecond'],
+    s: ['sec', 'second'],
+    m: ['min', 'minute'],
+    h: ['hr', 'hour'],
+    d: ['day'],
+    B: ['byte'],
+    KiB: ['k', 'kb'],
+    MiB: ['m', 'mb'],
+    GiB: ['g', 'gb'],
+    TiB: ['t', 'tb'],
+  }).flatMap(([unit, words]) => words.map((word) => [word, unit] as const)),
+);
+
+/** `10 minutes` → `10m`, `5GB` → `5GiB`; undefined where nothing like that was meant. */
+function nearestQuantity(text: string, units: Readonly<Record<string, number>>): string | undefined {
+  const [, number, word = ''] = /^\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*$/.exec(text) ?? [];
+  const name = word.toLowerCase();
+  const known = Object.keys(units).find((unit) => unit.toLowerCase() === name);
+  const unit = known ?? OTHER_UNITS.get(name) ?? OTHER_UNITS.get(name.replace(/s$/, ''));
+  return number === undefined || unit === undefined || !Object.hasOwn(units, unit)
+    ? undefined
+    : `${number}${unit}`;
+}
+
 function parseWithUnit(
   text: string,
   units: Readonly<Record<string, number>>,
@@ -22,7 +49,9 @@ function parseWithUnit(
   const match = /^(\d+(?:\.\d+)?)([A-Za-z]+)$/.exec(text);
   const factor = match?.[2] !== undefined && Object.hasOwn(units, match[2]) ? units[match[2]] : undefined;
   if (match === null || factor === undefined) {
-    throw new EvictdError(`bad-${what}`, `${JSON.stringify(text)} is not a ${what}`, {
+    const near = nearestQuantity(text, units);
+    const hint = near === undefined ? '' : `; did you mean ${near}?`;
+    throw new EvictdError(`bad-${what}`, `${JSON.stringify(text)} is not a ${what}${hint}`, {
       remedy: `write a number and a unit (${Object.keys(units).join(', ')}), for example ${examples}`,
     });
   }

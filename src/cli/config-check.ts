@@ -1,5 +1,6 @@
 import { systemClock } from '../base/clock.ts';
-import { type Command, EXIT, type ExitCode, type Output } from './command.ts';
+import { formatCount } from '../base/units.ts';
+import { type Command, EXIT, type Invocation } from './command.ts';
 import { CONFIG_OPTION, JSON_OPTION, textOption } from './options.ts';
 
 export const configCheckCommand: Command = {
@@ -7,14 +8,16 @@ export const configCheckCommand: Command = {
   summary: 'say whether the configuration is valid',
   description:
     'Reads all files and variables as the daemon would and names every problem with its place. Of what is valid ' +
-    'but would not work, such as a hook whose program or a secret whose file is missing here, it warns.\n\n' +
-    'Exit code 0 when it is valid, 2 when it is not.',
-  options: [CONFIG_OPTION, JSON_OPTION],
+    'but would not work or save nothing, such as a hook whose program is missing here or a set none of whose files ' +
+    'fit its patterns, it warns.\n\n' +
+    'Exit code 0 when it is valid, 2 when it is not; with --strict also 2 when there is a warning.',
+  options: [{ name: 'strict', description: 'take a warning for an error' }, CONFIG_OPTION, JSON_OPTION],
   async run({ options, env, out, err }) {
     const { loadConfig, DEFAULT_CONFIG_FILE } = await import('../config/load.ts');
     const { ConfigInvalid } = await import('../config/problem.ts');
     const { missingSecrets } = await import('../config/secret-files.ts');
     const { hookWarnings } = await import('../daemon/hook-check.ts');
+    const { setWarnings } = await import('../daemon/set-check.ts');
     const json = options['json'] === true;
     try {
       const loaded = await loadConfig({ file: textOption(options, 'config'), env });
@@ -26,10 +29,11 @@ export const configCheckCommand: Command = {
         ...loaded.warnings,
         ...missingSecrets(loaded.config),
         ...(await hookWarnings(loaded, { clock: systemClock, environment: env })),
+        ...(await setWarnings(loaded.config, { clock: systemClock })),
       ];
-      return json
-        ? printJson(out, { valid: true, files, warnings, problems: [] }, EXIT.done)
-        : printValid(files, warnings, out, err);
+      if (json) out.write(`${JSON.stringify({ valid: true, files, warnings, problems: [] })}\n`);
+      else printValid(files, warnings, { out, err });
+      return options['strict'] === true && warnings.length > 0 ? EXIT.usage : EXIT.done;
     } catch (error) {
       if (!json || !(error instanceof ConfigInvalid)) throw error;
       const problems = error.problems.map(({ origin, key, message, allowed }) => ({
@@ -38,7 +42,8 @@ export const configCheckCommand: Command = {
         message,
         allowed,
       }));
-      return printJson(out, { valid: false, files: [], warnings: [], problems }, EXIT.usage);
+      out.write(`${JSON.stringify({ valid: false, files: [], warnings: [], problems })}\n`);
+      return EXIT.usage;
     }
   },
 };
@@ -46,17 +51,10 @@ export const configCheckCommand: Command = {
 function printValid(
   files: readonly string[],
   warnings: readonly string[],
-  out: Output,
-  err: Output,
-): ExitCode {
+  { out, err }: Pick<Invocation, 'out' | 'err'>,
+): void {
   for (const warning of warnings) err.write(`evictd: warning: ${warning}\n`);
-  out.write(
-    files.length === 0 ? 'OK: there is no config file, the defaults apply\n' : `OK: ${files.join(', ')}\n`,
-  );
-  return EXIT.done;
-}
-
-function printJson(out: Output, result: unknown, code: ExitCode): ExitCode {
-  out.write(`${JSON.stringify(result)}\n`);
-  return code;
+  const verdict = warnings.length === 0 ? 'OK' : `valid, with ${formatCount(warnings.length, 'warning')}`;
+  const what = files.length === 0 ? 'there is no config file, the defaults apply' : files.join(', ');
+  out.write(`${verdict}: ${what}\n`);
 }

@@ -1,14 +1,14 @@
 import { listConfD, readConfigFile } from './config-file.ts';
 import { applyEnvironment } from './environment.ts';
-import { configJsonSchema } from './json-schema.ts';
+import { configJsonSchema, type JsonSchema, keysOf, schemaAt } from './json-schema.ts';
 import { ConfigInvalid, type Problem } from './problem.ts';
 import { problemsOfSchema } from './problems-of-schema.ts';
 import { Config } from './schema.ts';
 import { readableSecrets } from './secret-files.ts';
 import { effectiveValues, type EffectiveValue } from './effective.ts';
-import { branch, duplicateNames, formatPath, merge, toPlain, type Tree } from './tree.ts';
+import { branch, duplicateNames, formatPath, merge, type Path, toPlain, type Tree } from './tree.ts';
 import { warningsOf } from './warnings.ts';
-import { parseYaml } from './yaml-tree.ts';
+import { type Parsed, parseYaml } from './yaml-tree.ts';
 
 export type { EffectiveValue } from './effective.ts';
 
@@ -74,10 +74,19 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
     ...written.ignored.map(
       (path) => `${path} is not read: only names that end in .yaml, and don't begin with a dot, are`,
     ),
+    ...emptyKeys(written.unset, schema),
     ...warningsOf(result.data),
     ...readableSecrets(result.data),
   ];
   return { config: result.data, files: written.files, values, origins, warnings };
+}
+
+/** A key that is only named may have lost its value to a slip. A section may well be empty, but that of the checkpoints. */
+function emptyKeys(unset: Parsed['unset'], schema: JsonSchema): readonly string[] {
+  const isSection = (path: Path) => keysOf(schemaAt(schema, path) ?? {}).length > 0;
+  return unset
+    .filter(({ path }) => formatPath(path) === 'checkpoint' || !isSection(path))
+    .map(({ path, origin }) => `${origin}: ${formatPath(path)} has no value, so it sets nothing`);
 }
 
 /** As somebody who corrects them meets them; first what is not at a place in a file. */
@@ -96,6 +105,7 @@ interface Written {
   readonly tree: Tree;
   readonly files: readonly string[];
   readonly ignored: readonly string[];
+  readonly unset: Parsed['unset'];
   readonly problems: readonly Problem[];
 }
 
@@ -104,6 +114,7 @@ async function readFiles({ file, defaultFile = DEFAULT_CONFIG_FILE }: LoadOption
   const below = await listConfD(main);
   const problems = [...below.problems];
   const files: string[] = [];
+  const unset: Parsed['unset'][number][] = [];
   let tree: Tree = { kind: 'map', origin: main, entries: new Map() };
   for (const path of [main, ...below.files]) {
     const read = await readConfigFile(path);
@@ -122,9 +133,10 @@ async function readFiles({ file, defaultFile = DEFAULT_CONFIG_FILE }: LoadOption
     files.push(path);
     const parsed = parseYaml(read.text, path);
     problems.push(...parsed.problems, ...duplicateNames(parsed.tree).map(describeDuplicate));
+    unset.push(...parsed.unset);
     tree = merge(tree, parsed.tree);
   }
-  return { tree, files, ignored: below.ignored, problems };
+  return { tree, files, ignored: below.ignored, unset, problems };
 }
 
 function describeDuplicate({ path, name, origin }: ReturnType<typeof duplicateNames>[number]): Problem {

@@ -43,7 +43,8 @@ function problemsOfIssue(issue: Issue, base: Path, context: Context): readonly P
   if (params?.['isKey'] === true) {
     return [{ origin: locateKey(tree, path), key, message: issue.message, allowed: undefined }];
   }
-  const allowed = typeof params?.['allowed'] === 'string' ? params['allowed'] : allowedAt(path, schema);
+  const words = typeof params?.['allowed'] === 'string' ? params['allowed'] : allowedAt(path, schema);
+  const allowed = withShape(words, issue, path, schema);
   const value = find(tree, path);
   if (value === undefined) return [problemOfAbsent(issue, path, allowed, context)];
   const plain = toPlain(value);
@@ -136,6 +137,31 @@ function allowedAt(path: Path, schema: JsonSchema): string | undefined {
   if (choices.length > 0) return choices.join(' | ');
   const keys = keysOf(node);
   return keys.length > 0 ? `a map with ${keys.join(', ')}` : undefined;
+}
+
+/** A value of the wrong shape is best corrected by one of the right shape. */
+function withShape(
+  words: string | undefined,
+  issue: Issue,
+  path: Path,
+  schema: JsonSchema,
+): string | undefined {
+  const isShape = issue.code === 'invalid_type' && ['array', 'object'].includes(issue.expected);
+  const node = isShape || issue.code === 'invalid_union' ? schemaAt(schema, path) : undefined;
+  const shape = node === undefined ? undefined : shapeOf(node);
+  if (shape === undefined || words === undefined) return words;
+  return `${words}, such as ${String(path.at(-1))}: ${shape}`;
+}
+
+/** `[/bin/true]` or `{ kind: azurite }`, as a config file has it. */
+function shapeOf(node: JsonSchema): string | undefined {
+  const example = node['x-example'];
+  if (Array.isArray(example)) return `[${example.join(', ')}]`;
+  const [key, value] =
+    variants(node)
+      .flatMap(({ properties = {} }) => Object.entries(properties))
+      .find(([, { const: chosen }]) => chosen !== undefined) ?? [];
+  return key === undefined ? undefined : `{ ${key}: ${String(value?.const)} }`;
 }
 
 function articled(type: string): string {

@@ -2,6 +2,7 @@ import { normalize } from 'node:path';
 
 import * as z from 'zod';
 
+import { nearest } from './nearest.ts';
 import { encryptionFault, storeUrlFault } from './store-url.ts';
 import {
   absolutePath,
@@ -9,6 +10,7 @@ import {
   duration,
   flag,
   integer,
+  leafMeta,
   name,
   secretFile,
   size,
@@ -151,14 +153,21 @@ const Keep = z
 export const Checkpoint = z
   .strictObject({
     store: Store,
-    key: text({
-      description:
-        'Who shares a line of checkpoints; a replacement VM restores by it. Placeholders: {vmName}, {vmId}, {scaleSet}, {tag:NAME}.',
-      allowed:
-        'letters, digits and "._-/" with the placeholders {vmName} {vmId} {scaleSet} {tag:NAME}; no part that is empty, ".", "..", sets, reports, drill or holds',
-      test: isKeyTemplate,
-      wrong: 'not a usable key',
-    }).default('{vmName}'),
+    key: z
+      .string()
+      .superRefine((template, context) => {
+        if (isKeyTemplate(template)) return;
+        context.addIssue({ code: 'custom', message: `not a usable key${placeholderHint(template)}` });
+      })
+      .meta(
+        leafMeta({
+          description:
+            'Who shares a line of checkpoints; a replacement VM restores by it. Placeholders: {vmName}, {vmId}, {scaleSet}, {tag:NAME}.',
+          allowed:
+            'letters, digits and "._-/" with the placeholders {vmName} {vmId} {scaleSet} {tag:NAME}; no part that is empty, ".", "..", sets, reports, drill or holds',
+        }),
+      )
+      .default('{vmName}'),
     sets: z
       .array(CheckpointSet)
       .default([])
@@ -193,6 +202,14 @@ export const Checkpoint = z
   .meta({ description: 'Checkpoints. Without this section evictd only runs hooks and acknowledges.' });
 export type Checkpoint = z.output<typeof Checkpoint>;
 export type StoreConfig = Checkpoint['store'];
+
+const SIMPLE_PLACEHOLDERS = ['{vmName}', '{vmId}', '{scaleSet}'];
+
+function placeholderHint(template: string): string {
+  const unknown = template.replaceAll(PLACEHOLDERS, '').match(/\{[^{}]*\}/)?.[0];
+  const near = unknown === undefined ? undefined : nearest(unknown, SIMPLE_PLACEHOLDERS);
+  return near === undefined ? '' : `; did you mean ${near}?`;
+}
 
 function isKeyTemplate(template: string): boolean {
   const filled = template.replaceAll(PLACEHOLDERS, 'x');

@@ -174,7 +174,8 @@ function quantity(
       try {
         amount = parse(value);
       } catch (error) {
-        return refuse(error instanceof Error && 'code' in error ? `not ${what}` : messageOf(error));
+        // `"5 parsecs" is not a duration`: the value is put before it elsewhere.
+        return refuse(/ is (not .*)$/.exec(messageOf(error))?.[1] ?? `not ${what}`);
       }
       if (amount < parse(min)) return refuse(`less than ${min}`);
       if (amount > parse(max)) return refuse(`more than ${max}`);

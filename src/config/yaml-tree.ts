@@ -1,14 +1,21 @@
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 
 import type { Problem } from './problem.ts';
-import type { Tree, TreeEntry } from './tree.ts';
+import type { Origin, Path, Tree, TreeEntry } from './tree.ts';
 
 // Far more than any real configuration; what goes beyond is an alias bomb or a mistake.
 const NODES_MAX = 20_000;
 const DEPTH_MAX = 32;
 
+export interface Parsed {
+  readonly tree: Tree;
+  readonly problems: readonly Problem[];
+  /** Keys with nothing behind them, which set nothing. */
+  readonly unset: readonly { readonly path: Path; readonly origin: Origin }[];
+}
+
 /** Reads one YAML document; `file` is only used to say where things are. */
-export function parseYaml(text: string, file: string): { tree: Tree; problems: readonly Problem[] } {
+export function parseYaml(text: string, file: string): Parsed {
   const lines = new LineCounter();
   const document = parseDocument(text, {
     lineCounter: lines,
@@ -27,13 +34,13 @@ export function parseYaml(text: string, file: string): { tree: Tree; problems: r
     };
   });
   const empty: Tree = { kind: 'map', origin: file, entries: new Map() };
-  if (problems.length > 0 || document.contents === null) return { tree: empty, problems };
+  if (problems.length > 0 || document.contents === null) return { tree: empty, problems, unset: [] };
 
   const builder = new TreeBuilder(document, lines, file);
-  const tree = builder.build(document.contents, 0);
-  if (builder.problems.length > 0) return { tree: empty, problems: builder.problems };
+  const tree = builder.build(document.contents, [], 0);
+  if (builder.problems.length > 0) return { tree: empty, problems: builder.problems, unset: [] };
   // A file in which everything is commented out.
-  if (tree.kind === 'leaf' && tree.value === null) return { tree: empty, problems: [] };
+  if (tree.kind === 'leaf' && tree.value === null) return { tree: empty, problems: [], unset: [] };
   if (tree.kind !== 'map') {
     const origin = `${file}:1:1`;
     return {
@@ -41,13 +48,15 @@ export function parseYaml(text: string, file: string): { tree: Tree; problems: r
       problems: [
         { origin, key: undefined, message: 'the file is not a map of keys', allowed: 'KEY: VALUE lines' },
       ],
+      unset: [],
     };
   }
-  return { tree, problems: [] };
+  return { tree, problems: [], unset: builder.unset };
 }
 
 class TreeBuilder {
   readonly problems: Problem[] = [];
+  readonly unset: { path: Path; origin: Origin }[] = [];
   readonly #document: Document;
   readonly #lines: LineCounter;
   readonly #file: string;
@@ -60,7 +69,7 @@ class TreeBuilder {
   }
 
   /** Aliases are followed, so that one can be as deep and as wide as what it stands for: both are bounded. */
-  build(node: unknown, depth: number): Tree {
+  build(node: unknown, path: Path, depth: number): Tree {
     const origin = this.#originOf(node);
     this.#nodes += 1;
     if (this.#nodes > NODES_MAX || depth > DEPTH_MAX) {
@@ -70,7 +79,7 @@ class TreeBuilder {
     }
     if (isAlias(node)) {
       const target = node.resolve(this.#document);
-      if (target !== undefined) return this.build(target, depth + 1);
+      if (target !== undefined) return this.build(target, path, depth + 1);
       const { source } = node;
       this.#report(
         origin,
@@ -81,7 +90,11 @@ class TreeBuilder {
     }
     if (isScalar(node)) return { kind: 'leaf', origin, value: node.value };
     if (isSeq(node))
-      return { kind: 'list', origin, items: node.items.map((item) => this.build(item, depth + 1)) };
+      return {
+        kind: 'list',
+        origin,
+        items: node.items.map((item, index) => this.build(item, [...path, index], depth + 1)),
+      };
     if (!isMap(node)) return { kind: 'leaf', origin, value: null };
     const entries = new Map<string, TreeEntry>();
     for (const pair of node.items) {
@@ -91,10 +104,11 @@ class TreeBuilder {
         this.#report(keyOrigin, 'a key has to be plain text');
         continue;
       }
-      const value = this.build(pair.value, depth + 1);
+      const below = [...path, key];
+      const value = this.build(pair.value, below, depth + 1);
       // `imds:` with nothing below it: the section stands there, but sets nothing.
-      if (value.kind === 'leaf' && value.value === null) continue;
-      entries.set(key, { keyOrigin, value });
+      if (value.kind === 'leaf' && value.value === null) this.unset.push({ path: below, origin: keyOrigin });
+      else entries.set(key, { keyOrigin, value });
     }
     return { kind: 'map', origin, entries };
   }

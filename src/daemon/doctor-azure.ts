@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 
 import { isErrno } from '../base/errors.ts';
 import { formatDuration } from '../base/units.ts';
+import type { Config } from '../config/schema.ts';
 import { concerns } from '../core/event.ts';
 import { createInstanceClient } from '../imds/instance.ts';
 import { createScheduledEventsClient } from '../imds/scheduled-events.ts';
@@ -21,9 +22,19 @@ export async function checkInstance(patient: Patient, signal: AbortSignal): Prom
     const place = [scaleSet === '' ? undefined : `of the scale set ${scaleSet}`, location || undefined];
     const found = ok([`${endpoint} answers: this VM is ${name}`, ...place.filter(Boolean)].join(', '));
     const configured = configuredVmName(config);
-    if (configured === undefined || configured.toLowerCase() === name.toLowerCase()) return [found];
+    const shared = isSharedKey(config, scaleSet)
+      ? [
+          warn(
+            `checkpoint.key is ${config.checkpoint?.key ?? ''} on each VM of the scale set ${scaleSet}: two of them at once are a conflict`,
+            'put {vmName} or a tag of the VM into checkpoint.key, or keep the scale set at one VM',
+          ),
+        ]
+      : [];
+    if (configured === undefined || configured.toLowerCase() === name.toLowerCase())
+      return [found, ...shared];
     return [
       found,
+      ...shared,
       fail(
         `vm.name is ${configured}, but events name this VM ${name}: none of its events would be noticed`,
         'leave out vm.name',
@@ -32,6 +43,12 @@ export async function checkInstance(patient: Patient, signal: AbortSignal): Prom
   } finally {
     await client.close();
   }
+}
+
+/** Nothing in the key tells one VM of the scale set from another. */
+export function isSharedKey({ checkpoint }: Pick<Config, 'checkpoint'>, scaleSet: string): boolean {
+  if (checkpoint === undefined || scaleSet === '') return false;
+  return !/\{(?:vmName|vmId|tag:)/.test(checkpoint.key);
 }
 
 /** Only Spot VMs are told of an eviction. */

@@ -136,8 +136,12 @@ describe('config commands', () => {
     const file = join(folder, 'ok.yaml');
     await writeFile(file, 'events:\n  Quarantine: { drain: true }\n', { mode: 0o600 });
     const { code, stdout, stderr } = await runBundle(['config', 'check', '--config', file]);
-    expect({ code, stdout }).toEqual({ code: 0, stdout: `OK: ${file}\n` });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `valid, with 2 warnings: ${file}\n` });
     expect(stderr).toContain('warning: events.Quarantine');
+    expect(await runBundle(['config', 'check', '--strict', '--config', file])).toMatchObject({
+      code: 2,
+      stdout,
+    });
   });
 
   test('check warns of hooks that can not work here', async () => {
@@ -145,7 +149,7 @@ describe('config commands', () => {
     const hooks = 'hooks: [{ name: gone, run: [/nonexistent/stop] }]';
     await writeFile(file, `hooksDir: /nonexistent\n${hooks}\n`, { mode: 0o600 });
     const text = await runBundle(['config', 'check', '--config', file]);
-    expect(text).toMatchObject({ code: 0, stdout: `OK: ${file}\n` });
+    expect(text).toMatchObject({ code: 0, stdout: `valid, with 1 warning: ${file}\n` });
     expect(text.stderr).toContain(`evictd: warning: ${file}:2:28: hook "gone" would fail: /nonexistent/stop`);
     const json = await runBundle(['config', 'check', '--config', file, '--json']);
     expect(json).toMatchObject({ code: 0, stderr: '' });

@@ -163,7 +163,13 @@ describe('refused with key, value and what is allowed', () => {
     ['hooks: [{ name: a, run: [./stop] }]', /hooks\[0\]\.run: does not start with a program; allowed: /],
     ['hooks: [{ name: a, run: [""] }]', /hooks\[0\]\.run: does not start with a program/],
     ['hooks: [{ name: a, run: [] }]', /hooks\[0\]\.run: does not start with a program/],
-    ['hooks: [{ name: a, run: stop }]', /hooks\[0\]\.run: "stop" is not a list/],
+    [
+      'hooks: [{ name: a, run: stop }]',
+      /hooks\[0\]\.run: "stop" is not a list; .*such as run: \[\/usr\/local\/bin\/stop-workers, --now\]/,
+    ],
+    ['window: { notice: 10 minutes }', /"10 minutes" is not a duration; did you mean 10m\?/],
+    ['window: { notice: 5Sec }', /"5Sec" is not a duration; did you mean 5s\?/],
+    ['window: { notice: 5 parsecs }', /"5 parsecs" is not a duration; allowed/],
     [
       'hooks: [{ name: a, systemd: { unit: a.service, action: stop }, user: b }]',
       /hooks\[0\]\.user: .* without run/,
@@ -198,7 +204,7 @@ describe('refused with key, value and what is allowed', () => {
   });
 
   test.each<[line: string, problem: RegExp]>([
-    ['key: "{vmNam}"', /checkpoint\.key: "\{vmNam\}" is not a usable key/],
+    ['key: "{vmNam}"', /checkpoint\.key: "\{vmNam\}" is not a usable key; did you mean \{vmName\}\?/],
     ['key: "../other"', /checkpoint\.key: /],
     ['key: "a//b"', /checkpoint\.key: /],
     ['keep: 0', /checkpoint\.keep: 0 is less than 1; allowed: a whole number from 1/],

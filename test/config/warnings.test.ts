@@ -35,6 +35,27 @@ describe('warnings', () => {
     ]);
   });
 
+  test('name what would save nothing or be cut', async () => {
+    const { warnings } = await loadText(
+      'events: { Preempt: { drain: false }, Terminate: { drain: false, checkpoint: true } }\n' +
+        'hooks:\n' +
+        '  - { name: slow, run: [/b], timeout: 45s, on: [Reboot, Preemt] }\n' +
+        '  - { name: after, run: [/b], timeout: 45s, stage: on-resume }\n' +
+        '  - { name: who, run: [/b],\n      user: }\n' +
+        'imds:\n  # pollInterval: 2s\n' +
+        'checkpoint:\n',
+    );
+    expect(warnings).toEqual([
+      expect.stringMatching(/config\.yaml:6:7: hooks\[2\]\.user has no value, so it sets nothing$/),
+      expect.stringMatching(/config\.yaml:9:1: checkpoint has no value, so it sets nothing$/),
+      'events.Preempt.drain: false, so no hook runs and nothing is saved when the VM is about to go',
+      'events.Terminate.drain: false, so no hook runs when the VM is about to go',
+      expect.stringContaining('"slow" is set for Reboot, which doesn\'t drain'),
+      expect.stringMatching(/"slow" is set for Preemt, which .*; did you mean Preempt\?$/),
+      expect.stringContaining('"slow" may take 45.0 s, but a notice gives 30.0 s'),
+    ]);
+  });
+
   test('name a store without sets and hooks that never run', async () => {
     const { warnings } = await loadText(`${STORE}hooks: [{ name: h, run: [/b], on: [Freeze] }]\n`);
     expect(warnings).toEqual([
