@@ -1,8 +1,9 @@
-import { request } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 
 import * as z from 'zod';
 
 import { EvictdError, isErrno, messageOf } from '../base/errors.ts';
+import { ownersSocket } from './protocol.ts';
 
 const ErrorAnswer = z.object({
   error: z.object({ code: z.string(), message: z.string(), remedy: z.string().optional() }),
@@ -19,7 +20,9 @@ export async function askDaemon(
   path: string,
   options: { readonly body?: unknown; readonly timeoutMs: number; readonly signal: AbortSignal },
 ): Promise<unknown> {
-  const { status, text } = await exchange(socket, method, path, options);
+  const received = await requestDaemon(socket, { ...options, method, path });
+  const text = await readText(received, socket);
+  const status = received.statusCode ?? 0;
   let answer: unknown;
   try {
     answer = JSON.parse(text);
@@ -38,38 +41,58 @@ export function errorOf(answer: unknown, status: number): EvictdError {
   return new EvictdError(code, message, remedy === undefined ? {} : { remedy });
 }
 
-function exchange(
-  socket: string,
-  method: string,
-  path: string,
-  options: { readonly body?: unknown; readonly timeoutMs: number; readonly signal: AbortSignal },
-): Promise<{ status: number; text: string }> {
-  return new Promise((resolve, reject) => {
-    const fail = (error: unknown) => reject(connectionError(error, socket));
-    const outgoing = request(
-      { socketPath: socket, method, path, signal: options.signal, agent: false },
-      (incoming) => {
-        const chunks: Buffer[] = [];
-        let bytes = 0;
-        incoming.on('data', (chunk: Buffer) => {
-          bytes += chunk.length;
-          if (bytes > ANSWER_BYTES_MAX)
-            outgoing.destroy(new EvictdError('too-large', 'the answer is too large'));
-          chunks.push(chunk);
-        });
-        incoming.on('end', () =>
-          resolve({ status: incoming.statusCode ?? 0, text: Buffer.concat(chunks).toString() }),
-        );
-        incoming.on('error', fail);
-      },
-    );
-    outgoing.setTimeout(options.timeoutMs, () => {
-      outgoing.destroy(new EvictdError('timeout', `${socket}: no answer within ${options.timeoutMs} ms`));
-    });
-    outgoing.on('error', fail);
-    outgoing.setHeader('content-type', 'application/json');
-    outgoing.end(options.body === undefined ? undefined : JSON.stringify(options.body));
+/** What there is to say to the daemon, and how long it may be silent. */
+export interface Ask {
+  readonly method: 'GET' | 'POST';
+  readonly path: string;
+  readonly body?: unknown;
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** It isn't there (an older daemon, a path too long for it), or isn't for us. */
+const NO_WAY_IN = ['ENOENT', 'ENOTDIR', 'ECONNREFUSED', 'EACCES', 'EPERM', 'EINVAL'];
+
+/** The daemon's answer with its body unread, by the owner's socket where that is for us. Rejects as askDaemon does. */
+export async function requestDaemon(socket: string, ask: Ask): Promise<IncomingMessage> {
+  try {
+    return await requestOn(ownersSocket(socket), ask);
+  } catch (error) {
+    if (!isErrno(error, ...NO_WAY_IN)) throw connectionError(error, socket);
+  }
+  return await requestOn(socket, ask).catch((error: unknown) => {
+    throw connectionError(error, socket);
   });
+}
+
+function requestOn(socket: string, { method, path, body, timeoutMs, signal }: Ask): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request({ socketPath: socket, method, path, signal, agent: false });
+    let answer: IncomingMessage | undefined;
+    outgoing.setTimeout(timeoutMs, () => {
+      (answer ?? outgoing).destroy(new EvictdError('timeout', `${socket}: no answer within ${timeoutMs} ms`));
+    });
+    outgoing.once('response', (incoming) => resolve((answer = incoming)));
+    outgoing.on('error', reject);
+    outgoing.setHeader('content-type', 'application/json');
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}
+
+async function readText(answer: IncomingMessage, socket: string): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  try {
+    // Without an encoding set, the stream's chunks are buffers.
+    for await (const chunk of answer as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > ANSWER_BYTES_MAX) throw new EvictdError('too-large', 'the answer is too large');
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw connectionError(error, socket);
+  }
+  return Buffer.concat(chunks).toString();
 }
 
 /** What went wrong on the way to the daemon and back. */

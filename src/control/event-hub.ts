@@ -11,10 +11,15 @@ export interface EventStream {
   onClose(listener: () => void): void;
 }
 
-/** All open streams. */
-export interface EventHub {
+/** So many streams that no other share's can take. */
+export interface Share {
   /** Answers the request with a stream, from the first event on. Throws `too-many` when there are as many as are allowed. */
   open(response: ServerResponse): EventStream;
+}
+
+/** All open streams. */
+export interface EventHub {
+  share(): Share;
   broadcast(event: string, data: unknown): void;
   close(): void;
 }
@@ -47,21 +52,30 @@ export function createEventHub({ clock }: { readonly clock: Clock }): EventHub {
     `id: ${run}-${++count}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
 
   return {
-    open(response) {
-      if (streams.size >= STREAMS_MAX) {
-        throw new EvictdError('too-many', `there are already ${STREAMS_MAX} event streams`, {
-          remedy: 'close those that are not needed',
-        });
-      }
-      streams.add(response);
-      response.once('close', () => streams.delete(response));
-      // Not sent yet: what follows may still be refused.
-      response.setHeader('content-type', 'text/event-stream');
-      response.setHeader('cache-control', 'no-store');
-      heartbeat ??= clock.timer(HEARTBEAT_MS, beat);
+    share() {
+      let shared = 0;
       return {
-        send: (event, data) => write(response, format(event, data)),
-        onClose: (listener) => void response.once('close', listener),
+        open(response) {
+          if (shared >= STREAMS_MAX) {
+            throw new EvictdError('too-many', `there are already ${STREAMS_MAX} event streams`, {
+              remedy: 'close those that are not needed',
+            });
+          }
+          shared++;
+          streams.add(response);
+          response.once('close', () => {
+            shared--;
+            streams.delete(response);
+          });
+          // Not sent yet: what follows may still be refused.
+          response.setHeader('content-type', 'text/event-stream');
+          response.setHeader('cache-control', 'no-store');
+          heartbeat ??= clock.timer(HEARTBEAT_MS, beat);
+          return {
+            send: (event, data) => write(response, format(event, data)),
+            onClose: (listener) => void response.once('close', listener),
+          };
+        },
       };
     },
     broadcast(event, data) {

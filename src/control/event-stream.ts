@@ -1,8 +1,8 @@
-import { type IncomingMessage, request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 
 import { EvictdError, messageOf } from '../base/errors.ts';
-import { connectionError, errorOf } from './client.ts';
+import { errorOf, requestDaemon } from './client.ts';
 
 export interface StreamEvent {
   readonly event: string;
@@ -24,7 +24,7 @@ export async function* readEvents(
   ask: { readonly method: 'GET' | 'POST'; readonly path: string; readonly body?: unknown },
   signal: AbortSignal,
 ): AsyncGenerator<StreamEvent> {
-  const answer = await open(socket, ask, signal);
+  const answer = await requestDaemon(socket, { ...ask, timeoutMs: SILENT_MS, signal });
   try {
     if (answer.statusCode !== 200) throw await refusal(answer);
     let pending = '';
@@ -54,22 +54,6 @@ function ended(socket: string, cause?: unknown): EvictdError {
   return new EvictdError('not-running', `${socket}: evictd has closed the connection`, {
     remedy: 'see whether it runs (systemctl status evictd)',
     cause,
-  });
-}
-
-function open(
-  socket: string,
-  { method, path, body }: { readonly method: string; readonly path: string; readonly body?: unknown },
-  signal: AbortSignal,
-): Promise<IncomingMessage> {
-  return new Promise((resolve, reject) => {
-    const outgoing = request({ socketPath: socket, method, path, signal, agent: false }, resolve);
-    outgoing.setTimeout(SILENT_MS, () => {
-      outgoing.destroy(new EvictdError('timeout', `${socket}: silent for ${SILENT_MS} ms`));
-    });
-    outgoing.on('error', (error) => reject(connectionError(error, socket)));
-    outgoing.setHeader('content-type', 'application/json');
-    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
   });
 }
 

@@ -8,11 +8,12 @@ import { makeFolder } from '../base/files/folder.ts';
 
 export interface ListenOptions {
   readonly socket: string;
-  /** Name of the group that may connect besides the owner; where it doesn't exist the group stays as it is. */
-  readonly group: string;
+  /**
+   * Name of the group that may connect besides the owner; where it doesn't exist the group stays as it is. Undefined:
+   * only the owner may.
+   */
+  readonly group: string | undefined;
 }
-
-const SOCKET_MODE = 0o660;
 
 /** Rejects `control-unusable` when the socket can't be made, `already-running` when another daemon answers on it. */
 export async function listen(server: Server, { socket, group }: ListenOptions): Promise<void> {
@@ -26,8 +27,8 @@ export async function listen(server: Server, { socket, group }: ListenOptions): 
         resolve();
       });
     });
-    await chmod(socket, SOCKET_MODE);
-    const gid = await groupId(group);
+    await chmod(socket, group === undefined ? 0o600 : 0o660);
+    const gid = group === undefined ? undefined : await groupId(group);
     // Only root may give a file to a group that it isn't in; without it the owner is the only one to connect.
     if (gid !== undefined && process.getuid?.() === 0) await giveTo(gid, socket);
   } catch (error) {

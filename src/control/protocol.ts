@@ -21,6 +21,14 @@ const Timeout = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** The owner's own way in beside `socket`: only root (or the user of the daemon) may connect, so nobody can crowd it. */
+export function ownersSocket(socket: string): string {
+  return `${socket}.owner`;
+}
+
+/** Longer ones the kernel can't bind (unix(7)). */
+export const SOCKET_PATH_BYTES_MAX = 107;
+
 /** Body of `POST /v1/hooks`; what a hook of the config has, with the same defaults. */
 export const Registration = z.strictObject({
   name: z

@@ -1,9 +1,20 @@
-import { type IncomingMessage, type ServerResponse, createServer } from 'node:http';
+import { once } from 'node:events';
+import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
 
+import { boundConnections } from '../base/connections.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
-import type { EventHub, EventStream } from './event-hub.ts';
+import type { EventHub, EventStream, Share } from './event-hub.ts';
 import { type ListenOptions, listen } from './listen.ts';
-import { CheckpointRequest, Done, type Hello, type Registered, Registration, parseBody } from './protocol.ts';
+import {
+  CheckpointRequest,
+  Done,
+  type Hello,
+  type Registered,
+  Registration,
+  SOCKET_PATH_BYTES_MAX,
+  ownersSocket,
+  parseBody,
+} from './protocol.ts';
 
 /** What the daemon answers to requests on its socket. Each may throw or reject with an EvictdError. */
 export interface ControlHandlers {
@@ -21,7 +32,7 @@ export interface ControlServer {
 }
 
 const REQUEST_BYTES_MAX = 64 * 1024;
-/** More than there may be event streams, so that there is always room for a question. */
+/** Of each socket; more than there may be event streams, so that there is always room for a question. */
 const CONNECTIONS_MAX = 192;
 /**
  * Clients that are slow to ask must not keep others out for long. Node looks for them only every so often, and wakes the
@@ -30,45 +41,64 @@ const CONNECTIONS_MAX = 192;
 const TIMEOUTS = { headersTimeout: 2000, requestTimeout: 5000, connectionsCheckingInterval: 10_000 };
 
 /**
- * HTTP/JSON on a Unix socket; packaging/docs/control-socket.md is its description for clients.
+ * HTTP/JSON on a Unix socket; packaging/docs/control-socket.md is its description for clients. Beside it, with a share of
+ * its own of connections and streams, is one for the owner alone (see `ownersSocket`): members of the group can keep each
+ * other out, but not root.
  * Errors are `{"error": {"code", "message", "remedy"}}`.
- * Rejects `control-unusable` when the socket can't be made, `already-running` when another daemon answers on it.
+ * Rejects `control-unusable` when a socket can't be made, `already-running` when another daemon answers on it.
  */
 export async function startControlServer(
-  options: ListenOptions,
+  { socket, group }: Required<ListenOptions>,
   handlers: ControlHandlers,
   hub: EventHub,
 ): Promise<ControlServer> {
+  const servers = [await serve({ socket, group }, handlers, hub.share())];
+  const close = async () => {
+    hub.close();
+    await Promise.all(
+      servers.map((server) => {
+        const closed = once(server, 'close');
+        server.close();
+        server.closeAllConnections();
+        return closed;
+      }),
+    );
+  };
+  const owners = ownersSocket(socket);
+  if (Buffer.byteLength(owners) > SOCKET_PATH_BYTES_MAX) return { close };
+  try {
+    servers.push(await serve({ socket: owners, group: undefined }, handlers, hub.share()));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { close };
+}
+
+async function serve(options: ListenOptions, handlers: ControlHandlers, share: Share): Promise<Server> {
   const server = createServer(TIMEOUTS, (request, response) => {
-    answer(request, response, handlers, hub).catch((error: unknown) => {
+    answer(request, response, handlers, share).catch((error: unknown) => {
       sendError(response, 500, new EvictdError('internal', messageOf(error)));
     });
   });
-  server.maxConnections = CONNECTIONS_MAX;
+  boundConnections(server, CONNECTIONS_MAX);
   await listen(server, options);
   // A connection that can't be accepted (no file descriptor left) is its client's trouble, who sees it end.
   server.on('error', () => undefined);
-  return {
-    close: () =>
-      new Promise((resolve) => {
-        hub.close();
-        server.close(() => resolve());
-        server.closeAllConnections();
-      }),
-  };
+  return server;
 }
 
 async function answer(
   request: IncomingMessage,
   response: ServerResponse,
   handlers: ControlHandlers,
-  hub: EventHub,
+  share: Share,
 ): Promise<void> {
   const route = `${request.method ?? ''} ${request.url ?? ''}`;
   const runId = /^POST \/v1\/hooks\/([^/?]+)\/done$/.exec(route)?.[1];
   try {
     if (route === 'GET /v1/status') sendJson(response, 200, handlers.status());
-    else if (route === 'GET /v1/events') openStream(response, handlers.hello(), hub);
+    else if (route === 'GET /v1/events') openStream(response, handlers.hello(), share);
     else if (route === 'POST /v1/checkpoint') {
       const gone = new AbortController();
       response.once('close', () => gone.abort());
@@ -76,7 +106,7 @@ async function answer(
       sendJson(response, 200, await handlers.checkpoint(wanted, gone.signal));
     } else if (route === 'POST /v1/hooks') {
       const registration = parseBody(Registration, await readJson(request));
-      openHookStream(response, registration, handlers, hub);
+      openHookStream(response, registration, handlers, share);
     } else if (runId !== undefined) {
       handlers.done(runId, parseBody(Done, await readJson(request)));
       sendJson(response, 200, {});
@@ -98,20 +128,20 @@ const STATUS_BY_CODE: ReadonlyMap<string, number> = new Map([
   ['too-many', 503],
 ]);
 
-function openStream(response: ServerResponse, hello: Hello, hub: EventHub): void {
-  hub.open(response).send('hello', hello);
+function openStream(response: ServerResponse, hello: Hello, share: Share): void {
+  share.open(response).send('hello', hello);
 }
 
 function openHookStream(
   response: ServerResponse,
   registration: Registration,
   handlers: ControlHandlers,
-  hub: EventHub,
+  share: Share,
 ): void {
   const hello = handlers.hello();
   // Who has gone meanwhile would stay registered: the end of its stream has already been.
   if (response.destroyed) return;
-  const stream = hub.open(response);
+  const stream = share.open(response);
   const registered = handlers.register(registration, stream);
   stream.send('hello', hello);
   stream.send('registered', registered);

@@ -1,12 +1,10 @@
-import { createHash } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { childController } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
-import { EvictdError, isErrno } from '../base/errors.ts';
+import { EvictdError } from '../base/errors.ts';
 import { formatDuration } from '../base/units.ts';
 import type { Config } from '../config/schema.ts';
 import { askDaemon } from '../control/client.ts';
@@ -14,6 +12,7 @@ import { followEvents } from '../control/follow-events.ts';
 import { REGISTERED } from '../control/protocol.ts';
 import { canMakeUnits } from '../hooks/manager.ts';
 import { readBootId } from '../journal/journal.ts';
+import { lockState } from '../journal/state-lock.ts';
 import { instanceWithoutDaemon } from './checkpoint-once.ts';
 import type { DrillDependencies } from './drill-dependencies.ts';
 import { openDrillEngine } from './drill-engine.ts';
@@ -45,7 +44,7 @@ export async function runDrill(
   const { config } = options;
   const { clock } = dependencies;
   const windowMs = checkedWindow(options);
-  await using _lock = await lock(config.state.dir);
+  await using _lock = await lock(config.state.dir, signal);
   const daemon = await statusOfDaemon(config.control.socket, signal);
   if (daemon?.drain !== undefined) {
     throw new EvictdError(
@@ -124,20 +123,14 @@ function checkedWindow({ config, noticeMs }: DrillOptions): number {
   return windowMs;
 }
 
-/** One drill at a time on a machine: an abstract socket, which goes with its process however that ends (unix(7)). */
-async function lock(stateDir: string): Promise<AsyncDisposable> {
-  const name = createHash('sha256').update(stateDir).digest('hex').slice(0, 32);
-  const server = createServer((socket) => socket.destroy());
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => {
-      const isTaken = isErrno(error, 'EADDRINUSE');
-      reject(
-        isTaken ? new EvictdError('drill-under-way', 'another drill is under way on this machine') : error,
-      );
-    });
-    server.listen({ path: `\0evictd-drill-${name}` }, resolve);
-  });
-  return { [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())) };
+/** One drill at a time on a machine: it holds a folder in state.dir, where nobody else can hold anything. */
+async function lock(stateDir: string, signal: AbortSignal): Promise<AsyncDisposable> {
+  try {
+    return await lockState(join(stateDir, 'drill'), signal);
+  } catch (error) {
+    if (!(error instanceof EvictdError) || error.code !== 'already-running') throw error;
+    throw new EvictdError('drill-under-way', 'another drill is under way on this machine');
+  }
 }
 
 async function temporaryFolder(): Promise<AsyncDisposable & { readonly path: string }> {

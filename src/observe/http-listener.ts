@@ -1,6 +1,7 @@
 import { type IncomingMessage, type Server, createServer } from 'node:http';
 
 import { sleep } from '../base/abort.ts';
+import { boundConnections } from '../base/connections.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 
@@ -54,7 +55,7 @@ export function startHttpListener(
           response.end(request.method === 'HEAD' ? undefined : body);
         });
       });
-      next.maxConnections = CONNECTIONS_MAX;
+      boundConnections(next, CONNECTIONS_MAX);
       try {
         const port = await listen(next, options.listen);
         if (stopping.signal.aborted) return void next.close();
