@@ -1,5 +1,6 @@
 import * as z from 'zod';
 
+import { redact } from '../base/redact.ts';
 import { STAGES } from '../core/policy.ts';
 import {
   choice,
@@ -12,6 +13,7 @@ import {
   name,
   text,
 } from './schema-leaf.ts';
+import { plainHttpFault } from './store-url.ts';
 
 const ACTIONS = ['run', 'systemd', 'http'] as const;
 
@@ -100,6 +102,11 @@ export const Hook = z
           'https://scheduler.internal/drain',
         ),
         method: choice(['POST', 'PUT', 'PATCH'], 'Request method.').default('POST'),
+      })
+      .superRefine(({ url }, context) => {
+        // What is sent is no secret, but the address can be one.
+        const fault = redact(url) === url ? undefined : plainHttpFault(url, 'the secret in it');
+        if (fault !== undefined) context.addIssue({ code: 'custom', path: ['url'], ...fault });
       })
       .optional()
       .meta({ description: 'Sends a request instead of running a program.' }),

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 
+import { plainHttpFault } from './store-url.ts';
 import { choice, name, parseHttpUrl, secretFile, text } from './schema-leaf.ts';
 
 const TARGETS = ['webhook', 'storageQueue'] as const;
@@ -22,10 +23,15 @@ export const Notification = z
         url: text({
           description: 'The queue, which has to exist.',
           example: 'https://ACCOUNT.queue.core.windows.net/QUEUE',
-          allowed: "an http or https URL that ends with the queue's name, without user name and password",
-          test: (value) => parseHttpUrl(value)?.pathname.endsWith('/') === false,
+          allowed:
+            "an http or https URL that ends with the queue's name, without user name, password and query",
+          test: isQueueUrl,
           wrong: 'not the URL of a queue',
         }),
+      })
+      .superRefine(({ url }, context) => {
+        const fault = plainHttpFault(url, 'the secrets of checkpoint.store.auth');
+        if (fault !== undefined) context.addIssue({ code: 'custom', path: ['url'], ...fault });
       })
       .optional()
       .meta({ description: 'Puts a message into an Azure Storage queue.' }),
@@ -41,3 +47,9 @@ export const Notification = z
   })
   .meta({ description: 'Somebody who is told of drains. Exactly one of webhook and storageQueue says how.' });
 export type Notification = z.output<typeof Notification>;
+
+/** Without a query: the credential of the checkpoint store signs the requests. */
+function isQueueUrl(value: string): boolean {
+  const url = parseHttpUrl(value);
+  return url !== undefined && url.search === '' && url.hash === '' && !url.pathname.endsWith('/');
+}

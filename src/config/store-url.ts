@@ -1,8 +1,9 @@
 import { isIP } from 'node:net';
 
+import { isLoopback } from '../base/loopback.ts';
 import { parseHttpUrl } from './schema-leaf.ts';
 
-export interface StoreUrlFault {
+export interface UrlFault {
   /** Completes the sentence "URL is …". */
   readonly message: string;
   readonly params?: { readonly allowed: string };
@@ -12,7 +13,7 @@ export interface StoreUrlFault {
  * Says what is wrong with the store's URL, whatever the authentication.
  * Names of containers: learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
  */
-export function storeUrlFault(value: string): StoreUrlFault | undefined {
+export function storeUrlFault(value: string): UrlFault | undefined {
   const url = parseHttpUrl(value);
   if (url === undefined) return { message: 'not an http or https URL' };
   if (url.search !== '' || url.hash !== '') {
@@ -36,14 +37,21 @@ export function storeUrlFault(value: string): StoreUrlFault | undefined {
 }
 
 /** Says whether a valid URL would send secrets of that kind of authentication in the clear. */
-export function encryptionFault(value: string, auth: string): StoreUrlFault | undefined {
+export function encryptionFault(value: string, auth: string): UrlFault | undefined {
   const url = parseHttpUrl(value);
   if (url?.protocol !== 'http:' || auth === 'azurite') return undefined;
   if (auth !== 'managed-identity' && isLoopback(url.hostname)) return undefined;
-  return {
-    message: `unencrypted, and would carry the secrets of auth ${auth}`,
-    params: { allowed: 'an https URL' },
-  };
+  return unencrypted(`the secrets of auth ${auth}`);
+}
+
+/** The same of a URL, valid or not, that always goes with a secret. */
+export function plainHttpFault(value: string, secrets: string): UrlFault | undefined {
+  const url = parseHttpUrl(value);
+  return url?.protocol !== 'http:' || isLoopback(url.hostname) ? undefined : unencrypted(secrets);
+}
+
+function unencrypted(secrets: string): UrlFault {
+  return { message: `unencrypted, and would carry ${secrets}`, params: { allowed: 'an https URL' } };
 }
 
 /** The emulator names the account in the path (`/ACCOUNT/CONTAINER`), Azure in the host name. */
@@ -53,11 +61,6 @@ function isPathStyle(hostname: string): boolean {
 
 function isContainerName(value: string): boolean {
   return /^(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*$/.test(value);
-}
-
-function isLoopback(hostname: string): boolean {
-  const host = unbracketed(hostname);
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
 
 function unbracketed(hostname: string): string {

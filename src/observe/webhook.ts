@@ -1,8 +1,8 @@
 import type { Clock } from '../base/clock.ts';
-import { EvictdError } from '../base/errors.ts';
+import { PLAIN_HTTP, isLoopback } from '../base/loopback.ts';
 import { sendUntilTaken } from '../base/send-until-taken.ts';
+import { assertOneWord, badCredential, readSecretFile } from '../base/files/secret-file.ts';
 import { shownText } from '../base/shown.ts';
-import { readSecretFile } from '../base/files/secret-file.ts';
 import { CLOUD_EVENT_TYPE } from '../core/cloud-event.ts';
 import { type DrainNews, details, headline, newsAsCloudEvent } from './drain-news.ts';
 
@@ -18,12 +18,7 @@ export function createWebhook(
 ): Teller {
   const { urlFile, template } = options;
   return async (news, signal) => {
-    const url = URL.parse(await readSecretFile(urlFile));
-    if (url === null || !/^https?:$/.test(url.protocol)) {
-      throw new EvictdError('bad-credential', `${urlFile} holds no http or https URL`, {
-        remedy: 'write the URL of the webhook there, on one line',
-      });
-    }
+    const url = await readWebhookUrl(urlFile);
     const contentType = template === 'cloudevents' ? CLOUD_EVENT_TYPE : 'application/json; charset=utf-8';
     const message = {
       url: url.href,
@@ -34,6 +29,26 @@ export function createWebhook(
     } as const;
     await sendUntilTaken(message, dependencies, signal);
   };
+}
+
+/** Rejects `bad-credential`; messages name the file and never show what is in it. */
+export async function readWebhookUrl(urlFile: string): Promise<URL> {
+  const text = await readSecretFile(urlFile);
+  const url = URL.parse(text);
+  if (url === null || !/^https?:\/\//i.test(text)) {
+    throw badCredential(
+      `${urlFile} holds no http or https URL`,
+      'write the URL of the webhook there, on one line',
+    );
+  }
+  assertOneWord(text, urlFile);
+  const unusable = (problem: string, remedy: string) =>
+    badCredential(`the URL in ${urlFile} is not usable: ${problem}`, remedy);
+  if (url.username !== '' || url.password !== '') {
+    throw unusable('it has a user name or password, which no request carries', 'remove them');
+  }
+  if (url.protocol === 'http:' && !isLoopback(url.hostname)) throw unusable(...PLAIN_HTTP);
+  return url;
 }
 
 export function webhookBody(template: WebhookTemplate, news: DrainNews): unknown {

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 
 import { EvictdError } from '../../../base/errors.ts';
+import { PLAIN_HTTP, isLoopback } from '../../../base/loopback.ts';
 import { blobNameProblem } from './blob-name.ts';
 
 /** Where checkpoints go, taken apart. */
@@ -29,7 +30,8 @@ export function parseStoreUrl(text: string): StoreTarget {
   const host = url.hostname.replace(/^\[|\]$/g, '');
   const pathStyle = isIP(host) !== 0 || host === 'localhost';
   if (url.protocol === 'http:' && !isLoopback(host)) {
-    throw bad(`plain http is only accepted for this machine itself, not for ${host}`, 'write https://');
+    const [problem, remedy] = PLAIN_HTTP;
+    throw bad(`${problem}, not for ${host}`, remedy);
   }
   const segments = decodePath(url.pathname);
   const account = pathStyle ? segments.shift() : host.split('.')[0];
@@ -88,13 +90,6 @@ function decodePath(path: string): string[] {
       },
     );
   }
-}
-
-/** RFC 6761 reserves localhost and all names below it for this machine. */
-function isLoopback(host: string): boolean {
-  return (
-    host === 'localhost' || host.endsWith('.localhost') || host === '::1' || /^127(?:\.\d+){3}$/.test(host)
-  );
 }
 
 function bad(problem: string, remedy: string): EvictdError {
