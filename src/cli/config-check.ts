@@ -15,7 +15,7 @@ export const configCheckCommand: Command = {
   async run({ options, env, out, err }) {
     const { loadConfig, DEFAULT_CONFIG_FILE } = await import('../config/load.ts');
     const { ConfigInvalid } = await import('../config/problem.ts');
-    const { missingSecrets } = await import('../config/secret-files.ts');
+    const { secretFaults } = await import('../daemon/secret-check.ts');
     const { hookWarnings } = await import('../daemon/hook-check.ts');
     const { setWarnings } = await import('../daemon/set-check.ts');
     const json = options['json'] === true;
@@ -27,7 +27,7 @@ export const configCheckCommand: Command = {
           ? []
           : [`no config file was found: neither ${DEFAULT_CONFIG_FILE} nor conf.d/*.yaml beside it`]),
         ...loaded.warnings,
-        ...missingSecrets(loaded.config),
+        ...(await secretFaults(loaded.config)),
         ...(await hookWarnings(loaded, { clock: systemClock, environment: env })),
         ...(await setWarnings(loaded.config, { clock: systemClock })),
       ];

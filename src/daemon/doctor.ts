@@ -14,6 +14,7 @@ import {
   checkWatchers,
 } from './doctor-machine.ts';
 import { checkFit, checkStore } from './doctor-store.ts';
+import { secretFaults } from './secret-check.ts';
 import type { Status } from './status.ts';
 
 interface Check {
@@ -69,10 +70,11 @@ export async function examine(
 }
 
 async function checkConfig({ loaded }: Patient): Promise<Found[]> {
-  const { files, warnings } = loaded;
+  const { config, files, warnings } = loaded;
   const read =
     files.length === 0 ? warn('there is no config file, the defaults apply') : ok(files.join(', '));
-  return [read, ...warnings.map((text) => warn(text))];
+  const secrets = (await secretFaults(config)).map((text) => warn(text));
+  return [read, ...warnings.map((text) => warn(text)), ...secrets];
 }
 
 const ASK_MS = 5000;

@@ -1,4 +1,5 @@
 import { badCredential as bad, readSecretFile } from '../../../base/files/secret-file.ts';
+import { signatureOf } from './signature.ts';
 import type { StoreTarget } from './url.ts';
 
 /** As configured under `checkpoint.store.auth`. */
@@ -7,7 +8,7 @@ export type StoreAuth =
   | { readonly kind: 'managed-identity'; readonly clientId?: string }
   /** A file with an Azure connection string, holding an account key or a shared access signature. */
   | { readonly kind: 'connection-string'; readonly file: string }
-  /** A file with a shared access signature: the part of the URL after the question mark. */
+  /** A file with a shared access signature: the part of the URL after the question mark, or the whole URL. */
   | { readonly kind: 'sas'; readonly file: string }
   /** The emulator's account and key, which everybody knows. */
   | { readonly kind: 'azurite' };
@@ -23,6 +24,9 @@ export type StoreCredential =
 const EMULATOR_ACCOUNT = 'devstoreaccount1';
 const EMULATOR_KEY =
   'Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==';
+
+/** Source: learn.microsoft.com, Storage account overview, "Storage account name". */
+const ACCOUNT_NAME = /^[a-z0-9]{3,24}$/;
 
 /**
  * Reads the credential that the config names and checks that it fits the store.
@@ -41,7 +45,7 @@ export async function openCredential(auth: StoreAuth, target: StoreTarget): Prom
     case 'connection-string':
       return ofConnectionString(await readSecretFile(auth.file), auth.file, target);
     case 'sas':
-      return ofSignature(await readSecretFile(auth.file), auth.file);
+      return ofSignature(await readSecretFile(auth.file), auth.file, target);
     case 'azurite':
       if (target.account !== EMULATOR_ACCOUNT) {
         throw bad(
@@ -54,6 +58,9 @@ export async function openCredential(auth: StoreAuth, target: StoreTarget): Prom
 }
 
 function ofConnectionString(text: string, file: string, target: StoreTarget): StoreCredential {
+  if (/^(?:\??[a-z]{1,5}=|https?:)[^;]*\bsig=/.test(text)) {
+    throw bad(`${file} holds a shared access signature`, 'set auth: { kind: sas, file: … } for it');
+  }
   // A value can hold = (keys are base64, signatures are queries), a name can't.
   const fields = new Map<string, string>();
   for (const part of text.split(';')) {
@@ -65,13 +72,15 @@ function ofConnectionString(text: string, file: string, target: StoreTarget): St
   }
   const account = fields.get('accountname');
   if (account !== undefined && account !== target.account) {
+    // What is no name isn't shown: it could be the key.
+    const named = ACCOUNT_NAME.test(account) ? `the account "${account}"` : 'another account';
     throw bad(
-      `the connection string in ${file} is for the account ${JSON.stringify(account)}, the store's URL names ${target.account}`,
+      `the connection string in ${file} is for ${named}, the store's URL names ${target.account}`,
       'use the connection string of the account in checkpoint.store.url',
     );
   }
   const query = fields.get('sharedaccesssignature');
-  if (query !== undefined) return ofSignature(query, file);
+  if (query !== undefined) return ofSignature(query, file, target);
   const key = fields.get('accountkey');
   if (account === undefined || key === undefined || !/^[A-Za-z0-9+/]{20,}={0,2}$/.test(key)) {
     throw bad(
@@ -82,14 +91,8 @@ function ofConnectionString(text: string, file: string, target: StoreTarget): St
   return { kind: 'account-key', account, key, place: `AccountKey in ${file}` };
 }
 
-function ofSignature(text: string, file: string): StoreCredential {
-  const query = text.replace(/^\?/, '');
-  const names = new URLSearchParams(query);
-  if (!names.has('sig') || /\s/.test(query)) {
-    throw bad(
-      `${file} holds no shared access signature`,
-      'it must be one line such as sv=…&sp=rwdlc&sig=…: az storage container generate-sas',
-    );
-  }
-  return { kind: 'signature', query, place: `the shared access signature in ${file}` };
+function ofSignature(text: string, file: string, target: StoreTarget): StoreCredential {
+  const query = signatureOf(text, file, target);
+  const place = `the shared access signature in ${file} (it was sent without quotes and URL around it)`;
+  return { kind: 'signature', query, place };
 }
