@@ -3,23 +3,27 @@ import { EvictdError } from './errors.ts';
 export const REDACTED = '[redacted]';
 
 /**
- * Takes secrets out of a text: SAS tokens (alone and in URLs), account and access keys, `Authorization` headers,
- * bearer tokens, JWTs, token answers, passwords in URLs.
+ * Takes secrets out of a text: SAS tokens (alone and in URLs), account and access keys, headers that authorise and
+ * cookies, bearer tokens, JWTs, token answers, passwords, addresses of webhooks, private keys.
  *
  * It errs on the side of taking too much. Time is linear in the length of the text: every pattern begins at a
  * fixed word or covers a whole run of its characters, so that no character is looked at from many starts.
  */
 export function redact(text: string): string {
   return text
+    .replace(PRIVATE_KEY, REDACTED)
     .replace(URL_PASSWORD, `$1:${REDACTED}@`)
+    .replace(WEBHOOK, `$1${REDACTED}`)
     .replace(QUERY, redactQuery)
-    .replace(AUTHORIZATION, `$1${REDACTED}`)
+    .replace(HEADER, `$1${REDACTED}`)
+    .replace(QUOTED_FIELD, `$1${REDACTED}`)
     .replace(CONNECTION_STRING_PART, `$1${REDACTED}`)
     .replace(TOKEN_FIELD, `$1${REDACTED}`)
+    .replace(WORD_FIELD, `$1${REDACTED}`)
     .replace(SIGNATURE, `$1${REDACTED}`)
     .replace(SCHEME, `$1 ${REDACTED}`)
     .replace(ACCESS_KEY, REDACTED)
-    .replace(TOKEN_RUN, redactJwt);
+    .replace(TOKEN_RUN, redactRun);
 }
 
 export interface RedactLimits {
@@ -60,19 +64,38 @@ const ASSIGN = String.raw`(?:${QUOTE})?[ \t]{0,8}[:=][ \t]{0,8}(?:\[\s{0,8}(?=["
 // A backslash belongs to the value (`\/`, `\u0026`) unless it escapes the quote that ends it.
 const ESCAPED = String.raw`\\[^"'\\\s]`;
 
+// To the text's end where the key's own end is missing.
+const PRIVATE_KEY =
+  /-{4,5} ?BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}[^]*?(?:-{4,5} ?END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}|$)/g;
+// Their paths are the secret, unless that is in the query. In JSON a slash can have a backslash before it.
+const WEBHOOK =
+  /((?:\bhooks\.slack(?:-gov)?\.com|\.webhook\.office\.com|\boutlook\.office(?:365)?\.com\\?\/webhook|\bdiscord(?:app)?\.com\\?\/api\\?\/webhooks)(?::\d{1,5})?\\?\/)(?!\[redacted\])(?:\\\/|[^\s"'<>\\])+/gi;
 const URL_PASSWORD = /(:\/\/[^\s/:@"'?]{0,256}):[^\s/@"']{1,1024}@/g;
 const QUERY = /\?[^\s"'<>?]+/g;
-// The rest of the line or of the quoted text, since a scheme can have several parts.
-const AUTHORIZATION = new RegExp(String.raw`(authorization${ASSIGN})[^"'\r\n\\]+`, 'gi');
+// The rest of the line or of the quoted text, since a scheme can have several parts, quoted ones among them.
+const HEADER = new RegExp(
+  String.raw`((?:authorization|\b(?:set-)?cookie)${ASSIGN})(?:=["'][^"'\r\n\\]*["']|[^"'\r\n\\])+`,
+  'gi',
+);
 // After a colon and a space, a short word is prose (`AccountKey: check it`), as remedies are; no key is that short.
 const PROSE = String.raw`(?::[ \t]{1,8}[A-Za-z]{1,15}(?![^\s;"'\\.,:)]))`;
 const CONNECTION_STRING_PART = new RegExp(
   String.raw`((?:account|(?:shared)?access)_?(?:key|signature)(?!${PROSE})${ASSIGN})(?:[^\s;"'\\]|${ESCAPED})+`,
   'gi',
 );
-const TOKEN_FIELD = new RegExp(
-  String.raw`((?:(?:access|refresh|id|sas)_?token|client_?(?:secret|assertion)|password)${ASSIGN})` +
-    String.raw`(?!\[redacted\])(?:[^\s"'\\;&,}\]]|${ESCAPED})+`,
+const SECRET_FIELD = String.raw`(?:(?:access|refresh|id|sas)_?token|client_?(?:secret|assertion)|password)`;
+// Words that also stand in prose; whatever stands before them, as in `DB_TOKEN` and `X-Api-Key`.
+const SECRET_WORD = String.raw`(?:token|secret|(?:api|functions?|subscription|private)[_-]?key|passw(?:or)?d|pass(?:phrase|code)|pwd)`;
+// A value in quotes can have spaces and signs in it, and the quote itself after a backslash.
+const QUOTED_FIELD = new RegExp(
+  String.raw`(${SECRET_WORD}(?:${QUOTE})?[ \t]{0,8}[:=][ \t]{0,8}(${QUOTE}))(?!\[redacted\])(?:(?!\2)(?:\\[^\r\n]|[^\r\n]))+`,
+  'gi',
+);
+const VALUE = String.raw`(?!\[redacted\])(?:[^\s"'\\;&,}\]]|${ESCAPED})+`;
+const TOKEN_FIELD = new RegExp(`(${SECRET_FIELD}${ASSIGN})${VALUE}`, 'gi');
+// A value with signs in it goes to its last one, which can be a password's.
+const WORD_FIELD = new RegExp(
+  String.raw`(${SECRET_WORD}(?!${PROSE})${ASSIGN})(?!\[redacted\])(?:[^\s"'\\&}\]]|${ESCAPED})+`,
   'gi',
 );
 // An ellipsis stands for a signature where a text explains its form.
@@ -87,15 +110,19 @@ function redactQuery(query: string): string {
   return /sig(?:=|%3D)/i.test(query) ? `?${REDACTED}` : query;
 }
 
+/** What GitHub, GitLab and Slack begin their tokens with, so that they are found. */
+const KNOWN_TOKEN = /(?:gh[oprsu]_|github_pat_|glpat-|xox[abeprs]-)/;
+
 /** A JWT is Base64url parts with dots between, the first of which begins with `{"` (RFC 7519). */
-function redactJwt(run: string): string {
-  const start = run.indexOf('eyJ');
-  if (start === -1 || !run.includes('.', start)) return run;
-  return run.slice(0, start) + REDACTED;
+function redactRun(run: string): string {
+  const jwt = run.indexOf('eyJ');
+  if (jwt !== -1 && run.includes('.', jwt)) return run.slice(0, jwt) + REDACTED;
+  const known = run.search(KNOWN_TOKEN);
+  return known === -1 ? run : run.slice(0, known) + REDACTED;
 }
 
 const SECRET_NAME =
-  /^(?:(?:proxy-?)?authorization|.{0,64}(?:token|secret|password|signature|credential)|.{0,64}(?:account|access|api)[_-]?key|.{0,64}connection[_-]?string|sas|sig)$/i;
+  /^(?:(?:proxy-?)?authorization|(?:set-?)?cookie|pwd|passphrase|.{0,64}(?:token|secret|passw(?:or)?d|signature|credential)|.{0,64}(?:account|access|api)[_-]?key|.{0,64}connection[_-]?string|sas|sig)$/i;
 // Longer texts are cut before they are searched, to bound the time of one log call.
 const SEARCHED_MAX = 64 * 1024;
 // A secret cut in two may not be recognised; the shapes that are known without a name before them are shorter.

@@ -1,3 +1,4 @@
+import { createKeyHider } from '../base/private-key.ts';
 import { formatSize } from '../base/units.ts';
 
 /** One line that a hook wrote, or (on stderr, beginning with `evictd:`) one about it. */
@@ -55,7 +56,11 @@ export function createOutputLines(limits: OutputLimits, emit: (line: OutputLine)
     total.bytes += length;
     // With `stream: true` a character that was cut in half at the limit is left out instead of replaced.
     const text = new TextDecoder().decode(stream.line.subarray(0, length), { stream: truncated });
-    emit({ stream: name, text: text.replace(/\r$/, ''), ...(truncated ? { truncated } : {}) });
+    emit({
+      stream: name,
+      text: stream.hideKey(text.replace(/\r$/, '')),
+      ...(truncated ? { truncated } : {}),
+    });
   }
 
   function append(name: 'stdout' | 'stderr', part: Buffer): void {
@@ -105,8 +110,10 @@ interface StreamState {
   length: number;
   /** Until the newline: the line's beginning has been emitted. */
   skipping: boolean;
+  /** A key has many lines, of which each goes to the log by itself. */
+  readonly hideKey: (line: string) => string;
 }
 
 function newStream(limits: OutputLimits): StreamState {
-  return { line: Buffer.alloc(limits.lineBytesMax), length: 0, skipping: false };
+  return { line: Buffer.alloc(limits.lineBytesMax), length: 0, skipping: false, hideKey: createKeyHider() };
 }

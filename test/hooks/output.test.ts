@@ -56,6 +56,24 @@ test('a line in many pieces is one line, and a character cut by the limit is lef
   ]);
 });
 
+test('a private key of many lines is hidden, and nothing else of either stream', () => {
+  const { lines, output } = collect({ lineBytesMax: 100, totalBytesMax: 10_000, linesMax: 100 });
+  const content = Array.from({ length: 25 }, (_, n) => String.fromCharCode(65 + n).repeat(64));
+  const key = ['-----BEGIN RSA PRIVATE KEY-----', ...content, 'c2hvcnQ=', '-----END RSA PRIVATE KEY-----'];
+  output.write('stdout', Buffer.from(`loading\n${key.slice(0, 9).join('\n')}\n`));
+  output.write('stderr', Buffer.from('a warning\n'));
+  output.write('stdout', Buffer.from(`12:00 it is loaded\n${key.slice(9).join('\r\n')}\r\nNEXT\n`));
+  output.end();
+  const shown = lines.map(({ text }) => text).filter((text) => text !== '[redacted]');
+  expect(shown).toEqual([
+    'loading',
+    'a warning',
+    '12:00 it is loaded',
+    '-----END RSA PRIVATE KEY-----',
+    'NEXT',
+  ]);
+});
+
 test.for([
   ['bytes', { lineBytesMax: 10, totalBytesMax: 6, linesMax: 10 }, ['aaa', 'bbb'], 4],
   ['lines', { lineBytesMax: 10, totalBytesMax: 60, linesMax: 1 }, ['aaa'], 8],

@@ -6,75 +6,9 @@ import { describe, expect, test } from 'vitest';
 
 import { EvictdError } from '../../src/base/errors.ts';
 import { redact, redactDeep } from '../../src/base/redact.ts';
+import { shapes } from './secret-shapes.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
-const BASE64URL = `${BASE64.slice(0, 62)}-_`;
-
-function word(alphabet: string, minLength: number, maxLength = minLength): fc.Arbitrary<string> {
-  return fc.string({ unit: fc.constantFrom(...alphabet.split('')), minLength, maxLength });
-}
-
-const accountKey = word(BASE64, 86).map((text) => `${text}==`);
-const signature = word(BASE64, 43).map((text) => `${text}=`);
-const opaque = word(BASE64URL, 24, 200);
-
-/** A text with a secret in it. */
-type Shape = fc.Arbitrary<{ text: string; secret: string }>;
-
-function shape(secrets: fc.Arbitrary<string>, ...texts: ((secret: string) => string)[]): Shape {
-  return fc
-    .tuple(secrets, fc.constantFrom(...texts))
-    .map(([secret, make]) => ({ secret, text: make(secret) }));
-}
-
-const shapes: Record<string, Shape> = {
-  'SAS signature': shape(
-    signature.map(encodeURIComponent),
-    (s) => `https://acct.blob.core.windows.net/c/b?sv=2024-11-04&se=2030&sr=c&sp=rw&sig=${s}`,
-    (s) => `https://acct.blob.core.windows.net/c/b?sig=${s}&sv=2024-11-04`,
-    (s) => `sv=2024-11-04&ss=b&sig=${s}`,
-    (s) => JSON.stringify({ url: `http://127.0.0.1:10000/devstoreaccount1/c?sv=1&sig=${s}` }),
-    (s) => JSON.stringify(JSON.stringify({ url: `https://a/b?sv=1&sig=${s}` })),
-    (s) => String.raw`https://a/b?sv=1\u0026sig=${s}`,
-    (s) => `next=https%3A%2F%2Fa%2Fc%3Fsig%3D${s}`,
-    (s) => `SharedAccessSignature=sv=1&sig=${s};BlobEndpoint=https://a/`,
-  ),
-  'account key': shape(
-    accountKey,
-    (s) => s,
-    (s) => `DefaultEndpointsProtocol=https;AccountName=a;AccountKey=${s};EndpointSuffix=core.windows.net`,
-    (s) => JSON.stringify({ accountKey: s }),
-    (s) => `{ account_key: '${s}' }`,
-  ),
-  'authorization header': shape(
-    signature,
-    (s) => `Authorization: SharedKey acct:${s}`,
-    (s) => `authorization: [ 'SharedKeyLite acct:${s}' ]`,
-    (s) => JSON.stringify({ headers: { authorization: `Custom one two ${s}` } }),
-    (s) => `x-ms-copy-source-authorization: Bearer ${s}`,
-    (s) => `["authorization", "SharedKey a:${s}"]`,
-  ),
-  token: shape(
-    opaque,
-    (s) => `Bearer ${s}`,
-    (s) => `bearer   ${s}`,
-    (s) => JSON.stringify({ access_token: s, expires_in: '3599' }),
-    (s) => JSON.stringify(JSON.stringify({ access_token: s })),
-    (s) => `{ accessToken: '${s}', other: 1 }`,
-    (s) => `grant_type=x&client_secret=${s}&scope=y`,
-    (s) => `"refresh_token" : "${s}"`,
-  ),
-  JWT: shape(
-    fc
-      .tuple(word(BASE64URL, 30), word(BASE64URL, 40), word(BASE64URL, 0, 43))
-      .map(([a, b, c]) => `eyJ${a}.${b}.${c}`),
-    (s) => s,
-    (s) => `token ${s}`,
-    (s) => `x=${s},`,
-  ),
-  'password in a URL': shape(opaque, (s) => `http://user:${s}@proxy.internal:8080/`),
-};
 
 describe('redact', () => {
   for (const [name, secretShape] of Object.entries(shapes)) {
@@ -102,6 +36,11 @@ describe('redact', () => {
       'AuthorizationPermissionMismatch: this request is not authorized',
       '602d9444-d2cd-49c7-8624-8643e7171297',
       'the bearer of bad news',
+      'no token: ask the identity',
+      'the cookie jar is full',
+      '-----BEGIN CERTIFICATE-----',
+      'https://hooks.slack.com/ is reachable',
+      'tokens=512 per second',
     ];
     for (const text of texts) expect(redact(text)).toBe(text);
   });
@@ -148,6 +87,13 @@ describe('redact', () => {
     'access_token" ',
     'A',
     'AccountKey\\',
+    'cookie: a="',
+    'password="',
+    'token=',
+    'hooks.slack.com/',
+    '-----BEGIN PRIVATE KEY-----',
+    '-----END PRIVATE KEY',
+    'ghp_',
     '\\"',
   ])('time grows with the length of a text of %j, not with its square', (part) => {
     const text = part.repeat(Math.ceil(1_000_000 / part.length));
