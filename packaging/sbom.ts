@@ -16,6 +16,7 @@ export async function softwareBill(
   const self = `pkg:generic/evictd@${version}?arch=${architecture.debian}`;
   const components = [
     component({ name: node.name, version: node.version, licence: 'MIT', integrity: node.integrity }),
+    ...insideNode(node.version),
     ...packages.map(component),
   ];
   const bill = {
@@ -32,6 +33,31 @@ export async function softwareBill(
   const file = join(out, `evictd_${version}_${architecture.debian}.cdx.json`);
   await writeFile(file, `${JSON.stringify(bill, null, 2)}\n`);
   return file;
+}
+
+/**
+ * Node itself, and the part of it that has advisories of its own, by the names that those are published under: no
+ * scanner knows what the npm package holds.
+ */
+function insideNode(version: string) {
+  const { node, openssl } = process.versions;
+  if (node !== version)
+    throw new Error(
+      `this is Node ${node}, but what is packaged is ${version}: build with the project's Node`,
+    );
+  const known = (name: string, own: string, product: string, licence: string) => ({
+    type: 'library',
+    'bom-ref': `pkg:generic/${name}@${own}`,
+    name,
+    version: own,
+    cpe: `cpe:2.3:a:${product}:${own}:*:*:*:*:*:*:*`,
+    purl: `pkg:generic/${name}@${own}`,
+    licenses: licences(licence),
+  });
+  return [
+    known('node', node, 'nodejs:node.js', 'MIT'),
+    known('openssl', openssl, 'openssl:openssl', 'Apache-2.0'),
+  ];
 }
 
 function component({

