@@ -3,10 +3,32 @@ import type { Status } from '../daemon/status.ts';
 
 const PEERS_SHOWN = 4;
 
-/** One screen that is understood at a glance, also at night. */
-export function describeStatus(status: Status): string {
+const RED = 31;
+const GREEN = 32;
+const YELLOW = 33;
+
+const VERDICTS: Readonly<
+  Record<Status['protection']['verdict'], { readonly words: string; readonly color: number }>
+> = {
+  blind: { words: 'BLIND', color: RED },
+  unprotected: { words: 'UNPROTECTED', color: RED },
+  'at-risk': { words: 'AT RISK', color: YELLOW },
+  protected: { words: 'PROTECTED', color: GREEN },
+  draining: { words: 'DRAINING', color: YELLOW },
+  drained: { words: 'DRAINED', color: GREEN },
+  failed: { words: 'DRAIN FAILED', color: RED },
+};
+const LABEL_CELLS = 13;
+
+/** One screen that is understood at a glance, also at night: first the verdict, why, and what to do. */
+export function describeStatus(status: Status, hasColors = false): string {
   const { poll, drain, store } = status;
+  const { words, color } = VERDICTS[status.protection.verdict];
+  const verdict = hasColors ? `\u001B[1;${color}m${words}\u001B[0m` : words;
+  const [first = '', ...more] = reasonsOf(status);
   const lines = [
+    [`${verdict}${' '.repeat(LABEL_CELLS - words.length)}`, first],
+    ...more.map((text) => ['', text]),
     ['phase', describePhase(status)],
     ['vm', status.vmName ?? 'not known yet'],
     ['last poll', describePoll(poll)],
@@ -22,10 +44,52 @@ export function describeStatus(status: Status): string {
     ...(store === undefined ? [] : [['store', describeStore(store)]]),
     ...(drain === undefined ? [['a notice now', describeNotice(status)]] : []),
   ];
-  return lines.map(([label, text]) => `${(label ?? '').padEnd(13)}${text ?? ''}\n`).join('');
+  return lines.map(([label, text]) => `${(label ?? '').padEnd(LABEL_CELLS)}${text ?? ''}\n`).join('');
+}
+
+/** Why the verdict is what it is, with what to do on lines of their own. */
+function reasonsOf({ protection, drain, events }: Status): readonly string[] {
+  const { verdict, reasons } = protection;
+  if (drain !== undefined && verdict === 'failed') return failureOf(drain, events);
+  if (verdict === 'drained') return ['all is saved; the event was served'];
+  if (verdict === 'draining') return [`for the event ${drain?.eventId ?? ''}`];
+  if (reasons.length === 0) return ['a notice would be seen, and what it has to save fits'];
+  return reasons.flatMap(({ text, remedy }) => (remedy === undefined ? [text] : [text, `→ ${remedy}`]));
+}
+
+/** What was not done, what is being done about it, and what a person can do. */
+function failureOf(drain: Drain, events: Status['events']): readonly string[] {
+  const ack = events.find(({ id }) => id === drain.eventId)?.ack;
+  const acknowledged = ack === 'accepted' ? 'acknowledged all the same' : 'not acknowledged';
+  const open = drain.sets.filter(({ state }) => state !== 'committed');
+  const why = (detail: string | undefined) => (detail === undefined ? '' : ` (${detail})`);
+  const lost = [
+    ...open.map(({ name, detail }) => `the set ${name} is not committed${why(detail)}`),
+    ...drain.hooks
+      .filter(({ state }) => state === 'failed' || state === 'skipped')
+      .map(
+        ({ name, state, detail }) =>
+          `the hook ${name} ${state === 'failed' ? 'failed' : 'did not run'}${why(detail)}`,
+      ),
+  ];
+  const names = open.map(({ name }) => name).join(', ');
+  const isTried = open.some(
+    ({ state }) => state === 'committing' || state === 'retrying' || state === 'pending',
+  );
+  return [
+    acknowledged,
+    ...lost,
+    ...(open.length === 0
+      ? []
+      : [
+          `→ ${isTried ? 'it is tried again for as long as the VM is there' : 'it is not tried again by itself'}: ` +
+            `evictd checkpoint, or copy ${names} elsewhere by hand`,
+        ]),
+  ];
 }
 
 const PHASES: Readonly<Record<string, string>> = {
+  blind: 'the metadata service does not answer',
   identifying: 'waiting for the own name',
   watching: 'no event for this VM',
   'before-checkpoint': 'DRAINING: hooks before the checkpoint run',
@@ -38,8 +102,9 @@ const PHASES: Readonly<Record<string, string>> = {
   resuming: 'the VM lives on, on-resume hooks run',
 };
 
-function describePhase({ phase, dryRun }: Status): string {
-  const words = PHASES[phase];
+function describePhase({ phase, dryRun, drain }: Status): string {
+  const isFailed = phase === 'waiting' && drain?.outcome === 'failure';
+  const words = isFailed ? 'not all was done; waiting for the eviction' : PHASES[phase];
   return `${phase}${words === undefined ? '' : ` (${words})`}${dryRun ? ', dry run' : ''}`;
 }
 
@@ -88,7 +153,9 @@ function describeStore({ ready, error }: NonNullable<Status['store']>): string {
 }
 
 /** What it would have to do; while a drain is under way nobody asks. */
-function describeNotice({ hooks, sets, upload }: Status): string {
+function describeNotice({ protection, hooks, sets, upload }: Status): string {
+  const { verdict } = protection;
+  if (sets.length > 0 && (verdict === 'blind' || verdict === 'unprotected')) return 'would save NOTHING';
   if (sets.length > 0) return describeUpload(upload);
   return hooks.length > 0
     ? 'would only run the hooks'
@@ -111,7 +178,7 @@ function describePoll({ lastGoodAgoMs, consecutiveFailures, lastError }: Status[
 }
 
 function describeSet(
-  { name, files, bytes, bytesStored, committedAgoMs, checkpointId }: Status['sets'][number],
+  { name, scanned, files, bytes, bytesStored, committedAgoMs, checkpointId }: Status['sets'][number],
   drain: Drain | undefined,
 ): string {
   const run = drain?.sets.find((set) => set.name === name);
@@ -121,7 +188,10 @@ function describeSet(
     committedAgoMs === undefined
       ? 'no checkpoint known yet'
       : `checkpoint ${checkpointId ?? ''} ${formatDuration(Math.max(0, committedAgoMs))} ago`;
-  return `${name}: ${now}${committed}; ${formatCount(files, 'file')}, ${formatSize(bytes)}, of it in the store ${formatSize(bytesStored)}`;
+  const content = scanned
+    ? `${formatCount(files, 'file')}, ${formatSize(bytes)}, of it in the store ${formatSize(bytesStored)}`
+    : 'not looked at yet';
+  return `${name}: ${now}${committed}; ${content}`;
 }
 
 function left(ms: number): string {

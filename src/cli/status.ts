@@ -3,7 +3,7 @@ import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { shownDeep, shownText } from '../base/shown.ts';
 import type { Status } from '../daemon/status.ts';
-import { type Command, EXIT, type Invocation, type Output } from './command.ts';
+import { type Command, EXIT, type ExitCode, type Invocation, type Output } from './command.ts';
 import { loadConfigFor } from './load-config.ts';
 import { CONFIG_OPTION, JSON_OPTION } from './options.ts';
 import { describeStatus } from './status-text.ts';
@@ -17,8 +17,11 @@ export const statusCommand: Command = {
   name: 'status',
   summary: "show the running daemon's view",
   description:
-    'Phase, events with the time that is left, hooks, checkpoints, and what a notice now would have to move.',
+    'First whether a notice now would be seen and what it has to save would fit, and what to do where not; then phase, ' +
+    'events with the time that is left, hooks, checkpoints, and what a notice now would have to move.\n\n' +
+    'With --check the exit code tells that: 0 protected (or drained), 1 at risk, 2 unprotected, blind, or a drain that failed.',
   options: [
+    { name: 'check', description: 'let the exit code tell whether this VM is protected' },
     { name: 'watch', description: 'show it again twice a second until Ctrl-C; with --json one line each' },
     CONFIG_OPTION,
     JSON_OPTION,
@@ -28,27 +31,55 @@ export const statusCommand: Command = {
     const { askDaemon } = await import('../control/client.ts');
     const { config } = await loadConfigFor({ options, env });
     const answer = { timeoutMs: ANSWER_MS, signal };
-    const ask = () => askDaemon(config.control.socket, 'GET', '/v1/status', answer);
-    if (options['watch'] === true) return watch(ask, invocation);
-    out.write(show(await ask(), options['json'] === true));
-    return EXIT.done;
+    const ask = async (): Promise<Status> => {
+      // The daemon is of the same build, but for an older one that was not started again after an upgrade.
+      const told = (await askDaemon(config.control.socket, 'GET', '/v1/status', answer)) as Omit<
+        Status,
+        'protection'
+      > &
+        Partial<Status>;
+      return { ...told, protection: told.protection ?? NOT_TOLD };
+    };
+    const hasColors = out.isTerminal && (env['NO_COLOR'] ?? '') === '';
+    const show = (status: Status) =>
+      options['json'] === true ? `${JSON.stringify(status)}\n` : describeStatus(shownDeep(status), hasColors);
+    if (options['watch'] === true) return watch(async () => show(await ask()), invocation);
+    const status = await ask();
+    out.draw(show(status));
+    return options['check'] === true ? CHECKED[status.protection.verdict] : EXIT.done;
   },
 };
 
-function show(answer: unknown, isJson: boolean): string {
-  // The daemon is of the same build; an older one only lacks lines here.
-  return isJson ? `${JSON.stringify(answer)}\n` : describeStatus(shownDeep(answer as Status));
-}
+const NOT_TOLD: Status['protection'] = {
+  verdict: 'at-risk',
+  reasons: [
+    {
+      verdict: 'at-risk',
+      text: 'the daemon that runs is older than this command, and does not tell',
+      remedy: 'systemctl restart evictd',
+    },
+  ],
+};
 
-async function watch(ask: () => Promise<unknown>, { options, out, err, signal }: Invocation) {
+const CHECKED: Readonly<Record<Status['protection']['verdict'], ExitCode>> = {
+  protected: EXIT.done,
+  draining: EXIT.done,
+  drained: EXIT.done,
+  'at-risk': EXIT.failed,
+  unprotected: EXIT.usage,
+  blind: EXIT.usage,
+  failed: EXIT.usage,
+};
+
+async function watch(ask: () => Promise<string>, { options, out, err, signal }: Invocation) {
   const isJson = options['json'] === true;
   const draw = screen(out, isJson);
   // A mistake is told at once; a daemon that is started again later on is waited for.
-  draw(show(await ask(), isJson));
+  draw(await ask());
   while (!signal.aborted) {
     try {
       await sleep(systemClock, AGAIN_MS, signal);
-      draw(show(await ask(), isJson));
+      draw(await ask());
     } catch (error) {
       if (signal.aborted) break;
       if (!(error instanceof EvictdError)) throw error;
@@ -64,5 +95,5 @@ function screen(out: Output, isJson: boolean): (text: string) => void {
     const { before, lineEnd, after } = REDRAW;
     return (text) => out.draw(`${before}${text.replaceAll('\n', lineEnd)}${after}`);
   }
-  return (text) => out.write(isJson ? text : `${text}\n`);
+  return (text) => out.draw(isJson ? text : `${text}\n`);
 }

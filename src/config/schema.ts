@@ -7,6 +7,7 @@ import {
   absolutePath,
   choice,
   duration,
+  flag,
   formatExactDuration,
   listenAddress,
   parseHttpUrl,
@@ -106,6 +107,9 @@ export const Config = z.strictObject({
         'Where load balancers ask: 200, and 503 from the first moment of a drain.',
         '0.0.0.0:8080',
       ),
+      failWhenBlind: flag(
+        'Also 503 while the metadata service does not answer, so that no notice would be seen. The body says `blind` in any case.',
+      ).default(false),
     })
     .optional()
     .meta({ description: 'Health probe. Default: off.' }),

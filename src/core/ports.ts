@@ -90,6 +90,8 @@ export interface UploadEstimate {
 
 export interface SetProgress {
   readonly name: string;
+  /** Its files have been looked at since the start. Before that the three numbers that follow say nothing. */
+  readonly scanned: boolean;
   readonly files: number;
   readonly bytes: number;
   /** Of `bytes`, already in the store (committed or staged). */

@@ -17,7 +17,7 @@ import { createExecutors, perform } from './perform.ts';
 import { configuredVmName } from './policy.ts';
 import { type PollLog, createIdentityLog, createPollLog } from './poll-log.ts';
 import { recall } from './recall.ts';
-import { createStateLog } from './state-log.ts';
+import { type StateLog, createStateLog } from './state-log.ts';
 import { type StatusTeller, statusLine } from './status-line.ts';
 import type { SystemdDrain } from './systemd-drain.ts';
 import { wireCheckpoints } from './wire-checkpoints.ts';
@@ -43,6 +43,8 @@ export interface Listeners {
   readonly teller: StatusTeller;
   readonly systemd: SystemdDrain;
   readonly clients: Clients;
+  /** No notice would be seen. */
+  readonly isBlind: () => boolean;
   readonly onDecided: (before: State, after: State) => void;
   readonly onCommit: (request: CommitRequest, result: CommitResult) => void;
 }
@@ -56,6 +58,7 @@ export interface Assembly {
   readonly identity: Identity;
   readonly operations: Operations;
   readonly pollLog: PollLog;
+  readonly stateLog: StateLog;
   /** What `systemctl status` shows. */
   readonly statusLine: () => string;
   /** Shows it, if it has changed. */
@@ -67,7 +70,7 @@ export interface Assembly {
 export async function assemble(
   { config, dryRun, env }: DaemonOptions,
   { clock, log, logLines }: DaemonDependencies,
-  { teller, systemd, clients, onDecided, onCommit }: Listeners,
+  { teller, systemd, clients, isBlind, onDecided, onCommit }: Listeners,
 ): Promise<Assembly> {
   const exit = Promise.withResolvers<void>();
   const bootId = await readBootId();
@@ -89,7 +92,7 @@ export async function assemble(
   const checkpoints = wireCheckpoints(config, dryRun, bootId, identity, { clock, log, isDraining, onCommit });
   const stateLog = createStateLog(config.state.dir, log);
   const line = () =>
-    statusLine(loop.state(), [pollLog.lastError(), checkpoints?.problem(), stateLog.problem()]);
+    statusLine(loop.state(), isBlind(), [pollLog.lastError(), checkpoints?.problem(), stateLog.problem()]);
   const tellStatus = () => teller.tell(line);
   const executors = createExecutors({
     clock,
@@ -128,6 +131,7 @@ export async function assemble(
     identity,
     operations,
     pollLog,
+    stateLog,
     statusLine: line,
     tellStatus,
     exited: exit.promise,

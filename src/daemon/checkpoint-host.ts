@@ -21,7 +21,11 @@ export interface OpenCheckpoints {
 /** Checkpoints from the first moment on: what is asked for before the store is open waits for it. */
 export interface CheckpointHost extends CheckpointPort {
   writeReport(eventId: string, files: readonly ReportFile[], signal: AbortSignal): Promise<void>;
-  status(): { readonly ready: boolean; readonly error: string | undefined };
+  status(): {
+    readonly ready: boolean;
+    readonly error: string | undefined;
+    readonly remedy: string | undefined;
+  };
   /** Why nothing can be stored at the moment. */
   problem(): EvictdError | undefined;
   synced(signal: AbortSignal): Promise<void>;
@@ -79,7 +83,8 @@ export function startCheckpointHost(
     progress: () => opened()?.port.progress() ?? options.sets.map(emptyProgress),
     status: () => ({
       ready: opened()?.isUsable() === true,
-      error: textOf(problem()),
+      error: problem()?.message,
+      remedy: problem()?.remedy,
     }),
     problem,
     synced: async (signal) => opened()?.synced(signal),
@@ -151,10 +156,8 @@ function startOpening({ clock, open, onProblem, onReady }: CheckpointHostDepende
   };
 }
 
-function textOf(error: EvictdError): string;
-function textOf(error: EvictdError | undefined): string | undefined;
-function textOf(error: EvictdError | undefined): string | undefined {
-  return error?.remedy === undefined ? error?.message : `${error.message}; ${error.remedy}`;
+function textOf({ message, remedy }: EvictdError): string {
+  return remedy === undefined ? message : `${message}; ${remedy}`;
 }
 
 function storeError(error: unknown): EvictdError {
@@ -166,6 +169,7 @@ function storeError(error: unknown): EvictdError {
 export function emptyProgress(name: string): SetProgress {
   return {
     name,
+    scanned: false,
     files: 0,
     bytes: 0,
     bytesStored: 0,

@@ -7,14 +7,15 @@ import { type ControlServer, startControlServer } from '../control/server.ts';
 import { mayMakeUnits } from '../hooks/manager.ts';
 import { type Poller, startPoller } from '../imds/poller.ts';
 import { lockState } from '../journal/state-lock.ts';
-import type { Metrics, Snapshot } from '../observe/metrics.ts';
+import type { Metrics } from '../observe/metrics.ts';
 import { type ServiceNotifier, createServiceNotifier } from '../observe/systemd.ts';
 import { type Assembly, type DaemonDependencies, type DaemonOptions, assemble } from './assemble.ts';
 import { loadMetrics, startEndpoints } from './endpoints.ts';
 import { NOTHING_TO_DO, isNothingToDo } from './nothing-to-do.ts';
 import { createStopping, isMachineShuttingDown } from './stopping.ts';
 import { createStatusTeller } from './status-line.ts';
-import { phaseOf, statusOf, windowLeftMs } from './status.ts';
+import { isBlind } from './protection.ts';
+import { type Running, goodPollAgoMs, shownStatus, snapshotOf } from './running.ts';
 import { NO_SYSTEMD_DRAIN, type SystemdDrain, createSystemdDrain, systemdManager } from './systemd-drain.ts';
 import { type Clients, controlHandlers, createClients } from './wire-control.ts';
 import { wireNotify } from './wire-notify.ts';
@@ -25,11 +26,6 @@ const SILENT_MS = 15_000;
 const STOP_MS = 5000;
 /** A disk that hangs must not keep the daemon from watching. */
 const LOCK_MS = 3000;
-
-interface Running {
-  readonly parts: Assembly;
-  readonly poller: Poller;
-}
 
 /**
  * The daemon, until the signal asks it to stop and the drain that may be under way is over. READY is told once the
@@ -72,6 +68,8 @@ export async function runDaemon(
       teller,
       systemd,
       clients,
+      isBlind: () =>
+        isBlind(running === undefined ? undefined : goodPollAgoMs(running.poller, dependencies.clock)),
       onDecided(before, after) {
         metrics?.onDecided(before, after);
         notifications?.onDecided(after);
@@ -82,7 +80,12 @@ export async function runDaemon(
     running = now;
     await using _endpoints = startEndpoints(
       endpoints,
-      { metrics, snapshot: () => snapshotOf(dependencies.clock, now), drain: () => parts.loop.state().drain },
+      {
+        metrics,
+        snapshot: () => snapshotOf(now, dependencies.clock),
+        drain: () => parts.loop.state().drain,
+        isBlind: () => isBlind(goodPollAgoMs(now.poller, dependencies.clock)),
+      },
       dependencies,
     );
     await live(options, dependencies, now, notifier, signal);
@@ -181,22 +184,7 @@ function openControl(
     if (now !== undefined) return now;
     throw new EvictdError('starting', 'evictd is just starting', { remedy: 'ask again in a moment' });
   };
-  const status = () => {
-    const { parts, poller } = known();
-    return statusOf({
-      now: clock.monotonicMs(),
-      wallNow: clock.wallMs(),
-      state: parts.loop.state(),
-      evictdVersion: buildInfo().version,
-      dryRun,
-      poll: poller.health(),
-      lastError: parts.pollLog.lastError()?.message,
-      policy: parts.hooks.policy(),
-      progress: parts.checkpoints?.progress() ?? [],
-      upload: parts.checkpoints?.estimate(),
-      store: parts.checkpoints?.status(),
-    });
-  };
+  const status = () => shownStatus(known(), { clock, dryRun });
   return startControlServer(
     { socket: config.control.socket, group: 'evictd' },
     controlHandlers(
@@ -212,21 +200,6 @@ function openControl(
     ),
     clients.hub,
   );
-}
-
-function snapshotOf(clock: Clock, { parts, poller }: Running): Snapshot {
-  const now = clock.monotonicMs();
-  const state = parts.loop.state();
-  const { lastGoodAt } = poller.health();
-  return {
-    phase: phaseOf(state),
-    windowLeftMs: windowLeftMs(state, now),
-    lastGoodPollAgoMs: lastGoodAt === undefined ? undefined : now - lastGoodAt,
-    progress: parts.checkpoints?.progress() ?? [],
-    upload: parts.checkpoints?.estimate(),
-    storeReady: parts.checkpoints?.status().ready,
-    wallNow: clock.wallMs(),
-  };
 }
 
 function followDrain({ dryRun, env }: DaemonOptions, { clock, log }: DaemonDependencies): SystemdDrain {

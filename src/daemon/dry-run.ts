@@ -35,7 +35,7 @@ export function createDryCheckpoints(
     },
     estimate: () => ({ bytesLeft: 0, bytesPerSecond: undefined }),
     progress: () => sets.map(({ name }) => emptyProgress(name)),
-    status: () => ({ ready: true, error: undefined }),
+    status: () => ({ ready: true, error: undefined, remedy: undefined }),
     problem: () => undefined,
     async synced() {},
     async stop() {},

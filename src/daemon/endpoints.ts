@@ -24,12 +24,13 @@ export interface EndpointSources {
   readonly metrics: Metrics | undefined;
   readonly snapshot: () => Snapshot;
   readonly drain: () => { readonly phase: string } | undefined;
+  readonly isBlind: () => boolean;
 }
 
 /** Opens the metrics and health endpoints. A port that can't be had is said, and tried again. */
 export function startEndpoints(
   config: EndpointConfig,
-  { metrics, snapshot, drain }: EndpointSources,
+  { metrics, snapshot, drain, isBlind }: EndpointSources,
   { clock, log }: { readonly clock: Clock; readonly log: Log },
 ): AsyncDisposable {
   const dependenciesOf = (key: string) => ({
@@ -49,7 +50,9 @@ export function startEndpoints(
       listen: config.health.listen,
       paths: ['/', '/health', '/healthz'],
     };
-    listeners.push(startHttpListener(options, () => healthPage(drain()), dependenciesOf('health')));
+    const { failWhenBlind } = config.health;
+    const page = () => healthPage(drain(), { isBlind: isBlind(), failWhenBlind });
+    listeners.push(startHttpListener(options, page, dependenciesOf('health')));
   }
   return {
     async [Symbol.asyncDispose]() {

@@ -6,14 +6,18 @@ import type { State } from '../core/state.ts';
  * One line for `systemctl status`. Troubles are for the quiet times, when somebody can do something about them, each
  * with its remedy.
  */
-export function statusLine(state: State, troubles: readonly (EvictdError | undefined)[]): string {
+export function statusLine(
+  state: State,
+  isBlind: boolean,
+  troubles: readonly (EvictdError | undefined)[],
+): string {
   const { drain, vmName } = state;
   if (drain === undefined) {
     const said = troubles
       .filter((trouble) => trouble !== undefined)
       .map(({ message, remedy }) => (remedy === undefined ? message : `${message} (${remedy})`));
     const doing = vmName === undefined ? 'Waiting for the own name' : `Watching as ${vmName}`;
-    return [doing, ...said].join('; ');
+    return [isBlind ? 'BLIND: the metadata service does not answer' : doing, ...said].join('; ');
   }
   const hooks = drain.hooks.filter(({ run }) => run.kind === 'running').map(({ name }) => name);
   const sets = drain.sets.filter(({ run }) => run.kind === 'committed').length;

@@ -1,8 +1,10 @@
 import type { MonotonicMs } from '../base/clock.ts';
+import type { EvictdError } from '../base/errors.ts';
 import type { SetProgress, UploadEstimate } from '../core/ports.ts';
 import { expectedUploadMs } from '../core/budget.ts';
 import { type HookPolicy, type Occasion, type Policy, STAGES } from '../core/policy.ts';
 import type { HookRun, State } from '../core/state.ts';
+import { type Protection, isBlind, protectionOf } from './protection.ts';
 
 /** What `evictd status --json` and `GET /v1/status` answer. A stable contract; times are in ms. */
 export interface Status {
@@ -11,8 +13,9 @@ export interface Status {
   readonly pid: number;
   readonly dryRun: boolean;
   readonly vmName: string | undefined;
-  /** `identifying`, `watching`, or the phase of the drain. */
+  /** `blind`, `identifying`, `watching`, or the phase of the drain. */
   readonly phase: string;
+  readonly protection: Protection;
   readonly poll: {
     readonly lastGoodAgoMs: number | undefined;
     readonly consecutiveFailures: number;
@@ -50,13 +53,15 @@ export interface Status {
           readonly attempt: number;
           /** The window ended without it, and it was tried again after that. */
           readonly late: boolean;
+          /** Why the newest try failed. */
+          readonly detail: string | undefined;
         }[];
       }
     | undefined;
   readonly sets: readonly (SetProgress & { readonly committedAgoMs: number | undefined })[];
   /** What a notice now would have to move. */
   readonly upload: {
-    /** Undefined until the sets have been looked at. */
+    /** Undefined until the sets have been looked at, and while the store can't be used. */
     readonly bytesLeft: number | undefined;
     /** Measured; undefined until something was sent. */
     readonly bytesPerSecond: number | undefined;
@@ -65,7 +70,13 @@ export interface Status {
     /** The most that a notice gives. */
     readonly windowMs: number;
   };
-  readonly store: { readonly ready: boolean; readonly error: string | undefined } | undefined;
+  readonly store: StoreStatus | undefined;
+}
+
+export interface StoreStatus {
+  readonly ready: boolean;
+  readonly error: string | undefined;
+  readonly remedy: string | undefined;
 }
 
 export interface HookRunStatus {
@@ -89,27 +100,36 @@ export interface StatusSources {
   readonly evictdVersion: string;
   readonly dryRun: boolean;
   readonly poll: { readonly lastGoodAt: MonotonicMs | undefined; readonly consecutiveFailures: number };
-  readonly lastError: string | undefined;
+  readonly pollError: EvictdError | undefined;
+  readonly stateProblem: EvictdError | undefined;
   readonly policy: Policy;
   readonly progress: readonly SetProgress[];
   readonly upload: UploadEstimate | undefined;
-  readonly store: { readonly ready: boolean; readonly error: string | undefined } | undefined;
+  readonly store: StoreStatus | undefined;
 }
 
 export function statusOf(sources: StatusSources): Status {
   const { now, state, poll } = sources;
   const { drain } = state;
+  const lastGoodAgoMs = poll.lastGoodAt === undefined ? undefined : Math.round(now - poll.lastGoodAt);
+  const upload = describeUpload(sources);
   return {
     version: 1,
     evictdVersion: sources.evictdVersion,
     pid: process.pid,
     dryRun: sources.dryRun,
     vmName: state.vmName,
-    phase: phaseOf(state),
+    phase: phaseShown(state, lastGoodAgoMs),
+    protection: protectionOf({
+      ...sources,
+      lastGoodPollAgoMs: lastGoodAgoMs,
+      hooks: sources.policy.hooks.length,
+      upload: upload.expectedMs === undefined ? undefined : { ...upload, expectedMs: upload.expectedMs },
+    }),
     poll: {
-      lastGoodAgoMs: poll.lastGoodAt === undefined ? undefined : Math.round(now - poll.lastGoodAt),
+      lastGoodAgoMs,
       consecutiveFailures: poll.consecutiveFailures,
-      lastError: sources.lastError,
+      lastError: sources.pollError?.message,
     },
     events: state.watched.map(({ event, deadlineAt, ack }) => ({
       id: event.id,
@@ -139,15 +159,21 @@ export function statusOf(sources: StatusSources): Status {
               state: run.kind,
               attempt,
               late,
+              detail: 'detail' in run ? run.detail : undefined,
             })),
           },
     sets: sources.progress.map((set) => ({
       ...set,
       committedAgoMs: round(set.committedAt === undefined ? undefined : sources.wallNow - set.committedAt),
     })),
-    upload: describeUpload(sources),
+    upload,
     store: sources.store,
   };
+}
+
+/** As `phaseOf`, but `blind` where no notice would be seen. */
+export function phaseShown(state: State, lastGoodPollAgoMs: number | undefined): string {
+  return state.drain === undefined && isBlind(lastGoodPollAgoMs) ? 'blind' : phaseOf(state);
 }
 
 /** `identifying`, `watching`, or the phase of the drain. */
@@ -160,11 +186,14 @@ export function windowLeftMs({ drain }: State, now: MonotonicMs): number | undef
   return drain === undefined || drain.phase === 'resuming' ? undefined : drain.deadlineAt - now;
 }
 
-function describeUpload({ upload, policy }: StatusSources): Status['upload'] {
+function describeUpload({ upload, policy, store }: StatusSources): Status['upload'] {
+  // To the core, which shares out the time, nothing is left for a store that takes nothing; to people that isn't true.
+  const known = store?.ready === false ? undefined : upload;
+  const isNone = upload === undefined;
   return {
-    bytesLeft: upload === undefined ? 0 : upload.bytesLeft,
+    bytesLeft: isNone ? 0 : known?.bytesLeft,
     bytesPerSecond: round(upload?.bytesPerSecond),
-    expectedMs: upload === undefined ? 0 : round(expectedUploadMs(upload)),
+    expectedMs: isNone ? 0 : known && round(expectedUploadMs(known)),
     windowMs: policy.window.noticeMs,
   };
 }

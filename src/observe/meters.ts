@@ -29,6 +29,7 @@ const WORK_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 300];
 function eventMeters({ counter, gauge, seconds }: Makers) {
   return {
     phase: gauge('evictd_phase', 'The phase that evictd is in has the value 1.', ['phase']),
+    blind: gauge('evictd_blind', '1 while no notice would be seen: the metadata service does not answer.'),
     polls: counter('evictd_imds_polls_total', 'Polls of the scheduled events, by result.', ['result']),
     pollDuration: seconds('evictd_imds_poll_duration_seconds', 'Time that good polls took.', POLL_BUCKETS),
     lastGoodPoll: gauge(
@@ -81,6 +82,11 @@ function checkpointMeters({ counter, gauge, seconds }: Makers) {
     bytesSent: counter('evictd_checkpoint_sent_bytes_total', 'Bytes sent for committed checkpoints.', [
       'set',
     ]),
+    isProtected: gauge(
+      'evictd_protected',
+      '1 while a notice would be seen and could save the set: the store can be used, and the set is known.',
+      ['set'],
+    ),
     setFiles: gauge('evictd_checkpoint_files', 'Files of the set.', ['set']),
     setBytes: gauge('evictd_checkpoint_size_bytes', 'Size of the files of the set.', ['set']),
     setStored: gauge('evictd_checkpoint_stored_bytes', 'Of that size, committed or staged.', ['set']),
@@ -99,6 +105,7 @@ function checkpointMeters({ counter, gauge, seconds }: Makers) {
 function processMeters({ counter, gauge }: Makers) {
   return {
     buildInfo: gauge('evictd_build_info', 'What is running; always 1.', ['version', 'node_version']),
+    stateWritable: gauge('evictd_state_writable', '0 while state.dir takes no journal.'),
     memory: gauge('process_resident_memory_bytes', 'Resident memory of evictd.'),
     cpu: counter('process_cpu_seconds_total', 'CPU time of evictd.'),
     startTime: gauge('process_start_time_seconds', 'When evictd was started.'),

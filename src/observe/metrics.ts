@@ -16,8 +16,11 @@ import { type Meters, createMeters } from './meters.ts';
 
 /** What is looked up at the moment of a scrape. */
 export interface Snapshot {
-  /** `identifying`, `watching`, or the phase of the drain. */
+  /** `blind`, `identifying`, `watching`, or the phase of the drain. */
   readonly phase: string;
+  /** No notice would be seen. */
+  readonly isBlind: boolean;
+  readonly isStateWritable: boolean;
   /** Until the end of the window; undefined where there is none. */
   readonly windowLeftMs: number | undefined;
   /** Of the newest good poll. */
@@ -50,7 +53,7 @@ export interface MetricsOptions {
 
 /** Event types get a label each, so that a new one can't make a new time series. */
 const TYPES = ['Preempt', 'Terminate', 'Reboot', 'Redeploy', 'Freeze', 'SpotRebalanceRecommendation'];
-const PHASES = ['identifying', 'watching', ...DRAIN_PHASES];
+const PHASES = ['blind', 'identifying', 'watching', ...DRAIN_PHASES];
 const OUTCOMES: readonly DrainOutcome[] = ['success', 'failure', 'withdrawn', 'rebooted'];
 const REASONS: readonly CheckpointReason[] = ['notice', 'command', 'schedule', 'rebalance', 'shutdown'];
 
@@ -175,13 +178,18 @@ function measure(meters: Meters, snapshot: Snapshot): void {
     lastGoodPollAgoMs === undefined ? undefined : wallNow - lastGoodPollAgoMs,
     1 / 1000,
   );
-  for (const { name: set, files, bytes, bytesStored, committedAt } of progress) {
+  meters.blind.set(Number(snapshot.isBlind));
+  meters.stateWritable.set(Number(snapshot.isStateWritable));
+  for (const { name: set, scanned, files, bytes, bytesStored, committedAt } of progress) {
+    const isKnown = scanned || committedAt !== undefined;
+    meters.isProtected.set({ set }, Number(!snapshot.isBlind && storeReady === true && isKnown));
+    if (committedAt !== undefined) meters.lastCommit.set({ set }, committedAt / 1000);
+    if (!scanned) continue;
     meters.setFiles.set({ set }, files);
     meters.setBytes.set({ set }, bytes);
     meters.setStored.set({ set }, bytesStored);
-    if (committedAt !== undefined) meters.lastCommit.set({ set }, committedAt / 1000);
   }
-  setOrRemove(meters.pending, upload?.bytesLeft, 1);
+  setOrRemove(meters.pending, storeReady === false ? undefined : upload?.bytesLeft, 1);
   setOrRemove(meters.rate, upload?.bytesPerSecond, 1);
   setOrRemove(meters.storeReady, storeReady === undefined ? undefined : Number(storeReady), 1);
   const { user, system } = process.cpuUsage();

@@ -80,8 +80,8 @@ describe.concurrent('evictd wait', { timeout: PROCESS_TEST_MS }, () => {
     const daemon = await vm.daemon();
     await daemon.line('identified');
     await using waiting = startCommand(vm, 'wait', []);
-    // The listening socket and the connection; what is asked after it is answered after it.
-    await until('a connection', () => socketsOf(vm) > 1);
+    // The two listening sockets and the connection; what is asked after it is answered after it.
+    await until('a connection', () => socketsOf(vm) > 2);
     expect(await vm.command('status')).toMatchObject({ code: 0 });
     await daemon.kill();
     await says(waiting, 'waiting for it to come back');

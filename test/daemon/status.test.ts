@@ -4,10 +4,11 @@ import { describeStatus } from '../../src/cli/status-text.ts';
 import type { HookRun } from '../../src/core/state.ts';
 import { INITIAL_STATE } from '../../src/core/state.ts';
 import { emptyProgress } from '../../src/daemon/checkpoint-host.ts';
-import { type StatusSources, statusOf } from '../../src/daemon/status.ts';
+import { type StatusSources, type StoreStatus, statusOf } from '../../src/daemon/status.ts';
 import { hook as hookPolicy, policyWith } from '../core/support.ts';
 
 const NOW = 100_000.4;
+const READY: StoreStatus = { ready: true, error: undefined, remedy: undefined };
 
 function hook(name: string, more: Partial<HookRun>): HookRun {
   return {
@@ -47,7 +48,8 @@ function sources(hooks: readonly HookRun[], more: Partial<StatusSources> = {}): 
     evictdVersion: '1',
     dryRun: false,
     poll: { lastGoodAt: NOW - 12.7, consecutiveFailures: 0 },
-    lastError: undefined,
+    pollError: undefined,
+    stateProblem: undefined,
     policy: policyWith({ hooks: [] }),
     progress: [],
     upload: undefined,
@@ -93,6 +95,7 @@ describe('the status while nothing drains', () => {
       progress: [
         {
           name: 'job',
+          scanned: true,
           files: 12,
           bytes: 3 * 2 ** 30,
           bytesStored: 2 ** 31,
@@ -103,10 +106,12 @@ describe('the status while nothing drains', () => {
         { ...emptyProgress('logs') },
       ],
       upload: { bytesLeft: 2 ** 30, bytesPerSecond: 2 ** 28 },
-      store: { ready: true, error: undefined },
+      store: READY,
     });
     const status = statusOf({ ...idle, state: { ...idle.state, drain: undefined } });
     expect(describeStatus(status)).toBe(`\
+AT RISK      the set logs has not been looked at yet, and no checkpoint of it is known
+             → evictd checkpoint takes one now
 phase        watching (no event for this VM)
 vm           fleet_0
 last poll    answered 13 ms ago
@@ -114,7 +119,7 @@ hook         stop (before-checkpoint): order 50, up to 1.5 s
 hook         registered/trainer (before-checkpoint): order 60, up to 10.0 s, optional, only Preempt and Terminate
 hook         again (on-resume): order 50, up to 10.0 s
 set          job: checkpoint 00000003 1 min 40 s ago; 12 files, 3.0 GiB, of it in the store 2.0 GiB
-set          logs: no checkpoint known yet; 0 files, 0 B, of it in the store 0 B
+set          logs: no checkpoint known yet; not looked at yet
 store        ready
 a notice now would have to move 1.0 GiB, about 4.5 s of 30.0 s
 `);
@@ -127,7 +132,7 @@ a notice now would have to move 1.0 GiB, about 4.5 s of 30.0 s
   ])('with hooks %j and sets %j a notice now %j…', (hooks, sets, text) => {
     const policy = policyWith({ hooks: hooks.map((name) => hookPolicy(name)) });
     const upload = { bytesLeft: undefined, bytesPerSecond: undefined };
-    expect(noticeNow({ policy, progress: sets.map(emptyProgress), upload })).toBe(text);
+    expect(noticeNow({ policy, progress: sets.map(emptyProgress), upload, store: READY })).toBe(text);
   });
 
   it.each([
@@ -135,7 +140,7 @@ a notice now would have to move 1.0 GiB, about 4.5 s of 30.0 s
     [2 ** 28, 2 ** 26, 'would have to move 256.0 MiB, about 4.5 s of 30.0 s'],
   ])('%d bytes at %s a second are what a notice now %j', (bytesLeft, bytesPerSecond, text) => {
     const upload = { bytesLeft, bytesPerSecond };
-    expect(noticeNow({ progress: [emptyProgress('job')], upload })).toBe(text);
+    expect(noticeNow({ progress: [emptyProgress('job')], upload, store: READY })).toBe(text);
   });
 });
 
@@ -156,11 +161,12 @@ describe('the status of a drain', () => {
     };
     const text = describeStatus(statusOf({ ...drain, state, progress: [emptyProgress('job')] }));
     expect(text).toMatchInlineSnapshot(`
-      "phase        before-checkpoint (DRAINING: hooks before the checkpoint run)
+      "DRAINING     for the event E1
+      phase        before-checkpoint (DRAINING: hooks before the checkpoint run)
       vm           fleet_0
       last poll    answered 13 ms ago
       drain        under way, 20.0 s left
-      set          job: committing (attempt 2); no checkpoint known yet; 0 files, 0 B, of it in the store 0 B
+      set          job: committing (attempt 2); no checkpoint known yet; not looked at yet
       "
     `);
   });
@@ -192,8 +198,8 @@ describe('the status of a drain', () => {
   });
 
   it('says what is wrong with a store that was opened once', () => {
-    const line = (store: { ready: boolean; error: string | undefined }) =>
-      /store +(.*)/.exec(describeStatus(statusOf(sources([], { store }))))?.[1];
+    const line = (store: Partial<typeof READY>) =>
+      /store +(.*)/.exec(describeStatus(statusOf(sources([], { store: { ...READY, ...store } }))))?.[1];
     expect(line({ ready: true, error: undefined })).toBe('ready');
     expect(line({ ready: true, error: 'the role is gone' })).toBe('ready, but: the role is gone');
     expect(line({ ready: false, error: undefined })).toBe('not ready: opening');

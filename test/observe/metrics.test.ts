@@ -12,11 +12,14 @@ const { missing } = ensureDebianPackages(['prometheus']);
 
 const SNAPSHOT: Snapshot = {
   phase: 'watching',
+  isBlind: false,
+  isStateWritable: true,
   windowLeftMs: undefined,
   lastGoodPollAgoMs: 500,
   progress: [
     {
       name: 'job',
+      scanned: true,
       files: 800,
       bytes: 8 * 1024 ** 3,
       bytesStored: 7 * 1024 ** 3,
@@ -102,6 +105,7 @@ describe('metrics', () => {
       evictd_checkpoint_commit_duration_seconds_sum{set="job"} 1
       evictd_checkpoint_commit_duration_seconds_count{set="job"} 1
       evictd_checkpoint_sent_bytes_total{set="job"} 67108864
+      evictd_protected{set="job"} 1
       evictd_checkpoint_files{set="job"} 800
       evictd_checkpoint_size_bytes{set="job"} 8589934592
       evictd_checkpoint_stored_bytes{set="job"} 7516192768
@@ -109,7 +113,8 @@ describe('metrics', () => {
       evictd_checkpoint_pending_bytes 1073741824
       evictd_checkpoint_upload_bytes_per_second 250000000
       evictd_checkpoint_store_ready 1
-      evictd_build_info{version="1.2.3",node_version="26.0.0"} 1"
+      evictd_build_info{version="1.2.3",node_version="26.0.0"} 1
+      evictd_state_writable 1"
     `);
   });
 

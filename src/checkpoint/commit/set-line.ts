@@ -122,7 +122,16 @@ export function createSetLine(
 function progressOf(set: CheckpointSet) {
   const { files, bytes, bytesStored } = set.tracker;
   const { id, at } = set.newest() ?? {};
-  return { files, bytes, bytesStored, bytesSent: set.activity.bytesSent, committedAt: at, checkpointId: id };
+  const scanned = set.activity.scans > 0;
+  return {
+    scanned,
+    files,
+    bytes,
+    bytesStored,
+    bytesSent: set.activity.bytesSent,
+    committedAt: at,
+    checkpointId: id,
+  };
 }
 
 /** `onFirst` is called each time one begins beside no other. */
