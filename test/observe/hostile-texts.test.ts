@@ -93,6 +93,7 @@ const OUTPUTS: Readonly<Record<string, (text: string) => string>> = {
         vmName: text,
         events: [{ id: text, type: text, status: text, leftMs: 1, ack: text }],
         store: { ready: false, error: text },
+        protection: { verdict: 'blind', reasons: [{ verdict: 'blind', text, remedy: text }] },
       } as unknown as Parameters<typeof describeStatus>[0]),
     ),
   drill: (text) =>
