@@ -1,13 +1,13 @@
 import { abandonOn, boundedSignal, sleep } from '../base/abort.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
-import type { ReportFile } from '../checkpoint/retention/reports.ts';
 import type { CheckpointPort, SetProgress } from '../core/ports.ts';
+import type { DrainReport } from '../observe/drain-report.ts';
 
 /** What becomes of the config's checkpoint section once the VM is known and the store is open. */
 export interface OpenCheckpoints {
   readonly port: CheckpointPort;
-  writeReport(eventId: string, files: readonly ReportFile[], signal: AbortSignal): Promise<void>;
+  writeReport(report: DrainReport, signal: AbortSignal): Promise<void>;
   /** What goes wrong at the moment, although it could be opened. */
   problem(): EvictdError | undefined;
   /** False while what goes wrong is the store itself. */
@@ -20,7 +20,7 @@ export interface OpenCheckpoints {
 
 /** Checkpoints from the first moment on: what is asked for before the store is open waits for it. */
 export interface CheckpointHost extends CheckpointPort {
-  writeReport(eventId: string, files: readonly ReportFile[], signal: AbortSignal): Promise<void>;
+  writeReport(report: DrainReport, signal: AbortSignal): Promise<void>;
   status(): {
     readonly ready: boolean;
     readonly error: string | undefined;
@@ -71,8 +71,8 @@ export function startCheckpointHost(
         return { kind: 'failed', code: found.code, detail: textOf(found), retryable: true };
       }
     },
-    async writeReport(eventId, files, signal) {
-      await (await opening.ready(signal)).writeReport(eventId, files, signal);
+    async writeReport(report, signal) {
+      await (await opening.ready(signal)).writeReport(report, signal);
     },
     estimate: () =>
       opened()?.port.estimate() ?? {

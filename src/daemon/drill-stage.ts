@@ -17,7 +17,7 @@ import type { DrillEngine } from './drill-engine.ts';
 import { type Loop, startLoop } from './loop.ts';
 import { type Operations, createOperations } from './operations.ts';
 import { createExecutors, perform } from './perform.ts';
-import { type ReportContext, reportOf } from './report.ts';
+import { type ReportContext, reportFiles, reportOf } from './report.ts';
 import { type HookSources, wireHooks } from './wire-hooks.ts';
 
 export interface RehearsalOptions {
@@ -246,7 +246,8 @@ function hostOf(
       clock,
       open: async () => ({
         port: { ...port, estimate },
-        writeReport: (eventId, files, signal) => writeReport(drillStore, place, eventId, files, signal),
+        writeReport: (report, signal) =>
+          writeReport(drillStore, place, report.eventId, reportFiles(report), signal),
         problem: () => undefined,
         isUsable: () => true,
         synced: async () => undefined,

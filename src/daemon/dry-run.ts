@@ -30,7 +30,7 @@ export function createDryCheckpoints(
       log.info('dry run: would commit a checkpoint', { set, path, reason });
       return { kind: 'committed', id: 'dry-run', files: 0, bytes: 0, bytesSent: 0, durationMs: 0 };
     },
-    async writeReport(eventId) {
+    async writeReport({ eventId }) {
       log.info('dry run: would store the report of the drain', { eventId });
     },
     estimate: () => ({ bytesLeft: 0, bytesPerSecond: undefined }),

@@ -8,7 +8,6 @@ import { type Policy, hookApplies } from '../core/policy.ts';
 import type { AckResult, CommitRequest, CommitResult, HookRequest, HookRunner } from '../core/ports.ts';
 import type { Drain, Watched } from '../core/state.ts';
 import type { Log } from '../observe/log.ts';
-import { reportPage } from '../observe/report-page.ts';
 import type { CheckpointHost } from './checkpoint-host.ts';
 import type { Loop } from './loop.ts';
 import { NOTE_MESSAGES } from './notes.ts';
@@ -208,19 +207,9 @@ async function writeReport(dependencies: PerformDependencies, drain: Drain, ends
   const { clock, log, loop } = dependencies;
   using bound = boundedSignal(clock, endsAt - clock.monotonicMs());
   try {
-    const report = reportOf(drain, dependencies.reportContext());
-    const json = Buffer.from(JSON.stringify(report, null, 2));
-    const html = Buffer.from(reportPage(report));
-    await dependencies.checkpoints?.writeReport(
-      drain.event.id,
-      [
-        { extension: 'json', contentType: 'application/json', body: json },
-        { extension: 'html', contentType: 'text/html; charset=utf-8', body: html },
-      ],
-      bound.signal,
-    );
+    await dependencies.checkpoints?.writeReport(reportOf(drain, dependencies.reportContext()), bound.signal);
   } catch (error) {
-    log.warn('report of the drain not stored, continuing', { detail: messageOf(error) });
+    log.warn('report of the drain not stored, trying again later', { detail: messageOf(error) });
   }
   // An ack may end the machine at once, and its disk may be used again.
   await dependencies.checkpoints?.synced(bound.signal);

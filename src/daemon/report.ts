@@ -1,7 +1,9 @@
 import { buildInfo } from '../base/version.ts';
+import type { ReportFile } from '../checkpoint/retention/reports.ts';
 import type { CheckpointPort, SetProgress } from '../core/ports.ts';
 import type { Drain, HookRun, SetRun, State } from '../core/state.ts';
 import type { DrainReport, SetReport } from '../observe/drain-report.ts';
+import { reportPage } from '../observe/report-page.ts';
 
 export interface ReportContext {
   /** Monotonic, of this moment. */
@@ -36,6 +38,18 @@ export function reportOf(drain: Drain, context: ReportContext): DrainReport {
     acks: context.state.watched.map(({ event, ack }) => ({ eventId: event.id, ack: ack.kind })),
     log: [...context.log],
   };
+}
+
+/** The report as it is stored: for programs, and as a page. */
+export function reportFiles(report: DrainReport): readonly ReportFile[] {
+  return [
+    {
+      extension: 'json',
+      contentType: 'application/json',
+      body: Buffer.from(JSON.stringify(report, null, 2)),
+    },
+    { extension: 'html', contentType: 'text/html; charset=utf-8', body: Buffer.from(reportPage(report)) },
+  ];
 }
 
 type Since = (at: number) => number;

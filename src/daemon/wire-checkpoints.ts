@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts';
-import type { EvictdError } from '../base/errors.ts';
+import { type EvictdError, messageOf } from '../base/errors.ts';
 import { type Checkpointer, createCheckpointer } from '../checkpoint/commit/checkpointer.ts';
 import { pruneSet } from '../checkpoint/retention/prune.ts';
 import { writeReport } from '../checkpoint/retention/reports.ts';
@@ -16,6 +16,8 @@ import { createDryCheckpoints } from './dry-run.ts';
 import { createGoodbyes } from './goodbye.ts';
 import type { Identity } from './identity.ts';
 import { expandKey } from './key.ts';
+import { startLateReports } from './late-reports.ts';
+import { reportFiles } from './report.ts';
 import { type StoreWatch, startStoreWatch } from './store-watch.ts';
 import { type OpenStore, openStore } from './wire-store.ts';
 
@@ -76,7 +78,7 @@ export function wireCheckpoints(
     bootId,
     instance: (signal: AbortSignal) => identity.instance(signal),
   };
-  return startCheckpointHost(
+  const host = startCheckpointHost(
     { sets: checkpoint.sets.map(({ name }) => name) },
     {
       clock,
@@ -91,6 +93,42 @@ export function wireCheckpoints(
       onReady: () => log.info('checkpoint store is ready', { url: checkpoint.store.url }),
     },
   );
+  return withLateReports(host, config.state.dir, dependencies);
+}
+
+/** Reports that the store doesn't take in time wait on the disk, and are written once it does. */
+function withLateReports(
+  host: CheckpointHost,
+  stateDir: string,
+  { clock, log, isDraining }: CheckpointDependencies,
+): CheckpointHost {
+  const late = startLateReports(stateDir, {
+    clock,
+    isDraining,
+    write: (report, signal) => host.writeReport(report, signal),
+    onWritten: (eventId) => log.info('report of an earlier drain stored', { eventId }),
+    onSpoiled: (file, detail) =>
+      log.warn('report that waited can not be read, and was removed', { file, detail }),
+  });
+  const onNotKept = (error: unknown) =>
+    log.error('report of the drain not kept for later either', { detail: messageOf(error) });
+  return {
+    ...host,
+    async writeReport(report, signal) {
+      // Neither is waited for: an ack must not come too late because of a disk.
+      try {
+        await host.writeReport(report, signal);
+        void late.replace(report).catch(onNotKept);
+      } catch (error) {
+        void late.keep(report).catch(onNotKept);
+        throw error;
+      }
+    },
+    async stop() {
+      late.stop();
+      await host.stop();
+    },
+  };
 }
 
 /** What the daemon does beside: watches the store, stages, commits on a schedule and prunes. */
@@ -152,7 +190,7 @@ function withBackground(
         return result;
       },
     },
-    writeReport: (eventId, files, bound) => writeReport(store, place, eventId, files, bound),
+    writeReport: (report, bound) => writeReport(store, place, report.eventId, reportFiles(report), bound),
     problem: () => watch.problem() ?? work.problem(),
     isUsable: () => watch.problem() === undefined,
     synced: (signal) => goodbyes.synced(signal),

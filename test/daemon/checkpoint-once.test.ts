@@ -21,7 +21,7 @@ test('beside a daemon that does not answer it is refused as busy, and writes not
   await using vm = await createSpotVm({ store: { url, auth: { kind: 'azurite' } } });
   await writeFile(join(vm.job, 'state'), 'all of the work');
   const daemon = await vm.daemon();
-  await rm(join(vm.folder, 'evictd.sock'));
+  for (const name of ['evictd.sock', 'evictd.sock.owner']) await rm(join(vm.folder, name));
   const { code, output } = await vm.command('checkpoint');
   expect(code).toBe(1);
   expect(output).toContain(`another evictd uses the state.dir ${join(vm.folder, 'state')}`);

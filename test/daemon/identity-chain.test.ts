@@ -160,7 +160,8 @@ async function storedTexts(prefix: string): Promise<string> {
 }
 
 async function keptTexts(vm: SpotVm): Promise<string> {
-  const files = (await readdir(join(vm.folder, 'state'))).map((name) => join(vm.folder, 'state', name));
+  const found = await readdir(join(vm.folder, 'state'), { recursive: true, withFileTypes: true });
+  const files = found.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
   return (await Promise.all(files.map((file) => readFile(file, 'utf8')))).join('\n');
 }
 

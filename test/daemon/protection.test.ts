@@ -167,19 +167,19 @@ describe('the screen', () => {
     life.setEnds('model', false, 1, false);
     expect(screen(life.state, { now: 5000, poll: { lastGoodAt: 4900, consecutiveFailures: 0 } }))
       .toMatchInlineSnapshot(`
-      "DRAIN FAILED not acknowledged
-                   the set model is not committed (reset)
-                   the hook stop failed (exit code 1)
-                   → it is not tried again by itself: evictd checkpoint, or copy model elsewhere by hand
-      phase        report (DRAINING: the report is stored)
-      vm           fleet_2
-      last poll    answered 100 ms ago
-      event        Preempt A1 (Scheduled, 15.0 s left, ack open)
-      drain        FAILED: not all was done, 15.0 s left
-      hook         stop (before-checkpoint): failed after 1 ms, exit code 1
-      set          model: failed; no checkpoint known yet; 3 files, 2.0 KiB, of it in the store 1.0 KiB
-      store        ready
-      "
-    `);
+        "DRAIN FAILED not acknowledged
+                     the set model is not committed (reset)
+                     the hook stop failed (exit code 1)
+                     → it is not tried again by itself: evictd checkpoint, or copy model elsewhere by hand
+        phase        report (DRAINING: the report is stored)
+        vm           fleet_2
+        last poll    answered 100 ms ago
+        event        Preempt A1 (Scheduled, 15.0 s left, ack open)
+        drain        failure, 15.0 s left
+        hook         stop (before-checkpoint): failed after 1 ms, exit code 1
+        set          model: failed; no checkpoint known yet; 3 files, 2.0 KiB, of it in the store 1.0 KiB
+        store        ready
+        "
+      `);
   });
 });

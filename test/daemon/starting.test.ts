@@ -117,7 +117,7 @@ describe.concurrent('evictd status', () => {
     const watching = await status();
     expect(watching.code).toBe(0);
     expect(watching.output).toMatch(
-      /^phase +watching \(no event for this VM\)\nvm +fleet_0\nlast poll +(?:none answered yet|answered .* ago)\n/,
+      /^(?:PROTECTED|BLIND) .*\n(?: +→ .*\n)?phase +(?:watching \(no event for this VM|blind \(.*)\)\nvm +fleet_0\nlast poll +(?:none answered yet|answered .* ago)\n/,
     );
     expect(watching.output).toMatch(/^hook +tell \(after-checkpoint\): order 50, up to 10\.0 s$/m);
     const { id } = imds.addEvent();
