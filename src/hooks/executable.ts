@@ -1,14 +1,11 @@
-import { constants } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
-import { access, open, stat } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 
 import { EvictdError, errnoOf, isErrno } from '../base/errors.ts';
 import { type Trusted, describeOwnership, openTrusted } from '../base/files/trusted.ts';
 import type { Account } from './account.ts';
 import { DEFAULT_PATH } from './environment.ts';
-
-const HEAD_BYTES = 256;
+import { checkFormat, isExecutableFile } from './executable-format.ts';
 
 /**
  * The file that a program's name means: an absolute path is itself, a bare name is searched in `path`.
@@ -38,7 +35,7 @@ export async function findExecutable(program: string, path: string | undefined):
 /**
  * The checks before each start, as cron and sudo make them: whoever can write the file (or replace it) runs code
  * as the hook's user. A regular, executable file that only root, the daemon's or the hook's user can change (see
- * `openTrusted`); and one that the kernel can execute.
+ * `openTrusted`), as its interpreters are; and one that the kernel can execute.
  * Rejects with `hook-refused` (unsafe) or `hook-start` (can't be executed); the message names file, mode and owner.
  */
 export async function checkExecutable(file: string, account: Account | undefined): Promise<void> {
@@ -47,7 +44,10 @@ export async function checkExecutable(file: string, account: Account | undefined
   const what = file === path ? file : `${file} (${path})`;
   if (!stats.isFile()) refuse(`${what} is not a regular file`, stats, 'point the hook at a program');
   if ((stats.mode & 0o111n) === 0n) refuse(`${what} is not executable`, stats, `chmod 755 ${path}`);
-  await checkFormat(file);
+  // Who can change an interpreter decides what the script does.
+  await checkFormat(file, async (interpreter) =>
+    (await openProgram(interpreter, account))[Symbol.asyncDispose](),
+  );
 }
 
 function refuse(message: string, stats: BigIntStats, remedy: string): never {
@@ -70,63 +70,5 @@ async function openProgram(file: string, account: Account | undefined): Promise<
     throw new EvictdError('hook-start', `${file} can't be reached (${errnoOf(error) ?? 'unknown error'})`, {
       cause: error,
     });
-  }
-}
-
-/**
- * A script without `#!` is a matter of luck: glibc hands it to /bin/sh, musl and systemd fail. So it is an error here,
- * and a missing interpreter gets its own words, since the kernel only says that "the file" doesn't exist.
- */
-async function checkFormat(file: string): Promise<void> {
-  const head = await readHead(file);
-  if (head === undefined) return;
-  const text = head.toString('latin1');
-  if (!text.startsWith('#!')) {
-    if (text === '' || !text.includes('\0')) {
-      throw new EvictdError(
-        'hook-start',
-        `${file} is neither a binary nor a script that names its interpreter`,
-        {
-          remedy: 'begin it with a #! line such as #!/bin/sh',
-        },
-      );
-    }
-    return;
-  }
-  const interpreter = /^#![ \t]*([^ \t\n]+)/.exec(text)?.[1];
-  if (interpreter === undefined || (isAbsolute(interpreter) && !(await isExecutableFile(interpreter)))) {
-    const windows = interpreter?.endsWith('\r') === true;
-    throw new EvictdError(
-      'hook-start',
-      `${file} names the interpreter ${JSON.stringify(interpreter ?? '')}, which does not exist or is not executable`,
-      {
-        remedy: windows
-          ? 'the file has Windows line ends, remove the CRs'
-          : 'install it or correct the #! line',
-      },
-    );
-  }
-}
-
-/** Undefined when the daemon may execute the file but not read it. */
-async function readHead(file: string): Promise<Buffer | undefined> {
-  try {
-    await using handle = await open(file, 'r');
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
-    return buffer.subarray(0, bytesRead);
-  } catch (error) {
-    if (isErrno(error, 'EACCES', 'EPERM')) return undefined;
-    throw error;
-  }
-}
-
-async function isExecutableFile(path: string): Promise<boolean> {
-  try {
-    const stats = await stat(path);
-    await access(path, constants.X_OK);
-    return stats.isFile();
-  } catch (error) {
-    if (isErrno(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP', 'ENAMETOOLONG')) return false;
-    throw error;
   }
 }

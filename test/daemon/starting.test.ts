@@ -125,7 +125,7 @@ describe.concurrent('evictd status', () => {
     const draining = await status();
     expect(draining.output).toMatch(
       new RegExp(
-        String.raw`^phase +before-checkpoint \(DRAINING: .*\)\nvm +fleet_0\nlast poll +answered .* ago\n` +
+        String.raw`^DRAINING +for the event \S+\nphase +before-checkpoint \(DRAINING: .*\)\nvm +fleet_0\nlast poll +answered .* ago\n` +
           String.raw`event +Preempt ${id} \(Scheduled, 2\d\.\d s left, ack open\)\n` +
           String.raw`drain +under way, 2\d\.\d s left\n` +
           String.raw`hook +stop \(before-checkpoint\): running for [\d.]+ m?s\n` +
@@ -141,6 +141,7 @@ describe.concurrent('evictd status', () => {
       dryRun: false,
       vmName: 'fleet_0',
       phase: 'before-checkpoint',
+      protection: { verdict: 'draining', reasons: [] },
       poll: { lastGoodAgoMs: expect.any(Number), consecutiveFailures: 0 },
       events: [{ id, type: 'Preempt', status: 'Scheduled', leftMs: expect.any(Number), ack: 'open' }],
       peers: [],

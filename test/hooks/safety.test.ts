@@ -35,6 +35,33 @@ test('a link is judged by the file that it leads to', async () => {
   expect(failure(await hooks.run('hook')).detail).toContain(`${link} (${join(folder, 'exit-with')})`);
 });
 
+test.skipIf(!isRoot)(
+  'an interpreter that others can change is refused, also that of an interpreter',
+  async () => {
+    const folder = await hookFolder('exit-with');
+    const [hook, first, second] = ['hook', 'first', 'second'].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    await writeFile(second, '#!/bin/sh\nexit 0\n', { mode: 0o755 });
+    await writeFile(first, `#!${second}\n`, { mode: 0o755 });
+    await writeFile(hook, `#!${first}\n`, { mode: 0o755 });
+    const hooks = rig([{ name: 'hook', run: [hook] }]);
+    expect(await hooks.run('hook')).toMatchObject({ kind: 'succeeded' });
+    for (const interpreter of [first, second]) {
+      await chown(interpreter, NOBODY_UID, 0);
+      expect(failure(await hooks.run('hook'))).toMatchObject({
+        reason: 'refused',
+        detail: expect.stringMatching(
+          new RegExp(`^${hook} names the interpreter .*${interpreter} belongs to .*: chown root `),
+        ),
+      });
+      await chown(interpreter, 0, 0);
+    }
+  },
+);
+
 test('a hook in a folder where everybody can replace it is refused', async () => {
   const folder = await hookFolder('exit-with');
   const hooks = rig([{ name: 'hook', run: [join(folder, 'exit-with'), '0'] }]);
