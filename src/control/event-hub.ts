@@ -6,6 +6,8 @@ import { EvictdError } from '../base/errors.ts';
 
 /** One client's stream of server-sent events (html.spec.whatwg.org/multipage/server-sent-events.html). */
 export interface EventStream {
+  /** It was opened over the owner's socket. */
+  readonly isOfOwner: boolean;
   send(event: string, data: unknown): void;
   /** Called once when the client has gone or was cut off. */
   onClose(listener: () => void): void;
@@ -19,7 +21,7 @@ export interface Share {
 
 /** All open streams. */
 export interface EventHub {
-  share(): Share;
+  share(of: { readonly isOwner: boolean }): Share;
   broadcast(event: string, data: unknown): void;
   close(): void;
 }
@@ -52,7 +54,7 @@ export function createEventHub({ clock }: { readonly clock: Clock }): EventHub {
     `id: ${run}-${++count}\nevent: ${event}\ndata: ${JSON.stringify(data)}\n\n`;
 
   return {
-    share() {
+    share({ isOwner }) {
       let shared = 0;
       return {
         open(response) {
@@ -72,6 +74,7 @@ export function createEventHub({ clock }: { readonly clock: Clock }): EventHub {
           response.setHeader('cache-control', 'no-store');
           heartbeat ??= clock.timer(HEARTBEAT_MS, beat);
           return {
+            isOfOwner: isOwner,
             send: (event, data) => write(response, format(event, data)),
             onClose: (listener) => void response.once('close', listener),
           };

@@ -9,7 +9,7 @@ import { type Done, type Registration, policyOfRegistration } from './protocol.t
 /** The hooks that programs have registered over the control socket; each lives exactly as long as its stream. */
 export interface HookRegistry extends HookRunner {
   hooks(): readonly HookPolicy[];
-  /** For as long as the stream lives. Throws `name-taken`. */
+  /** For as long as the stream lives; as a guest, unless it is the owner's. Throws `name-taken`. */
   register(registration: Registration, stream: EventStream): HookPolicy;
   /** Throws `no-such-run` when it isn't waited for (any more). */
   done(runId: string, answer: Done): void;
@@ -67,7 +67,7 @@ export function createHookRegistry(dependencies: HookRunsDependencies): HookRegi
       return { ...outcome, durationMs: spentMs() };
     },
     register(registration, stream) {
-      const policy = policyOfRegistration(registration);
+      const policy = policyOfRegistration(registration, { isGuest: !stream.isOfOwner });
       const { name } = policy;
       if (registered.has(name)) {
         throw new EvictdError('name-taken', `another program has registered ${registration.name}`, {

@@ -72,9 +72,13 @@ export function parseBody<T>(schema: z.ZodType<T>, body: unknown): T {
   throw new EvictdError('bad-request', problems.join('; ').slice(0, 1000));
 }
 
-export function policyOfRegistration(registration: Registration): HookPolicy {
+export function policyOfRegistration(
+  registration: Registration,
+  { isGuest }: { readonly isGuest: boolean },
+): HookPolicy {
   const { name, timeout, ...rest } = registration;
-  return { ...rest, on: rest.on, name: `${REGISTERED}${name}`, timeoutMs: timeout };
+  const guest = isGuest ? { isGuest } : {};
+  return { ...rest, ...guest, on: rest.on, name: `${REGISTERED}${name}`, timeoutMs: timeout };
 }
 
 /** Events on the streams; each has an `id`, and `data` in JSON. What a client doesn't know it leaves alone. */

@@ -52,7 +52,7 @@ export async function startControlServer(
   handlers: ControlHandlers,
   hub: EventHub,
 ): Promise<ControlServer> {
-  const servers = [await serve({ socket, group }, handlers, hub.share())];
+  const servers = [await serve({ socket, group }, handlers, hub.share({ isOwner: false }))];
   const close = async () => {
     hub.close();
     await Promise.all(
@@ -67,7 +67,7 @@ export async function startControlServer(
   const owners = ownersSocket(socket);
   if (Buffer.byteLength(owners) > SOCKET_PATH_BYTES_MAX) return { close };
   try {
-    servers.push(await serve({ socket: owners, group: undefined }, handlers, hub.share()));
+    servers.push(await serve({ socket: owners, group: undefined }, handlers, hub.share({ isOwner: true })));
   } catch (error) {
     await close();
     throw error;

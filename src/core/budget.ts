@@ -50,7 +50,8 @@ function keptForUploadMs(upload: UploadEstimate | undefined, left: number): numb
  * Milliseconds for one hook that is about to start, or undefined when there is no time left.
  * What remains of the window, less the expected upload, is shared among this and all later groups: the same for each,
  * but what a short one doesn't need goes to the longer ones. So a hook that hangs can't use up the time of those after
- * it, and a short hook isn't cut because of a long one.
+ * it, and a short hook isn't cut because of a long one. Guests share what the whole time of all others leaves; one that
+ * runs beside others has at least their time, which costs nobody anything.
  */
 export function grantMs(
   policy: Policy,
@@ -64,8 +65,19 @@ export function grantMs(
   const upload =
     hook.stage === 'before-checkpoint' && drain.sets.length > 0 ? keptForUploadMs(moment.upload, left) : 0;
   const open = drain.hooks.filter(({ stage, run }) => stage !== 'on-resume' && run.kind === 'pending');
-  const share = fairShareMs(left - upload, groupTimes(open));
-  return Math.min(left, Math.max(GRANT_MS_MIN, Math.min(hook.timeoutMs, share)));
+  const [guests, hosts] = [open.filter(isGuest), open.filter((one) => !isGuest(one))];
+  const share = fairShareMs(left - upload, groupTimes(hosts));
+  if (!isGuest(hook)) return Math.min(left, Math.max(GRANT_MS_MIN, Math.min(hook.timeoutMs, share)));
+  const beside = hosts.filter(({ stage, order }) => stage === hook.stage && order === hook.order);
+  const ofHosts = Math.min(share, ...groupTimes(beside));
+  const hostsMs = groupTimes(hosts).reduce((sum, ms) => sum + ms, 0);
+  const rest = fairShareMs(left - upload - hostsMs, groupTimes(guests));
+  const grant = Math.min(left, hook.timeoutMs, Math.max(rest, beside.length > 0 ? ofHosts : 0));
+  return grant < GRANT_MS_MIN ? undefined : grant;
+}
+
+function isGuest(hook: HookRun): boolean {
+  return hook.isGuest === true;
 }
 
 /** The largest share such that everybody gets it, or less when it wants less, and the sum is no more than `total`. */
@@ -119,7 +131,8 @@ export function isRunningInWindow(hook: HookRun): hook is HookRun & { run: { kin
 /** When the checkpoint stage makes room for the `after-checkpoint` hooks even if sets still fail. */
 export function checkpointSoftEndAt(policy: Policy, drain: Drain, startedAt: MonotonicMs): MonotonicMs {
   const end = workEndAt(policy, drain);
-  const times = groupTimes(drain.hooks.filter((hook) => hook.stage === 'after-checkpoint'));
+  // Room is made for what the config asks for.
+  const times = groupTimes(drain.hooks.filter((hook) => hook.stage === 'after-checkpoint' && !isGuest(hook)));
   const after = times.reduce((sum, ms) => sum + ms, 0);
   return end - Math.min(after, Math.max(0, end - startedAt) / 2);
 }

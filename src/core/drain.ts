@@ -123,8 +123,9 @@ export function isPast(context: Context, drain: Drain): boolean {
   return drain.phase === 'waiting' || context.now.at >= workEndAt(context.policy, drain);
 }
 
-export function newHookRun({ name, stage, order, required, timeoutMs }: HookPolicy): HookRun {
-  return { name, stage, order, required, timeoutMs, attempt: 0, run: { kind: 'pending' } };
+export function newHookRun({ name, stage, order, required, timeoutMs, isGuest }: HookPolicy): HookRun {
+  const guest = isGuest === true ? { isGuest } : {};
+  return { name, stage, order, required, ...guest, timeoutMs, attempt: 0, run: { kind: 'pending' } };
 }
 
 /** Takes the drain as far as it can go now. Undefined: it is over, the VM lives on and is watched again. */

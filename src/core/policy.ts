@@ -28,6 +28,8 @@ export interface HookPolicy {
   readonly timeoutMs: number;
   /** Its failure means: no ack. */
   readonly required: boolean;
+  /** Of somebody who may take part, but decides nothing: it has the time that the others don't need. */
+  readonly isGuest?: boolean | undefined;
 }
 
 export interface SetPolicy {

@@ -105,6 +105,8 @@ export interface HookRun {
   readonly stage: Stage;
   readonly order: number;
   readonly required: boolean;
+  /** See `HookPolicy`. */
+  readonly isGuest?: boolean | undefined;
   /** As configured. */
   readonly timeoutMs: number;
   readonly attempt: number;

@@ -1,3 +1,4 @@
+import { assert } from '../base/assert.ts';
 import type { Clock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { buildInfo } from '../base/version.ts';
@@ -13,6 +14,7 @@ import { eventDocument } from '../core/event-document.ts';
 import { hookEnvironment } from '../hooks/environment.ts';
 import type { Log } from '../observe/log.ts';
 import { helloOf } from './announce.ts';
+import { createCheckpointDesk } from './checkpoint-desk.ts';
 import type { Loop } from './loop.ts';
 import type { HookSources } from './wire-hooks.ts';
 
@@ -96,9 +98,18 @@ export function controlHandlers(
   { clock, log }: { readonly clock: Clock; readonly log: Log },
   sources: ControlSources,
 ): ControlHandlers {
+  const desk = createCheckpointDesk(async (request, signal) => {
+    const checkpoints = sources.checkpoints();
+    assert(checkpoints !== undefined, 'whoever asks has looked for them');
+    return await checkpoints.commit(request, signal);
+  });
   return {
     status: sources.status,
-    checkpoint: async (request, signal) => checkpointNow(config, sources.checkpoints(), request, signal),
+    async checkpoint(request, signal) {
+      const checkpoints = sources.checkpoints();
+      const port = checkpoints === undefined ? undefined : { ...checkpoints, commit: desk };
+      return await checkpointNow(config, port, request, signal);
+    },
     hello: () => helloOf(sources.loop().state(), buildInfo().version, clock),
     register(registration, stream) {
       const loop = sources.loop();

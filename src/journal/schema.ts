@@ -60,6 +60,7 @@ const HookRun = z.strictObject({
   stage: z.enum(STAGES),
   order: z.number(),
   required: z.boolean(),
+  isGuest: z.literal(true).optional(),
   timeoutMs: z.number(),
   attempt: z.int(),
   run: HookRunState,

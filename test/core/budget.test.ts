@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
 import { Life, SERVER_EPOCH, event, hook, noticed, policyWith } from './support.ts';
@@ -59,6 +60,60 @@ describe('the budget of hooks', () => {
     life.at = 13_000;
     life.hookEnds('first', false);
     expect(grants(life)).toEqual({ first: 13_000, second: 2000 });
+  });
+
+  it('is first for the hooks of the config: guests share what their whole time leaves', () => {
+    const guests = Array.from({ length: 100 }, (_, n) =>
+      hook(`guest-${n}`, { order: 51 + n, timeoutMs: 3_600_000, required: false, isGuest: true }),
+    );
+    const before = hook('early', { order: 1, timeoutMs: 3_600_000, isGuest: true });
+    const life = noticed(
+      policyWith({ hooks: [before, hook('stop', { timeoutMs: 8000 }), ...guests], sets: [] }),
+    );
+    // Of 28 s, 8 belong to the other one; 101 guests share the rest.
+    expect(grants(life)).toEqual({ early: 20_000 / 101 });
+    life.hookEnds('early', false);
+    expect(grants(life)).toMatchObject({ stop: 8000 });
+  });
+
+  it('of a guest is nothing where the others need it all, but the time of those that it runs beside', () => {
+    const hooks = [
+      hook('alone', { order: 1, isGuest: true }),
+      hook('first', { order: 2, timeoutMs: 20_000 }),
+      hook('beside', { order: 2, timeoutMs: 60_000, isGuest: true }),
+      hook('last', { order: 3, timeoutMs: 20_000 }),
+    ];
+    const life = noticed(policyWith({ hooks, sets: [] }));
+    expect(life.log()).toContain('run-hook first#1');
+    expect(grants(life)).toEqual({ first: 14_000, beside: 14_000 });
+    expect(life.state.drain?.hooks[0]?.run).toEqual({ kind: 'skipped', why: 'no-time' });
+  });
+
+  it('of the hooks of the config is never less because of guests, whatever they ask for', () => {
+    const some = (isGuest: boolean) =>
+      fc.array(
+        fc.record({
+          stage: fc.constantFrom('before-checkpoint', 'after-checkpoint'),
+          order: fc.integer({ min: 1, max: 4 }),
+          timeoutMs: fc.integer({ min: 100, max: 60_000 }),
+          isGuest: fc.constant(isGuest || undefined),
+        }),
+        { maxLength: 6 },
+      );
+    fc.assert(
+      fc.property(some(false), some(true), (hosts, guests) => {
+        const named = (all: typeof hosts, prefix: string) => all.map((one, n) => hook(`${prefix}${n}`, one));
+        const configured = named(hosts, 'host');
+        const alone = grants(noticed(policyWith({ hooks: configured, sets: [] })));
+        // Those before them end at once here: what is looked at is what is promised at the start.
+        const life = noticed(policyWith({ hooks: [...configured, ...named(guests, 'guest')], sets: [] }));
+        for (let round = 0; round < 6; round++) {
+          for (const { name, run } of life.state.drain?.hooks ?? [])
+            if (run.kind === 'running' && name.startsWith('guest')) life.hookEnds(name, false);
+        }
+        for (const [name, ms] of Object.entries(alone)) expect(grants(life)[name]).toBe(ms);
+      }),
+    );
   });
 
   it('of a hook that runs is not cut by the jitter of whole seconds', () => {

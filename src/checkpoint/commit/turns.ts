@@ -26,8 +26,8 @@ export interface Turns {
 
 /*
  * INVARIANTS
- * - One work at a time; the others wait in the order in which they came, background work behind all others, each under
- *   its own signal.
+ * - One work at a time; the others wait in the order in which they came, each under its own signal: what a drain asks for
+ *   before all others, background work behind them.
  * - A conflict is for good: this process never goes on from what another writer wrote, unless somebody says that it shall.
  * - A turn is over when its work has settled, not when its caller has turned away.
  */
@@ -53,7 +53,7 @@ export function createTurns({ name }: { readonly name: string }): Turns {
 
   return {
     async run(kind, signal, work, takesOver) {
-      const place = await gate.enter(1, signal, kind === 'background' ? 1 : 0);
+      const place = await gate.enter(1, signal, rankOf(kind));
       const finished = turn(kind, signal, work, takesOver);
       void finished.catch(() => undefined).then(() => place[Symbol.dispose]());
       return abandonOn(signal, finished);
@@ -66,6 +66,11 @@ export function createTurns({ name }: { readonly name: string }): Turns {
       (await gate.enter(1, never))[Symbol.dispose]();
     },
   };
+}
+
+function rankOf(kind: TurnKind): number {
+  if (kind === 'notice' || kind === 'stage') return 0;
+  return kind === 'background' ? 2 : 1;
 }
 
 export function gaveWay(name: string): EvictdError {
