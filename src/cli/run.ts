@@ -1,5 +1,6 @@
 import { EvictdError } from '../base/errors.ts';
 import { redact } from '../base/redact.ts';
+import { defineStart } from './defined-start.ts';
 import { type Command, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { loadConfigFor } from './load-config.ts';
 import { CONFIG_OPTION, IMDS_OPTION } from './options.ts';
@@ -46,6 +47,7 @@ async function run({ options, env, signal }: Invocation): Promise<ExitCode> {
   const dryRun = options['dry-run'] === true;
   const plainLog = createLog({ level, journald, destination: tail }, { clock: systemClock });
   const log = dryRun ? plainLog.child({ dryRun }) : plainLog;
+  defineStart(process.env, log);
   log.info('configuration read', { files });
   for (const warning of warnings) log.warn('configuration', { detail: warning });
   await runDaemon({ config, dryRun, env }, { clock: systemClock, log, logLines: () => tail.lines() }, signal);

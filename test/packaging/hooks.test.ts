@@ -1,65 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import {
-  chmod,
-  chown,
-  copyFile,
-  lchown,
-  mkdir,
-  mkdtemp,
-  readFile,
-  readdir,
-  rm,
-  stat,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+import { spawn } from 'node:child_process';
+import { readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { createServer, request } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 
 import { describe, expect, onTestFinished, test } from 'vitest';
 
 import { missingPackages } from '../tools/ensure-debian-packages.ts';
+import { DRAIN, HOOKS, LIMIT_MS, appears, ended, runHook, temporaryFolder } from './recipe.ts';
 
-const HOOKS = fileURLToPath(new URL('../../packaging/hooks/', import.meta.url));
-const LIMIT_MS = 15_000;
-
-interface Ended {
-  readonly code: number | null;
-  readonly stderr: string;
-}
-
-async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'evictd-recipes-'));
-  onTestFinished(() => rm(folder, { recursive: true, force: true }));
-  return folder;
-}
-
-function runHook(
-  args: readonly string[],
-  env: Readonly<Record<string, string>> = {},
-  folder = '',
-): Promise<Ended> {
-  const [name = '', ...rest] = args;
-  const child = spawn(join(HOOKS, name), rest, {
-    env: { PATH: `${folder}:${process.env['PATH'] ?? ''}`, FOLDER: folder, ...env },
-    stdio: ['ignore', 'ignore', 'pipe'],
-    timeout: LIMIT_MS,
-  });
-  let stderr = '';
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (stderr += chunk));
-  return ended(child).then((code) => ({ code, stderr }));
-}
-
-function ended(child: ChildProcess): Promise<number | null> {
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', resolve);
-  });
-}
-
-/** Programs that note how they are called. A unit is active until it is stopped; SIGQUIT ends it unless it is busy. */
 const FAKES: Readonly<Record<string, string>> = {
   systemctl:
     'case $1 in stop) : > "$FOLDER/down" ;; kill) [ -n "${BUSY:-}" ] || : > "$FOLDER/down" ;; ' +
@@ -85,13 +33,6 @@ async function callsOf(args: readonly string[], env: Readonly<Record<string, str
 }
 
 const RESUME = { EVICTD_STAGE: 'on-resume', EVICTD_TIMEOUT_SECONDS: '10' };
-const DRAIN = {
-  EVICTD_STAGE: 'before-checkpoint',
-  EVICTD_TIMEOUT_SECONDS: '8',
-  EVICTD_DRILL: '0',
-  EVICTD_EVENT_TYPE: 'Preempt',
-  EVICTD_EVENT_ID: 'E1',
-};
 const DRILL = { ...DRAIN, EVICTD_DRILL: '1' };
 const UNIT = 'actions.runner.o-r.n.service';
 
@@ -209,98 +150,6 @@ describe.skipIf(missingPackages(['nginx-light']).length > 0)('nginx', () => {
     expect(await runHook(['nginx', pidfile], { ...DRAIN, EVICTD_ATTEMPT: '2' })).toMatchObject({ code: 0 });
   });
 });
-
-/** Not root, and nobody else on the machine. */
-const WORKLOAD = 5001;
-
-describe('trainer', () => {
-  async function startTrainer(onSignal: string) {
-    const folder = await temporaryFolder();
-    const [pidfile, file] = [join(folder, 'pid'), join(folder, 'latest')];
-    await writeFile(file, 'old');
-    const script = `trap '${onSignal}' USR1; echo $$ > "$0.new" && mv "$0.new" "$0"; while :; do sleep 0.05; done`;
-    const child = spawn('/bin/sh', ['-c', script, pidfile], { cwd: folder, stdio: 'ignore' });
-    onTestFinished(() => void child.kill('SIGKILL'));
-    await appears(pidfile);
-    return { file, hook: (env = DRAIN) => runHook(['trainer', pidfile, file], env) };
-  }
-
-  test('is asked to save, and waited for until it has', async () => {
-    const { file, hook } = await startTrainer('sleep 0.3; echo new > tmp; mv tmp latest');
-    expect(await hook()).toEqual({ code: 0, stderr: '' });
-    expect(await readFile(file, 'utf8')).toBe('new\n');
-  });
-
-  test.skipIf(process.getuid?.() !== 0)(
-    'of another user is signalled with the rights of whoever owns the file',
-    async () => {
-      const folder = await temporaryFolder();
-      await chmod(folder, 0o755);
-      const [pidfile, file] = [join(folder, 'pid'), join(folder, 'latest')];
-      const isSaved = 'touch "$0.saved"';
-      const start = async (uid: number, place: string) => {
-        const script = `trap '${isSaved}' USR1; echo $$ > "$0"; while :; do sleep 0.05; done`;
-        const child = spawn('/bin/sh', ['-c', script, place], { uid, stdio: 'ignore' });
-        onTestFinished(() => void child.kill('SIGKILL'));
-        await appears(place);
-      };
-      const own = join(folder, 'own');
-      await mkdir(own);
-      await chown(own, WORKLOAD, WORKLOAD);
-      await start(0, pidfile);
-      await start(WORKLOAD, join(own, 'pid'));
-      const hook = (name: string) =>
-        runHook(['trainer', name, file], { ...DRAIN, EVICTD_TIMEOUT_SECONDS: '1' });
-      expect(await hook(join(own, 'pid'))).toMatchObject({
-        stderr: expect.stringContaining('not written in time'),
-      });
-      await appears(join(own, 'pid.saved'), 0);
-      // Root's process, named by the workload: in a file of its own, and by a link to root's.
-      await copyFile(pidfile, join(own, 'roots'));
-      await chown(join(own, 'roots'), WORKLOAD, WORKLOAD);
-      await symlink(pidfile, join(own, 'link'));
-      await lchown(join(own, 'link'), WORKLOAD, WORKLOAD);
-      for (const name of ['roots', 'link']) {
-        expect(await hook(join(own, name))).toMatchObject({
-          code: 1,
-          stderr: expect.stringContaining(`can not be signalled by user ${WORKLOAD}`),
-        });
-      }
-      await expect(stat(`${pidfile}.saved`)).rejects.toMatchObject({ code: 'ENOENT' });
-    },
-  );
-
-  test.each(['-1', '0', '', '1 2', '12x'])('is not looked for by %j', async (text) => {
-    const folder = await temporaryFolder();
-    await writeFile(join(folder, 'pid'), text);
-    expect(await runHook(['trainer', join(folder, 'pid'), join(folder, 'latest')], DRAIN)).toMatchObject({
-      code: 1,
-      stderr: expect.stringContaining('holds no process id'),
-    });
-  });
-
-  test('that ends without having saved is a failure', async () => {
-    const { hook } = await startTrainer('exit');
-    expect(await hook()).toMatchObject({
-      code: 1,
-      stderr: expect.stringContaining('has ended without writing'),
-    });
-  });
-
-  test('that does not save in time is a failure, before the hook is killed', async () => {
-    const { hook } = await startTrainer(':');
-    const { code, stderr } = await hook({ ...DRAIN, EVICTD_TIMEOUT_SECONDS: '1' });
-    expect({ code, stderr }).toMatchObject({
-      code: 1,
-      stderr: expect.stringContaining('not written in time'),
-    });
-  });
-});
-
-async function appears(file: string, sizeMin = 1): Promise<void> {
-  const size = async () => (await stat(file).catch(() => undefined))?.size ?? -1;
-  await expect.poll(size, { timeout: LIMIT_MS }).toBeGreaterThanOrEqual(sizeMin);
-}
 
 function get(socketPath: string, path = '/'): Promise<string> {
   return new Promise((resolve, reject) => {
