@@ -11,6 +11,7 @@ async function main(): Promise<void> {
   process.on('SIGUSR1', () => undefined);
   leaveLostFolder();
   const err = outputOn(process.stderr);
+  for (const name of dropVariables()) err.write(`evictd: the variable ${name} is ignored\n`);
   // Sets the exit code instead of leaving at once, so that what is still being written gets out.
   const fail = (error: unknown) => (process.exitCode = reportFailure(error, err));
   process.on('uncaughtException', (error) => {
@@ -24,6 +25,18 @@ async function main(): Promise<void> {
   } catch (error) {
     fail(error);
   }
+}
+
+/**
+ * Of Node, and set by whoever started this: they would change what it does, or switch its checks of certificates off. Some
+ * have had their effect before; for the packaged program its launcher removes them.
+ */
+const IGNORED = ['NODE_TLS_REJECT_UNAUTHORIZED', 'NODE_OPTIONS', 'NODE_DEBUG', 'NODE_PATH'];
+
+function dropVariables(): readonly string[] {
+  const found = IGNORED.filter((name) => (process.env[name] ?? '') !== '');
+  for (const name of found) delete process.env[name];
+  return found;
 }
 
 /** No thread can be started in a folder that was removed. */

@@ -47,7 +47,7 @@ async function run({ options, env, signal }: Invocation): Promise<ExitCode> {
   const dryRun = options['dry-run'] === true;
   const plainLog = createLog({ level, journald, destination: tail }, { clock: systemClock });
   const log = dryRun ? plainLog.child({ dryRun }) : plainLog;
-  defineStart(process.env, log);
+  defineStart(log);
   log.info('configuration read', { files });
   for (const warning of warnings) log.warn('configuration', { detail: warning });
   await runDaemon({ config, dryRun, env }, { clock: systemClock, log, logLines: () => tail.lines() }, signal);

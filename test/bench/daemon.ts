@@ -82,7 +82,7 @@ export async function setUp(options: DaemonOptions): Promise<Setup> {
   const config = join(place, 'evictd.json');
   await writeFile(config, JSON.stringify(content), { mode: 0o600 });
   const program = join(place, 'evictd');
-  await writeLauncher(program);
+  await writeLauncher(program, { isOpen: true });
   return { program, config, socket, env: { NODE_EXTRA_CA_CERTS: sink.caFile, ...options.env } };
 }
 

@@ -59,7 +59,7 @@ export async function createStartRig(folder: string): Promise<StartRig> {
     plain: { name: 'node dist/evictd.js', argv: [process.execPath, BUNDLE] },
     async tuned(name, cache) {
       const file = join(folder, 'evictd');
-      await writeLauncher(file);
+      await writeLauncher(file, { isOpen: true });
       return { name, argv: [file], env: cache === undefined ? {} : { CACHE_DIRECTORY: cache } };
     },
     async start({ argv, env = {} }) {

@@ -53,7 +53,7 @@ export async function startWatched(
   leak: boolean,
 ): Promise<WatchedDaemon> {
   const launcher = join(vm.folder, 'evictd');
-  await writeLauncher(launcher);
+  await writeLauncher(launcher, { isOpen: true });
   const child = spawn(launcher, ['run', '--config', vm.configFile], {
     env: {
       PATH: process.env['PATH'],
