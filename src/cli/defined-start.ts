@@ -9,7 +9,7 @@ const HABITS = ['SIGHUP', 'SIGUSR2', 'SIGALRM'] as const;
  */
 export function defineStart(log: Log): void {
   process.chdir('/');
-  process.umask(0o022);
+  process.umask(process.umask() | 0o022);
   for (const signal of HABITS) {
     process.on(signal, () => log.info('signal ignored; a new config needs a restart', { signal }));
   }
