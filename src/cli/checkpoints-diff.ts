@@ -4,6 +4,7 @@ import type { TreeEntry } from '../checkpoint/format/tree/tree.ts';
 import type { Change } from '../checkpoint/retention/diff.ts';
 import { ONE_SET_OPTION, STORE_OPTIONS, idArgument, onlySetOf } from './checkpoints-set.ts';
 import { entryJson } from './checkpoints-show.ts';
+import { checkpointId } from './options.ts';
 import { type Command, EXIT } from './command.ts';
 import { shownText } from '../base/shown.ts';
 import { openStoredPlace } from './stored-place.ts';
@@ -25,7 +26,7 @@ export const checkpointsDiffCommand: Command = {
     const { diffCheckpoints } = await import('../checkpoint/retention/diff.ts');
     await using opened = await openStoredPlace(invocation, systemClock);
     const place = await onlySetOf(opened, invocation);
-    const [before = '', after = ''] = positionals;
+    const [before = '', after = ''] = positionals.map(checkpointId);
     const isJson = options['json'] === true;
     let count = 0;
     const head = JSON.stringify({ key: place.key, set: place.set, before, after });

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 
 import { systemClock } from '../base/clock.ts';
 import { ONE_SET_OPTION, STORE_OPTIONS, idArgument, onlySetOf } from './checkpoints-set.ts';
+import { checkpointId } from './options.ts';
 import { type Command, EXIT } from './command.ts';
 import { openStoredPlace } from './stored-place.ts';
 
@@ -18,7 +19,7 @@ export const checkpointsKeepCommand: Command = {
     const { keepCheckpoint, releaseCheckpoint } = await import('../checkpoint/retention/holds.ts');
     await using opened = await openStoredPlace(invocation, systemClock);
     const place = await onlySetOf(opened, invocation);
-    const [id = ''] = positionals;
+    const [id = ''] = positionals.map(checkpointId);
     const kept = options['release'] !== true;
     const isDone = kept
       ? await keepCheckpoint(place, id, `evictd checkpoints keep, on ${hostname()}`, opened, signal)

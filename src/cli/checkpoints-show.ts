@@ -5,6 +5,7 @@ import type { Manifest, NamedPaths } from '../checkpoint/format/manifest.ts';
 import type { TreeEntry } from '../checkpoint/format/tree/tree.ts';
 import type { DescribedCheckpoint, PackTotals } from '../checkpoint/retention/show.ts';
 import { ONE_SET_OPTION, STORE_OPTIONS, idArgument, onlySetOf } from './checkpoints-set.ts';
+import { checkpointId } from './options.ts';
 import { type Command, EXIT, type Output } from './command.ts';
 import { shownText } from '../base/shown.ts';
 import { openStoredPlace } from './stored-place.ts';
@@ -23,7 +24,7 @@ export const checkpointsShowCommand: Command = {
     const { describeCheckpoint } = await import('../checkpoint/retention/show.ts');
     await using opened = await openStoredPlace(invocation, systemClock);
     const place = await onlySetOf(opened, invocation);
-    const shown = await describeCheckpoint(place, positionals[0], opened, signal);
+    const shown = await describeCheckpoint(place, checkpointId(positionals[0]), opened, signal);
     const isJson = options['json'] === true;
     const withEntries = options['summary'] !== true;
     if (isJson) await writeJson(place.key, shown, withEntries, out);

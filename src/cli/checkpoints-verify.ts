@@ -6,7 +6,7 @@ import { formatCount, formatSize } from '../base/units.ts';
 import type { VerifyResult } from '../checkpoint/retention/verify.ts';
 import { ANY_SET_OPTION, STORE_OPTIONS, idArgument, onlySetOf, setsOf } from './checkpoints-set.ts';
 import { type Command, EXIT, type Invocation } from './command.ts';
-import { textOption } from './options.ts';
+import { textOption, checkpointId } from './options.ts';
 import { shownText } from '../base/shown.ts';
 import { type StoredPlace, openStoredPlace } from './stored-place.ts';
 
@@ -33,7 +33,7 @@ export const checkpointsVerifyCommand: Command = {
     const { options, positionals, out } = invocation;
     const sample = sampleOption(textOption(options, 'sample'));
     await using place = await openStoredPlace(invocation, systemClock);
-    const [id] = positionals;
+    const [id] = positionals.map(checkpointId);
     const sets =
       id === undefined ? await setsOf(place, invocation) : [(await onlySetOf(place, invocation)).set];
     const results: VerifyResult[] = [];

@@ -1,7 +1,8 @@
 import { systemClock } from '../base/clock.ts';
 import { formatCount } from '../base/units.ts';
 import { type Command, EXIT, type Invocation } from './command.ts';
-import { CONFIG_OPTION, JSON_OPTION, textOption } from './options.ts';
+import { configFile } from './load-config.ts';
+import { CONFIG_OPTION, JSON_OPTION } from './options.ts';
 
 export const configCheckCommand: Command = {
   name: 'config check',
@@ -20,7 +21,7 @@ export const configCheckCommand: Command = {
     const { setWarnings } = await import('../daemon/set-check.ts');
     const json = options['json'] === true;
     try {
-      const loaded = await loadConfig({ file: textOption(options, 'config'), env });
+      const loaded = await loadConfig({ file: configFile({ options, env }), env });
       const { files } = loaded;
       const warnings = [
         ...(files.length > 0

@@ -1,5 +1,6 @@
 import { type Command, EXIT } from './command.ts';
-import { CONFIG_OPTION, JSON_OPTION, textOption } from './options.ts';
+import { configFile } from './load-config.ts';
+import { CONFIG_OPTION, JSON_OPTION } from './options.ts';
 
 export const configShowCommand: Command = {
   name: 'config show',
@@ -8,7 +9,7 @@ export const configShowCommand: Command = {
   options: [CONFIG_OPTION, JSON_OPTION],
   async run({ options, env, out, err }) {
     const { loadConfig } = await import('../config/load.ts');
-    const { values, files, warnings } = await loadConfig({ file: textOption(options, 'config'), env });
+    const { values, files, warnings } = await loadConfig({ file: configFile({ options, env }), env });
     if (options['json'] === true) {
       out.write(`${JSON.stringify({ files, values, warnings })}\n`);
       return EXIT.done;

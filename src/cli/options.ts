@@ -6,13 +6,15 @@ import type { Command, OptionSpec, PositionalSpec } from './command.ts';
 export const CONFIG_OPTION: OptionSpec = {
   name: 'config',
   value: 'FILE',
-  description: 'config file; conf.d/*.yaml beside it is read too (default: /etc/evictd/config.yaml)',
+  description:
+    'config file; conf.d/*.yaml beside it is read too (default: EVICTD_CONFIG, or /etc/evictd/config.yaml)',
 };
 
 export const IMDS_OPTION: OptionSpec = {
   name: 'imds',
   value: 'URL',
-  description: 'base URL of the metadata service, for example of evictd mock-imds',
+  description:
+    'base URL of the metadata service, for example of evictd mock-imds (default: EVICTD_IMDS, or the config)',
 };
 
 /** Every command has it, by itself. */
@@ -27,6 +29,11 @@ export function textOption(
 ): string | undefined {
   const value = options[name];
   return typeof value === 'string' ? value : undefined;
+}
+
+/** `9` for `00000009`: nobody counts zeros. What is no number stays as it is, for an error that shows it. */
+export function checkpointId<Text extends string | undefined>(text: Text): Text | string {
+  return text !== undefined && /^\d{1,8}$/.test(text) ? text.padStart(8, '0') : text;
 }
 
 /** Milliseconds; undefined when the option was not given. Throws `usage`, with its name. */

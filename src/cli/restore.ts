@@ -8,7 +8,14 @@ import type { Checkpoint, Config } from '../config/schema.ts';
 import { type Command, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { reportFailure } from './failure.ts';
 import { loadConfigFor } from './load-config.ts';
-import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION, durationOption, textOption } from './options.ts';
+import {
+  CONFIG_OPTION,
+  IMDS_OPTION,
+  JSON_OPTION,
+  durationOption,
+  textOption,
+  checkpointId,
+} from './options.ts';
 import { restoreSets, type SetOutcome, type WantedSet } from './restore-sets.ts';
 import { KEY_OPTION } from './stored-place.ts';
 
@@ -77,7 +84,7 @@ export const restoreCommand: Command = {
         sets,
         stateDir: config.state.dir,
         key: textOption(options, 'key'),
-        at: textOption(options, 'at'),
+        at: checkpointId(textOption(options, 'at')),
         whole: options['whole'] === true,
         path: optionalList(textOption(options, 'path')),
         waitMs: durationOption(options, 'wait') ?? 0,

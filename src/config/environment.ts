@@ -4,8 +4,10 @@ import { nearest } from './nearest.ts';
 import type { Problem } from './problem.ts';
 import { branch, merge, type Tree } from './tree.ts';
 
+/** What flags are for, in a variable. They say where the configuration is, and are none of its keys. */
+const OF_FLAGS = ['EVICTD_CONFIG', 'EVICTD_IMDS'];
 /** They are never taken for configuration. */
-const OF_HOOKS: ReadonlySet<string> = new Set(HOOK_VARIABLES);
+const OTHERS: ReadonlySet<string> = new Set([...HOOK_VARIABLES, ...OF_FLAGS]);
 
 export interface Variable {
   /** `EVICTD_IMDS_POLL_INTERVAL` */
@@ -24,7 +26,7 @@ export function applyEnvironment(
   const problems: Problem[] = [];
   let merged = tree;
   for (const [name, value] of Object.entries(env).toSorted(([left], [right]) => (left < right ? -1 : 1))) {
-    if (!name.startsWith('EVICTD_') || value === undefined || OF_HOOKS.has(name)) continue;
+    if (!name.startsWith('EVICTD_') || value === undefined || OTHERS.has(name)) continue;
     const variable = variables.find((candidate) => candidate.name === name);
     if (variable === undefined) {
       const near = nearest(

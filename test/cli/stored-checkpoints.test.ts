@@ -78,7 +78,8 @@ describe('restore', () => {
 
   test.each([
     ['--key', '../vm-2', '"../vm-2" is not a key'],
-    ['--at', '7', 'there is no checkpoint "7"'],
+    ['--at', '7', 'there is no checkpoint "00000007"'],
+    ['--at', 'seven', 'there is no checkpoint "seven"'],
   ])('%s %s is refused by name', async (option, value, text) => {
     await evictd('checkpoints');
     const { code, stderr } = await evictd('restore', '--to', join(folder, 'to'), option, value);

@@ -194,6 +194,9 @@ describe('variables', () => {
         EVICTD_METRICS_LISTEN: '127.0.0.1:9464',
         EVICTD_HOOKS_DIR: '/hooks',
         PATH: '/bin',
+        // What the commands themselves take.
+        EVICTD_CONFIG: '/etc/other.yaml',
+        EVICTD_IMDS: 'http://127.0.0.1:1',
         // As when a hook starts it.
         ...Object.fromEntries(HOOK_VARIABLES.map((name) => [name, 'x'])),
       },

@@ -133,7 +133,7 @@ export const MUTATIONS = {
       },
     ],
     caughtAs: /runs for a second drain|past the end of work/,
-    seed: 300,
+    seed: 4805,
   },
   'a window that gets shorter': {
     replacements: [
