@@ -9,7 +9,8 @@ const HABITS = ['SIGHUP', 'SIGUSR2', 'SIGALRM'] as const;
  */
 export function defineStart(log: Log): void {
   process.chdir('/');
-  process.umask(process.umask() | 0o022);
+  // Asking for it means setting it.
+  process.umask(process.umask(0o077) | 0o022);
   for (const signal of HABITS) {
     process.on(signal, () => log.info('signal ignored; a new config needs a restart', { signal }));
   }

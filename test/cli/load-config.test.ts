@@ -18,7 +18,7 @@ test('--config and --imds may be variables; a flag counts more, and both count m
   };
   const env = { EVICTD_CONFIG: one };
   expect(await load({}, env)).toEqual(['one', 'http://127.0.0.1:1', 'one.yaml:2:19']);
-  expect(await load({ config: other }, env)).toMatchObject(['other', 'http://169.254.169.254']);
+  expect(await load({ config: other }, env)).toEqual(['other', 'http://169.254.169.254', undefined]);
   const both = { ...env, EVICTD_IMDS: 'http://127.0.0.1:2' };
   expect(await load({}, both)).toEqual(['one', 'http://127.0.0.1:2', 'environment EVICTD_IMDS']);
   expect(await load({ imds: 'http://127.0.0.1:3' }, both)).toEqual(['one', 'http://127.0.0.1:3', '--imds']);
