@@ -122,9 +122,13 @@ export const Config = z.strictObject({
       level: choice(['trace', 'debug', 'info', 'warn', 'error'], 'Least level that is logged.').default(
         'info',
       ),
+      format: choice(
+        ['auto', 'json', 'text'],
+        'json: one object on each line. text: lines for people. auto: text on a terminal, otherwise json.',
+      ).default('auto'),
     })
     .prefault({})
-    .meta({ description: 'The log, JSON lines on standard output.' }),
+    .meta({ description: 'The log, on standard output.' }),
   state: z
     .strictObject({ dir: absolutePath('Folder of the journal.').default('/var/lib/evictd') })
     .prefault({})

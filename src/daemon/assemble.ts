@@ -9,7 +9,8 @@ import { createJournal, readBootId, unwritable } from '../journal/journal.ts';
 import type { Log } from '../observe/log.ts';
 import { announce } from './announce.ts';
 import type { CheckpointHost } from './checkpoint-host.ts';
-import { dryAcknowledge } from './dry-run.ts';
+import { dryDeeds } from './dry-run.ts';
+import { noteOf } from './notes.ts';
 import { type Identity, startIdentity } from './identity.ts';
 import { type Loop, startLoop } from './loop.ts';
 import { type Operations, createOperations } from './operations.ts';
@@ -102,7 +103,7 @@ export async function assemble(
     hooks: hooks.runner,
     policy: () => hooks.policy(),
     checkpoints,
-    acknowledge: dryRun ? dryAcknowledge(log) : (eventId, signal) => client.acknowledge(eventId, signal),
+    ...(dryRun ? dryDeeds(log) : { noteOf, acknowledge: (id, signal) => client.acknowledge(id, signal) }),
     reportContext: () => ({ now: clock.monotonicMs(), state: loop.state(), checkpoints, log: logLines() }),
     onNote: (note) => {
       tellStatus();

@@ -17,6 +17,7 @@ import type { DrillEngine } from './drill-engine.ts';
 import { type Loop, startLoop } from './loop.ts';
 import { type Operations, createOperations } from './operations.ts';
 import { createExecutors, perform } from './perform.ts';
+import { noteOf } from './notes.ts';
 import { type ReportContext, reportFiles, reportOf } from './report.ts';
 import { type HookSources, wireHooks } from './wire-hooks.ts';
 
@@ -130,6 +131,7 @@ function runLoop(
   { clock, log, onNote }: RehearsalDependencies,
 ): Loop {
   const executors = createExecutors({
+    noteOf,
     clock,
     log,
     loop: () => loop,

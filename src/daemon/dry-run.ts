@@ -1,6 +1,7 @@
 import type { AckResult, HookRunner } from '../core/ports.ts';
 import type { Log } from '../observe/log.ts';
 import { type CheckpointHost, emptyProgress } from './checkpoint-host.ts';
+import { dryNoteOf } from './notes.ts';
 
 /** Says which hook would run, and takes it as having succeeded, so that the whole drain can be seen. */
 export function createDryHooks(log: Log): HookRunner {
@@ -43,9 +44,14 @@ export function createDryCheckpoints(
 }
 
 /** Says which event would be acknowledged, and takes it as accepted. */
-export function dryAcknowledge(log: Log): (eventId: string) => Promise<AckResult> {
+function dryAcknowledge(log: Log): (eventId: string) => Promise<AckResult> {
   return async (eventId) => {
     log.info('dry run: would acknowledge', { eventId });
     return { kind: 'accepted' };
   };
+}
+
+/** What of a daemon's deeds is another one in a dry run, beside hooks and checkpoints. */
+export function dryDeeds(log: Log) {
+  return { acknowledge: dryAcknowledge(log), noteOf: dryNoteOf };
 }

@@ -10,7 +10,7 @@ import type { Drain, Watched } from '../core/state.ts';
 import type { Log } from '../observe/log.ts';
 import type { CheckpointHost } from './checkpoint-host.ts';
 import type { Loop } from './loop.ts';
-import { NOTE_MESSAGES } from './notes.ts';
+import type { noteOf } from './notes.ts';
 import type { Operations } from './operations.ts';
 import { type ReportContext, reportOf } from './report.ts';
 
@@ -31,6 +31,8 @@ export interface PerformDependencies {
   readonly acknowledge: (eventId: string, signal: AbortSignal) => Promise<AckResult>;
   /** What a report says besides the drain itself. */
   readonly reportContext: () => ReportContext;
+  /** How a note is logged. */
+  readonly noteOf: typeof noteOf;
   readonly onNote: (effect: Extract<Effect, { kind: 'note' }>) => void;
   readonly onExit: () => void;
   /** Hooks are told that it is only a rehearsal. */
@@ -72,7 +74,8 @@ export function createExecutors(dependencies: PerformDependencies): Executors {
       acknowledge(dependencies, eventId, attempt, endsAt).catch(dependencies.loop().crash);
     },
     note: (effect) => {
-      log[effect.level](NOTE_MESSAGES[effect.code], { ...effect.fields, code: effect.code });
+      const { message, fields } = dependencies.noteOf(effect);
+      log[effect.level](message, fields);
       dependencies.onNote(effect);
     },
     exit: () => dependencies.onExit(),

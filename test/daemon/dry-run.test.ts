@@ -69,6 +69,9 @@ describe.concurrent('a dry run', () => {
     expect(await snapshot(machine.folder)).toEqual(before);
     expect(await machine.hookLog()).toEqual([]);
     expect(daemon.log.filter(({ dryRun }) => dryRun !== true)).toEqual([]);
+    // What never happened is told as such, the drain as it would go.
+    const told = daemon.log.flatMap(({ result }) => result ?? []);
+    expect(new Set(told)).toEqual(new Set(['would run', 'would commit', 'would acknowledge']));
     const would = daemon.log.filter(({ msg }) => msg.startsWith('dry run: '));
     expect(would).toMatchObject([
       { msg: 'dry run: would run the hook', hook: 'stop', stage: 'before-checkpoint' },

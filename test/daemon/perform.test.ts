@@ -6,6 +6,7 @@ import type { HookRequest } from '../../src/core/ports.ts';
 import { INITIAL_STATE } from '../../src/core/state.ts';
 import { startLoop } from '../../src/daemon/loop.ts';
 import type { Loop } from '../../src/daemon/loop.ts';
+import { noteOf } from '../../src/daemon/notes.ts';
 import { createOperations } from '../../src/daemon/operations.ts';
 import { createExecutors, perform } from '../../src/daemon/perform.ts';
 import { createLog } from '../../src/observe/log.ts';
@@ -16,6 +17,7 @@ test('a hook gets no time that writing the journal has taken', async () => {
   const asked = Promise.withResolvers<{ request: HookRequest; at: number }>();
   const bug = (error: unknown) => asked.reject(error);
   const executors = createExecutors({
+    noteOf,
     clock: systemClock,
     log: createLog({ level: 'error', journald: false }),
     loop: (): Loop => loop,

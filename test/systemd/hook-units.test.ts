@@ -120,7 +120,7 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
     expect((await rig.machine.output(stat)).trim()).toBe('root:evictd 660');
     const statusFor = (groups: string) =>
       rig.machine.inside(['setpriv', '--reuid=nobody', '--regid=nogroup', groups, 'evictd', 'status']);
-    expect((await statusFor('--groups=evictd')).stdout).toMatch(/^phase/);
+    expect((await statusFor('--groups=evictd')).stdout).toMatch(/^phase/m);
     const refused = await statusFor('--clear-groups');
     expect(refused.code).toBe(1);
     expect(refused.stderr).toMatch(/evictd\.sock.*\n.*group evictd/);
