@@ -54,6 +54,8 @@ export interface Output {
   draw(text: string): void;
   /** A terminal: colours and bars are allowed (unless NO_COLOR). */
   readonly isTerminal: boolean;
+  /** Width of the terminal; undefined elsewhere. */
+  readonly columns?: number | undefined;
 }
 
 export const EXIT = {

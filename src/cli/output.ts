@@ -19,5 +19,9 @@ export function outputOn(stream: NodeJS.WriteStream & { readonly fd: number }): 
     write: (text) => void stream.write(shownLines(text), onWritten),
     draw: (text) => void stream.write(text, onWritten),
     isTerminal: isatty(stream.fd),
+    // A terminal may get another size at any time.
+    get columns() {
+      return stream.columns;
+    },
   };
 }

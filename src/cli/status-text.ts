@@ -1,3 +1,4 @@
+import { wrapWords } from '../base/wrap.ts';
 import { formatCount, formatDuration, formatSize } from '../base/units.ts';
 import type { Status } from '../daemon/status.ts';
 
@@ -19,9 +20,18 @@ const VERDICTS: Readonly<
   failed: { words: 'DRAIN FAILED', color: RED },
 };
 const LABEL_CELLS = 13;
+const NO_LABEL = ' '.repeat(LABEL_CELLS);
+/** Narrower than that nobody reads. */
+const COLUMNS_MIN = 20;
 
 /** One screen that is understood at a glance, also at night: first the verdict, why, and what to do. */
-export function describeStatus(status: Status, hasColors = false): string {
+export function describeStatus(
+  status: Status,
+  {
+    hasColors = false,
+    columns = Infinity,
+  }: { readonly hasColors?: boolean; readonly columns?: number | undefined } = {},
+): string {
   const { poll, drain, store } = status;
   const { words, color } = VERDICTS[status.protection.verdict];
   const verdict = hasColors ? `\u001B[1;${color}m${words}\u001B[0m` : words;
@@ -44,7 +54,14 @@ export function describeStatus(status: Status, hasColors = false): string {
     ...(store === undefined ? [] : [['store', describeStore(store)]]),
     ...(drain === undefined ? [['a notice now', describeNotice(status)]] : []),
   ];
-  return lines.map(([label, text]) => `${(label ?? '').padEnd(LABEL_CELLS)}${text ?? ''}\n`).join('');
+  return lines
+    .map(([label = '', text = '']) => {
+      const [begin = '', ...rest] = wrapWords(text, Math.max(columns - LABEL_CELLS - 1, COLUMNS_MIN));
+      return [`${label.padEnd(LABEL_CELLS)}${begin}\n`, ...rest.map((line) => `${NO_LABEL}  ${line}\n`)].join(
+        '',
+      );
+    })
+    .join('');
 }
 
 /** Why the verdict is what it is, with what to do on lines of their own. */

@@ -42,7 +42,9 @@ export const statusCommand: Command = {
     };
     const hasColors = out.isTerminal && (env['NO_COLOR'] ?? '') === '';
     const show = (status: Status) =>
-      options['json'] === true ? `${JSON.stringify(status)}\n` : describeStatus(shownDeep(status), hasColors);
+      options['json'] === true
+        ? `${JSON.stringify(status)}\n`
+        : describeStatus(shownDeep(status), { hasColors, columns: out.columns });
     if (options['watch'] === true) return watch(async () => show(await ask()), invocation);
     const status = await ask();
     out.draw(show(status));

@@ -1,5 +1,6 @@
 import { stringify } from 'yaml';
 
+import { wrapWords } from '../base/wrap.ts';
 import { configVariables } from './environment.ts';
 import { configJsonSchema, type JsonSchema, variants } from './json-schema.ts';
 
@@ -79,11 +80,8 @@ function describe(node: JsonSchema, { path, variableNames }: Place): readonly st
   const variable = variableNames.get(path.join('.'));
   const isLeaf = variants(node).every((variant) => variant.properties === undefined);
   const allowed = isLeaf && node['x-allowed'] !== undefined ? [`Allowed: ${node['x-allowed']}.`] : [];
-  return wrap(
-    [node.description ?? '', ...allowed, ...(variable === undefined ? [] : [`[${variable}]`])]
-      .join(' ')
-      .trim(),
-  ).map(comment);
+  const text = [node.description ?? '', ...allowed, ...(variable === undefined ? [] : [`[${variable}]`])];
+  return wrapWords(text.join(' ').trim(), COMMENT_COLUMNS).map(comment);
 }
 
 /** A value to put where there is no default. */
@@ -102,18 +100,6 @@ function exampleOf(node: JsonSchema): unknown {
 
 function flow(value: unknown): string {
   return stringify(value, { collectionStyle: 'flow', lineWidth: 0, singleQuote: false }).trimEnd();
-}
-
-function wrap(text: string): readonly string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + word.length >= COMMENT_COLUMNS) {
-      lines.push(line);
-      line = word;
-    } else line = line === '' ? word : `${line} ${word}`;
-  }
-  return line === '' ? lines : [...lines, line];
 }
 
 function comment(line: string): string {

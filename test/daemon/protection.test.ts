@@ -95,23 +95,25 @@ describe('whether a notice now would be seen and what it has to save would fit',
 });
 
 function screen(state: State, change: Partial<StatusSources> = {}): string {
-  return describeStatus(
-    statusOf({
-      now: NOW,
-      wallNow: NOW,
-      state,
-      evictdVersion: '1',
-      dryRun: false,
-      poll: { lastGoodAt: NOW - 300, consecutiveFailures: 0 },
-      pollError: undefined,
-      stateProblem: undefined,
-      policy: policyWith({ hooks: [], sets: [{ name: 'model', priority: 1 }] }),
-      progress: [{ ...JOB, name: 'model' }],
-      upload: { bytesLeft: 1024, bytesPerSecond: 2 ** 20 },
-      store: { ready: true, error: undefined, remedy: undefined },
-      ...change,
-    }),
-  );
+  return describeStatus(statusOf(sources(state, change)));
+}
+
+function sources(state: State, change: Partial<StatusSources> = {}): StatusSources {
+  return {
+    now: NOW,
+    wallNow: NOW,
+    state,
+    evictdVersion: '1',
+    dryRun: false,
+    poll: { lastGoodAt: NOW - 300, consecutiveFailures: 0 },
+    pollError: undefined,
+    stateProblem: undefined,
+    policy: policyWith({ hooks: [], sets: [{ name: 'model', priority: 1 }] }),
+    progress: [{ ...JOB, name: 'model' }],
+    upload: { bytesLeft: 1024, bytesPerSecond: 2 ** 20 },
+    store: { ready: true, error: undefined, remedy: undefined },
+    ...change,
+  };
 }
 
 describe('the screen', () => {
@@ -158,6 +160,16 @@ describe('the screen', () => {
       a notice now would save NOTHING
       "
     `);
+  });
+
+  it('is no wider than the terminal, but for words that are', () => {
+    const watching: State = { ...INITIAL_STATE, vmName: 'fleet_2' };
+    const store = { ready: false, error: 'HTTP 403 '.repeat(20).trim(), remedy: 'grant the role '.repeat(9) };
+    for (const columns of [80, 120]) {
+      const lines = describeStatus(statusOf(sources(watching, { store })), { columns }).split('\n');
+      expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(columns);
+      expect(lines.filter((line) => line.startsWith('               ')).length).toBeGreaterThan(1);
+    }
   });
 
   it('of a drain that failed says what is lost, what is being done and what a person can do', () => {
