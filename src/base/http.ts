@@ -131,6 +131,8 @@ function exchange(
 function connectorOf({ connectMs, bodyBytesMax }: HttpClientOptions): buildConnector.connector {
   const connect = createConnector({
     allowH2: false,
+    // Otherwise the environment has a say (NODE_TLS_REJECT_UNAUTHORIZED).
+    rejectUnauthorized: true,
     timeout: connectMs,
     keepAliveInitialDelay: PROBE_MS,
   });

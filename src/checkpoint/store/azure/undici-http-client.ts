@@ -70,6 +70,8 @@ export function createUndiciHttpClient(options: UndiciHttpClientOptions): Undici
 function connectorOf({ ca, lookup }: UndiciHttpClientOptions): buildConnector.connector {
   const connect = createConnector({
     allowH2: false,
+    // Otherwise the environment has a say (NODE_TLS_REJECT_UNAUTHORIZED).
+    rejectUnauthorized: true,
     timeout: CONNECT_MS,
     ciphers: CIPHERS,
     ...(ca !== undefined && { ca }),
