@@ -1,5 +1,3 @@
-import type { Socket } from 'node:net';
-
 import type { buildConnector, Dispatcher, Pool as UndiciPool } from 'undici';
 import createConnector from 'undici/lib/core/connect.js';
 import symbols from 'undici/lib/core/symbols.js';
@@ -7,7 +5,8 @@ import Pool from 'undici/lib/dispatcher/pool.js';
 
 import { reasonOf } from './abort.ts';
 import type { Clock, MonotonicMs } from './clock.ts';
-import { errnoOf, EvictdError } from './errors.ts';
+import { errnoOf } from './errors.ts';
+import { BESIDE_BODY_BYTES_MAX, createAnswerBody, limitAnswers, noHttp } from './http-answer.ts';
 
 export interface HttpClientOptions {
   /** `http://host:port` or `https://host:port`. */
@@ -56,11 +55,6 @@ export interface HttpClient {
 
 /** As Node has it. */
 const HEAD_BYTES_MAX = 16 * 1024;
-/**
- * What an answer may have beside its body: heads that only announce it, its own, the frames of its chunks, trailers.
- * undici reads on for as long as they come.
- */
-const BESIDE_BODY_BYTES_MAX = 256 * 1024;
 /** A connection on which nothing moves is asked whether it still lives. */
 const PROBE_MS = 30_000;
 
@@ -144,21 +138,6 @@ function connectorOf({ connectMs, bodyBytesMax }: HttpClientOptions): buildConne
     });
 }
 
-/** Since a request is written after the answer to the one before, what comes in after a write is one answer. */
-function limitAnswers(socket: Socket, bytesMax: number): void {
-  let written = 0;
-  let readBefore = 0;
-  let read = 0;
-  socket.on('readable', () => {
-    if (socket.bytesWritten !== written) {
-      written = socket.bytesWritten;
-      readBefore = read;
-    }
-    read = socket.bytesRead;
-    if (read - readBefore > bytesMax) socket.destroy(noHttp());
-  });
-}
-
 interface Answer {
   start(status: number, headers: HttpReply['headers']): void;
   /** False: it is longer than wanted. */
@@ -166,26 +145,14 @@ interface Answer {
   reply(): HttpReply;
 }
 
-/** What has come of an answer: the body in one piece of memory, however small the pieces are in which it comes. */
+/** What has come of an answer. */
 function createAnswer(bodyBytesMax: number, clock: Clock): Answer {
+  const body = createAnswerBody(bodyBytesMax);
   let head = { status: 0, headers: {}, headersAt: 0 };
-  let memory = Buffer.alloc(0);
-  let length = 0;
   return {
     start: (status, headers) => (head = { status, headers, headersAt: clock.monotonicMs() }),
-    take(chunk) {
-      const before = length;
-      length += chunk.length;
-      if (length > bodyBytesMax) return false;
-      if (length > memory.length) {
-        const larger = Buffer.allocUnsafeSlow(Math.max(length, Math.min(2 * memory.length, bodyBytesMax)));
-        memory.copy(larger, 0, 0, before);
-        memory = larger;
-      }
-      chunk.copy(memory, before);
-      return true;
-    },
-    reply: () => ({ ...head, body: length > bodyBytesMax ? undefined : memory.subarray(0, length) }),
+    take: (chunk) => body.take(chunk),
+    reply: () => ({ ...head, body: body.content() }),
   };
 }
 
@@ -204,8 +171,4 @@ function explained(error: Error): Error {
 
 function systemError(code: string, message: string, cause: Error): Error {
   return Object.assign(new Error(message, { cause }), { code });
-}
-
-function noHttp(): EvictdError {
-  return new EvictdError('bad-answer', 'the answer is no HTTP, or has no end');
 }

@@ -205,6 +205,60 @@ test('what is no HTTP is an error of the parser', async () => {
   await expect(blob.upload('x', 1)).rejects.toMatchObject({ name: 'HTTPParserError' });
 });
 
+/** A service that answers each request with this text and then goes on with `more`, as fast as it is read. */
+async function endless(start: string, more: string) {
+  const part = more.repeat(Math.ceil((64 * 1024) / more.length));
+  const sockets = new Set<Socket>();
+  const server = createTcpServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.once('data', () => {
+      socket.write(start);
+      const go = () => {
+        heapMax = Math.max(heapMax, process.memoryUsage().heapUsed);
+        while (!socket.destroyed && socket.write(part));
+      };
+      socket.on('drain', go);
+      go();
+    });
+  });
+  const port = await listening(server);
+  const heapBefore = process.memoryUsage().heapUsed;
+  let heapMax = 0;
+  const heapGrown = () => heapMax - heapBefore;
+  const sent = () => [...sockets].reduce((bytes, socket) => bytes + socket.bytesWritten, 0);
+  return { ...open({ origin: `http://127.0.0.1:${port}`, connectionsMax: 1 }), sent, heapGrown };
+}
+
+const OK = 'HTTP/1.1 200 OK\r\n';
+const CHUNKED = 'transfer-encoding: chunked\r\n\r\n';
+
+test.each([
+  ['heads that announce one', '', 'HTTP/1.1 103 Early Hints\r\n\r\n', 1],
+  ['a listing', `${OK}content-type: application/xml\r\n\r\n`, '<Blob><Name>a</Name></Blob>', 17],
+  ['chunks of a byte', `${OK}${CHUNKED}`, '1\r\nx\r\n', 17 * 6],
+  ['trailers', `${OK}${CHUNKED}0\r\n`, 'x: y\r\n', 1],
+  ['empty lines before it', '', '\r\n', 129],
+])('an answer with endless %s is given up', async (_, start, more, mibMax) => {
+  const { container, sent, heapGrown } = await endless(start, more);
+  const abortSignal = AbortSignal.timeout(60_000);
+  await expect(container.listBlobsFlat({ abortSignal }).byPage().next()).rejects.toMatchObject({
+    code: expect.stringMatching(/^(?:bad-answer|too-large|UND_ERR_HEADERS_OVERFLOW)$/),
+  });
+  // What fits in the socket buffers of both sides may be on its way.
+  expect(sent()).toBeLessThan((mibMax + 16) * MIB);
+  // Many times as much, were each piece kept by itself.
+  expect(heapGrown()).toBeLessThan(200 * MIB);
+});
+
+test('an error without an end is the error that its status says', async () => {
+  const { blob, sent } = await endless('HTTP/1.1 503 Busy\r\n\r\n', '<Error>');
+  await expect(blob.upload('x', 1, { abortSignal: AbortSignal.timeout(60_000) })).rejects.toMatchObject({
+    statusCode: 503,
+  });
+  expect(sent()).toBeLessThan(17 * MIB);
+});
+
 test('over TLS: the authority that is given, AES-128 first, HTTP/1.1, and sessions are taken up again', async () => {
   const { cert, key } = createSelfSigned();
   const seen: { cipher: string; isResumed: boolean; protocol: string | false | null }[] = [];

@@ -126,8 +126,6 @@ function ofNetwork(error: unknown, context: ErrorContext): Failure {
   if (RESET_ERRNOS.has(errno)) return { code: 'network', reason, retry: { kind: 'at-once' } };
   if (NETWORK_ERRNOS.has(errno)) return { code: 'network', reason, remedy: NETWORK_REMEDY, retry: BACKOFF };
   if (BROKEN.test(errno)) return badAnswer(reason);
-  if (errno === 'UND_ERR_RES_EXCEEDED_MAX_SIZE')
-    return { code: 'too-large', reason: 'the answer is longer than any that is expected', retry: NEVER };
   if (errno === 'UND_ERR_DESTROYED' || errno === 'UND_ERR_CLOSED')
     return { code: 'aborted', reason: 'the store was closed', retry: NEVER };
   const remedy = 'check the certificate, the clock and whether something on the way intercepts TLS';

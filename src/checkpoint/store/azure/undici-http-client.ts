@@ -8,6 +8,14 @@ import createConnector from 'undici/lib/core/connect.js';
 import Pool from 'undici/lib/dispatcher/pool.js';
 
 import { reasonOf } from '../../../base/abort.ts';
+import { EvictdError } from '../../../base/errors.ts';
+import {
+  type AnswerBody,
+  BESIDE_BODY_BYTES_MAX,
+  createAnswerBody,
+  limitAnswers,
+  noHttp,
+} from '../../../base/http-answer.ts';
 
 export interface UndiciHttpClientOptions {
   /** `https://host:port`, the only one that is talked to. */
@@ -30,8 +38,16 @@ const CONNECT_MS = 5000;
 const IDLE_MS = 90_000;
 /** Content is handed over in pieces of this: TLS encrypts each as a whole, and so keeps a second copy of it. */
 const PIECE_BYTES = 512 * 1024;
-/** Of an answer, which is held in memory. No chunk, range or page is larger. */
-const ANSWER_BYTES_MAX = 128 * 1024 ** 2;
+/** Of a download, which is held in memory. No chunk or range is larger. */
+const DOWNLOAD_BYTES_MAX = 128 * 1024 ** 2;
+/** Of an answer that the SDK parses, which takes many times its memory. A page of 5,000 blobs has 2 MiB. */
+const TEXT_BYTES_MAX = 16 * 1024 ** 2;
+/** Of an error. What is longer is some proxy's page, and its status says enough. */
+const ERROR_BYTES_MAX = 64 * 1024;
+/** Heads (1xx) before that of an answer. */
+const ANNOUNCEMENTS_MAX = 16;
+/** As Node has it. */
+const HEAD_BYTES_MAX = 16 * 1024;
 /**
  * AES-128 first: half the key, two thirds of the work of AES-256, and not known to be any weaker; the service has the
  * last word. All else as Node has it.
@@ -51,15 +67,13 @@ export function createUndiciHttpClient(options: UndiciHttpClientOptions): Undici
     keepAliveMaxTimeout: IDLE_MS,
     headersTimeout: 0,
     bodyTimeout: 0,
-    maxResponseSize: ANSWER_BYTES_MAX,
+    maxHeaderSize: HEAD_BYTES_MAX,
   });
   return {
     async sendRequest(request) {
       const { status, headers, body } = await exchange(pool, request);
       const answer = { request, status, headers: headersFor(request, headers) };
-      const { streamResponseStatusCodes: streamed } = request;
-      if (streamed?.has(status) === true || streamed?.has(Infinity) === true)
-        return { ...answer, readableStreamBody: Readable.from([body]) };
+      if (isDownload(request, status)) return { ...answer, readableStreamBody: Readable.from([body]) };
       return { ...answer, bodyAsText: body.toString() };
     },
     close: () => pool.destroy(),
@@ -81,6 +95,7 @@ function connectorOf({ ca, lookup }: UndiciHttpClientOptions): buildConnector.co
   return (options, callback) =>
     connect(options, (...outcome) => {
       outcome[1]?.on('session', (session: Buffer) => (held.session = session));
+      if (outcome[0] === null) limitAnswers(outcome[1], DOWNLOAD_BYTES_MAX + BESIDE_BODY_BYTES_MAX);
       callback(...outcome);
     });
 }
@@ -109,25 +124,33 @@ function exchange(pool: UndiciPool, request: WebResource): Promise<Answer> {
     return promise;
   }
   signal?.addEventListener('abort', stop, { once: true });
-  let [status, headers, body]: [number, Headers, AnswerBody] = [0, {}, createAnswerBody(undefined)];
+  let [status, headers, body]: [number, Headers, AnswerBody] = [0, {}, createAnswerBody(0)];
+  let announcements = 0;
+  const finish = () => resolve({ status, headers, body: body.content() ?? Buffer.alloc(0) });
   const handler: Dispatcher.DispatchHandler = {
     onRequestStart(controller) {
       underWay = controller;
       // It may have waited for a connection.
       if (signal?.aborted === true) stop();
     },
-    onResponseStart(_, code, received) {
-      // 1xx: the answer itself is still to come.
-      if (code < 200) return;
+    onResponseStart(controller, code, received) {
+      if (code < 200) {
+        // The answer itself is still to come.
+        if (++announcements > ANNOUNCEMENTS_MAX) controller.abort(noHttp());
+        return;
+      }
       [status, headers] = [code, received];
-      if (request.method !== 'HEAD') body = createAnswerBody(received['content-length']);
+      const length = request.method === 'HEAD' ? undefined : Number(received['content-length']);
+      body = createAnswerBody(bytesMaxOf(request, status), length);
     },
-    onResponseData: (_, chunk) => body.add(chunk),
-    onResponseEnd() {
-      const answer = { status, headers, body: body.end() };
-      // Before that the connection isn't free again, and whoever asks next would open another one.
-      setImmediate(() => setImmediate(resolve, answer));
+    onResponseData(controller, chunk) {
+      if (body.take(chunk)) return;
+      if (isError(status)) finish();
+      else reject(tooLong());
+      controller.abort(tooLong());
     },
+    // Before that the connection isn't free again, and whoever asks next would open another one.
+    onResponseEnd: () => void setImmediate(() => setImmediate(finish)),
     onResponseError: (_, error) => reject(error),
   };
   try {
@@ -156,22 +179,21 @@ function* piecesOf(body: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < body.length; at += PIECE_BYTES) yield body.subarray(at, at + PIECE_BYTES);
 }
 
-interface AnswerBody {
-  add(chunk: Buffer): void;
-  end(): Buffer<ArrayBuffer>;
+function isDownload({ streamResponseStatusCodes: streamed }: WebResource, status: number): boolean {
+  return streamed?.has(status) === true || streamed?.has(Infinity) === true;
 }
 
-/** Memory of its own. Straight into one of the length that the answer names, where it does. undici sees to it that this is true. */
-function createAnswerBody(contentLength: Headers[string]): AnswerBody {
-  const length = Number(contentLength);
-  if (!(length > 0 && length <= ANSWER_BYTES_MAX)) {
-    const chunks: Buffer[] = [];
-    const end = () => Buffer.from(new Uint8Array(Buffer.concat(chunks)).buffer);
-    return { add: (chunk) => void chunks.push(Buffer.from(chunk)), end };
-  }
-  const body = Buffer.allocUnsafeSlow(length);
-  let filled = 0;
-  return { add: (chunk) => void (filled += chunk.copy(body, filled)), end: () => body };
+function isError(status: number): boolean {
+  return status >= 300;
+}
+
+function bytesMaxOf(request: WebResource, status: number): number {
+  if (isDownload(request, status)) return DOWNLOAD_BYTES_MAX;
+  return isError(status) ? ERROR_BYTES_MAX : TEXT_BYTES_MAX;
+}
+
+function tooLong(): EvictdError {
+  return new EvictdError('too-large', 'the answer is longer than any that is expected');
 }
 
 /** The SDK gives no way to make headers but to empty a copy of the request's. */
