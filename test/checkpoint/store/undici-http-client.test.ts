@@ -259,6 +259,14 @@ test('an error without an end is the error that its status says', async () => {
   expect(sent()).toBeLessThan(17 * MIB);
 });
 
+test('a download is no longer than the range that was asked for', async () => {
+  const head = { ...CREATED, 'content-length': '100' };
+  const { blob } = await service((_, answer) => void answer.writeHead(200, head).end('x'.repeat(100)));
+  const inRange = await blob.download(50, 100);
+  expect(await readAll(inRange.readableStreamBody)).toHaveLength(100);
+  await expect(blob.download(50, 99)).rejects.toMatchObject({ code: 'too-large' });
+});
+
 test('over TLS: the authority that is given, AES-128 first, HTTP/1.1, and sessions are taken up again', async () => {
   const { cert, key } = createSelfSigned();
   const seen: { cipher: string; isResumed: boolean; protocol: string | false | null }[] = [];

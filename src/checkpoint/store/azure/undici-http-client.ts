@@ -188,7 +188,10 @@ function isError(status: number): boolean {
 }
 
 function bytesMaxOf(request: WebResource, status: number): number {
-  if (isDownload(request, status)) return DOWNLOAD_BYTES_MAX;
+  if (isDownload(request, status)) {
+    const [, first, last] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.get('x-ms-range') ?? '') ?? [];
+    return Math.min(DOWNLOAD_BYTES_MAX, Number(last ?? Infinity) - Number(first ?? 0) + 1);
+  }
   return isError(status) ? ERROR_BYTES_MAX : TEXT_BYTES_MAX;
 }
 
