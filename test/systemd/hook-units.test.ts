@@ -268,7 +268,8 @@ describe.skipIf(process.getuid?.() !== 0 || missing.length > 0)('hooks as units 
       {
         what: 'no route to IMDS',
         config: 'imds: { endpoint: "http://169.254.169.253" }',
-        status: /^BLIND: the metadata service does not answer; .*169\.254\.169\.253.*ENETUNREACH \(check the route to 169.*\)$/,
+        status:
+          /^BLIND: the metadata service does not answer; .*169\.254\.169\.253.*ENETUNREACH \(check the route to 169.*\)$/,
         message: 'poll failed, continuing',
       },
       {
