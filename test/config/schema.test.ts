@@ -31,7 +31,7 @@ describe('defaults', () => {
       hooks: [],
       hooksDir: '/etc/evictd/hooks.d',
       notify: [],
-      log: { level: 'info' },
+      log: { level: 'info', format: 'auto' },
       state: { dir: '/var/lib/evictd' },
       control: { socket: '/run/evictd/evictd.sock' },
     });
