@@ -15,6 +15,7 @@ export interface EventStream {
 
 /** So many streams that no other share's can take. */
 export interface Share {
+  readonly isOwner: boolean;
   /** Answers the request with a stream, from the first event on. Throws `too-many` when there are as many as are allowed. */
   open(response: ServerResponse): EventStream;
 }
@@ -57,6 +58,7 @@ export function createEventHub({ clock }: { readonly clock: Clock }): EventHub {
     share({ isOwner }) {
       let shared = 0;
       return {
+        isOwner,
         open(response) {
           if (shared >= STREAMS_MAX) {
             throw new EvictdError('too-many', `there are already ${STREAMS_MAX} event streams`, {

@@ -20,11 +20,16 @@ import {
 export interface ControlHandlers {
   status(): unknown;
   /** Commits a checkpoint of one set, or of all when it names none. */
-  checkpoint(request: CheckpointRequest, signal: AbortSignal): Promise<unknown>;
+  checkpoint(order: CheckpointOrder, signal: AbortSignal): Promise<unknown>;
   hello(): Hello;
   /** The hook is there for as long as the stream. */
   register(registration: Registration, stream: EventStream): Registered;
   done(runId: string, answer: Done): void;
+}
+
+export interface CheckpointOrder extends CheckpointRequest {
+  /** It didn't come over the owner's socket. */
+  readonly isGuest: boolean;
 }
 
 export interface ControlServer {
@@ -103,7 +108,8 @@ async function answer(
       const gone = new AbortController();
       response.once('close', () => gone.abort());
       const wanted = parseBody(CheckpointRequest, await readJson(request));
-      sendJson(response, 200, await handlers.checkpoint(wanted, gone.signal));
+      const order = { ...wanted, isGuest: !share.isOwner };
+      sendJson(response, 200, await handlers.checkpoint(order, gone.signal));
     } else if (route === 'POST /v1/hooks') {
       const registration = parseBody(Registration, await readJson(request));
       openHookStream(response, registration, handlers, share);

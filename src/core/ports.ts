@@ -53,6 +53,8 @@ export interface CommitRequest {
   readonly reason: CheckpointReason;
   /** Also after a conflict: goes on from what the other writer left, as a restart would. */
   readonly takeOver?: boolean;
+  /** Of somebody whose checkpoints push out none but their own. */
+  readonly isGuest?: boolean;
   /** Monotonic. Nobody waits for it any longer: where all doesn't fit, a set may have what does. */
   readonly endsAt?: MonotonicMs;
 }

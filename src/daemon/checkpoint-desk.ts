@@ -34,7 +34,7 @@ export function createCheckpointDesk(commit: Commit): Commit {
     return order;
   };
   return async (request, signal) => {
-    const key = `${request.set}/${request.takeOver === true}`;
+    const key = `${request.set}/${request.takeOver === true}/${request.isGuest === true}`;
     const order = waiting.get(key) ?? begin(key, request);
     order.askers++;
     try {

@@ -5,8 +5,8 @@ import { buildInfo } from '../base/version.ts';
 import type { Config } from '../config/schema.ts';
 import { type EventHub, createEventHub } from '../control/event-hub.ts';
 import { type HookRegistry, createHookRegistry } from '../control/hook-registry.ts';
-import { type CheckpointRequest, REGISTERED } from '../control/protocol.ts';
-import type { ControlHandlers } from '../control/server.ts';
+import { REGISTERED } from '../control/protocol.ts';
+import type { CheckpointOrder, ControlHandlers } from '../control/server.ts';
 import { isOver } from '../core/hook-stage.ts';
 import { mayJoin } from '../core/join.ts';
 import type { CheckpointPort, CommitResult } from '../core/ports.ts';
@@ -27,7 +27,7 @@ export interface CheckpointAnswer {
 export async function checkpointNow(
   config: Config,
   checkpoints: CheckpointPort | undefined,
-  { set: name, takeOver = false }: Partial<CheckpointRequest>,
+  { set: name, takeOver = false, isGuest = false }: Partial<CheckpointOrder>,
   signal: AbortSignal,
 ): Promise<CheckpointAnswer> {
   const names = (config.checkpoint?.sets ?? []).map((set) => set.name);
@@ -44,7 +44,7 @@ export async function checkpointNow(
   const chosen = name === undefined ? names : [name];
   const results = chosen.map(async (set) => ({
     set,
-    ...(await checkpoints.commit({ set, reason: 'command', takeOver }, signal)),
+    ...(await checkpoints.commit({ set, reason: 'command', takeOver, isGuest }, signal)),
   }));
   return { sets: await Promise.all(results) };
 }

@@ -165,6 +165,13 @@ describe('the control socket', () => {
     expect(await ask(socket, 'GET', '/v1/status')).toEqual({ phase: 'watching' });
   });
 
+  it('tells the handler who is a guest: whoever does not ask over the socket of the owner', async () => {
+    const { socket } = await serve({ checkpoint: async ({ isGuest }) => ({ isGuest }) });
+    expect(await ask(socket, 'POST', '/v1/checkpoint')).toEqual({ isGuest: false });
+    expect(await post(socket, '{}')).toEqual([200, '{"isGuest":true}\n']);
+    expect((await post(socket, '{"isGuest": false}'))[0]).toBe(400);
+  });
+
   it('tells the handler when the client has gone', async () => {
     const begun = Promise.withResolvers<void>();
     const gone = Promise.withResolvers<void>();

@@ -34,16 +34,18 @@ it('however many ask, one runs and one waits, and all who wait have its answer',
   const many = Array.from({ length: 180 }, () => desk(ask, signal));
   const takesOver = desk({ ...ask, takeOver: true }, signal);
   const other = desk({ ...ask, set: 'logs' }, signal);
-  await expect.poll(() => begun.length).toBe(3);
+  const guest = desk({ ...ask, isGuest: true }, signal);
+  await expect.poll(() => begun.length).toBe(4);
   begun[0]?.end();
   expect(await first).toBe(COMMITTED);
-  await expect.poll(() => begun.length).toBe(4);
+  await expect.poll(() => begun.length).toBe(5);
   for (const { end } of begun) end();
-  expect(new Set(await Promise.all([...many, takesOver, other]))).toEqual(new Set([COMMITTED]));
+  expect(new Set(await Promise.all([...many, takesOver, other, guest]))).toEqual(new Set([COMMITTED]));
   expect(begun.map(({ request }) => [request.set, request.takeOver ?? false])).toEqual([
     ['job', false],
     ['job', true],
     ['logs', false],
+    ['job', false],
     ['job', false],
   ]);
 });

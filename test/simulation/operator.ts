@@ -13,7 +13,7 @@ export function askForCheckpoint(world: World): void {
   world.trace('asked for a checkpoint');
   if (handlers === undefined || process === undefined) return;
   const asked = running.run(process, () =>
-    handlers.checkpoint({ takeOver: false }, new AbortController().signal),
+    handlers.checkpoint({ takeOver: false, isGuest: false }, new AbortController().signal),
   );
   void asked.then(
     (answer) => {

@@ -34,6 +34,7 @@ export type MadeContent = string | Uint8Array | number;
 
 export interface MadeOptions {
   readonly reason?: string;
+  readonly isGuest?: boolean;
   readonly lost?: readonly string[];
   readonly changing?: readonly string[];
   readonly partial?: Manifest['partial'];
@@ -197,6 +198,7 @@ export function createMadeWriter(
         hash: MADE_HASH,
         cut: { chunkBytes: made.chunkBytes ?? 1024 ** 2, packBytes: 8 * 1024 ** 2 },
         reason: made.reason ?? 'schedule',
+        ...(made.isGuest === true && { guest: true }),
         seq,
         totals: {
           files: counts('file'),

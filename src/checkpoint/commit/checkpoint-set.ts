@@ -75,7 +75,7 @@ export function createCheckpointSet(
       // What is sent now needn't be sent once the hooks have ended.
       await upload.flush(signal);
     },
-    async commit({ reason, takeOver: takesOver = false, endsAt }, onPartial, signal) {
+    async commit({ reason, takeOver: takesOver = false, isGuest = false, endsAt }, onPartial, signal) {
       if (reason !== 'schedule') dependencies.workers.start();
       await using work = await workplace.begin(
         { isUrgent: reason === 'notice', writes: true, takesOver },
@@ -83,7 +83,7 @@ export function createCheckpointSet(
       );
       await using upload = workplace.openUpload(work, { stop: () => false, pace: undefined });
       const bytesBefore = bytesSentAtCommit;
-      const making = { workplace, reason, bytesBefore };
+      const making = { workplace, reason, isGuest, bytesBefore };
       const isInParts = endsAt !== undefined && options.set.atDeadline === 'files';
       const committed = isInParts
         ? await commitByDeadline(work, upload, { ...making, endsAt, onPartial }, signal)
@@ -118,6 +118,7 @@ export function createCheckpointSet(
 interface Making {
   readonly workplace: SetWorkplace;
   readonly reason: CheckpointReason;
+  readonly isGuest: boolean;
   /** What this process had sent at the checkpoint before. */
   readonly bytesBefore: number;
 }
@@ -169,6 +170,7 @@ async function writePartial(
   {
     workplace,
     reason,
+    isGuest,
     bytesBefore,
     onStored,
   }: Making & { readonly onStored: (written: WrittenCheckpoint) => void },
@@ -182,7 +184,7 @@ async function writePartial(
   await using upload = workplace.openUpload(work, { stop: () => false, pace: undefined });
   const { root } = had.scan;
   const bytesSent = () => work.activity.bytesSent - bytesBefore;
-  const told = { root, reason, bytesSent, changing: [], lost, partial, seq: () => seq, onStored };
+  const told = { root, reason, isGuest, bytesSent, changing: [], lost, partial, seq: () => seq, onStored };
   await writeCheckpoint(work, upload, { entries, ...told }, signal);
 }
 
@@ -199,7 +201,7 @@ interface MakingWhole extends Making {
 async function commitWhole(
   work: SetWork,
   upload: Upload,
-  { workplace, reason, bytesBefore, onLook, beforeWriting }: MakingWhole,
+  { workplace, reason, isGuest, bytesBefore, onLook, beforeWriting }: MakingWhole,
   signal: AbortSignal,
 ): Promise<Committed> {
   const { set, onNote, activity } = work;
@@ -214,6 +216,7 @@ async function commitWhole(
     entries,
     root: scan.root,
     reason,
+    isGuest,
     bytesSent: () => activity.bytesSent - bytesBefore,
     changing,
     // In an order that doesn't depend on which was told of first.

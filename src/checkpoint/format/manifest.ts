@@ -90,6 +90,8 @@ const Manifest = z.object({
   kind: z.literal('checkpoint'),
   ...head,
   reason: Text,
+  /** Present: asked for by somebody whose checkpoints push out none but their own. */
+  guest: z.literal(true).exactOptional(),
   hash: Hash,
   cut: Cut,
   /** Packs of this epoch up to that number, begun or not, are named by it, or of no use any more. */

@@ -38,7 +38,8 @@ async function lookAt(
     if (entry.kind === 'takeover') return { ...listed, kind: 'takeover', epoch, adopts: entry.adopts };
     const hasFiles = entry.totals.files > 0;
     const isWhole = isWholeCheckpoint(entry);
-    return { ...listed, kind: 'checkpoint', epoch, seq: entry.seq, hasFiles, isWhole };
+    const isGuest = entry.guest === true;
+    return { ...listed, kind: 'checkpoint', epoch, seq: entry.seq, hasFiles, isWhole, isGuest };
   } catch (error) {
     if (isUnusable(error)) return { ...listed, kind: 'unreadable', error };
     throw error;

@@ -23,6 +23,8 @@ export type Looked = ListedEntry &
         readonly hasFiles: boolean;
         /** Nothing is lost in it, nor left out at a deadline. */
         readonly isWhole: boolean;
+        /** Whoever asked for it may not push out those of others. */
+        readonly isGuest: boolean;
       }
     | {
         readonly kind: 'takeover';
@@ -51,7 +53,7 @@ export interface Choice {
 }
 
 /**
- * Which entries go. What stays in any case: the newest entry and the newest takeover; of the checkpoints the newest with
+ * Which entries go. Guests' checkpoints are counted by themselves. What stays in any case: the newest entry and the newest takeover; of the checkpoints the newest with
  * files, the newest whole one, and the newest that is both (a folder that is empty by mistake, or a deadline, must not
  * cost what there was before); whatever is younger than an hour.
  * `entries`: the oldest first. `held`: ids. `serverMs`: of the listing.
@@ -62,7 +64,14 @@ export function choose(
 ): Choice {
   const { held, serverMs } = options;
   const checkpoints = entries.filter(({ kind }) => kind !== 'takeover').toReversed();
-  const kept = keptIds(checkpoints, options.keep);
+  const isOfGuest = (entry: Looked) => entry.kind === 'checkpoint' && entry.isGuest;
+  const kept = new Set([
+    ...keptIds(
+      checkpoints.filter((entry) => !isOfGuest(entry)),
+      options.keep,
+    ),
+    ...keptIds(checkpoints.filter(isOfGuest), options.keep),
+  ]);
   const newest = entries.at(-1);
   const newestTakeover = entries.findLast(({ kind }) => kind === 'takeover');
   const seen = { files: false, whole: false, both: false };

@@ -39,6 +39,24 @@ test('what equals the newest checkpoint is answered as that one, after it was lo
   expect(await committed(checkpointer)).toMatchObject({ id: '00000003' });
 });
 
+test("a guest has the equal one of others, but others make their own after a guest's", async () => {
+  await using from = await testFolder();
+  await writeTree(from.path, TREE);
+  const blobs = createMemoryBlobs();
+  const checkpointer = testCheckpointer(blobs.connect(), from.path);
+  const ofGuest = { set: 'job', reason: 'command', isGuest: true } as const;
+  await committed(checkpointer);
+  expect(await checkpointer.commit(ofGuest, never())).toMatchObject({ id: '00000002' });
+  await changeFile(`${from.path}/d/b`, 'c');
+  for (let times = 0; times < 2; times++)
+    expect(await checkpointer.commit(ofGuest, never())).toMatchObject({ id: '00000003' });
+  expect(await checkpointer.commitIfChanged('job', never())).toMatchObject({ id: '00000004' });
+  expect(await checkpointer.commitIfChanged('job', never())).toBeUndefined();
+  expect(await checkpointer.commit(ofGuest, never())).toMatchObject({ id: '00000004' });
+  const guests = ['00000002', '00000003', '00000004'].map((id) => manifestOf(blobs, id).guest);
+  expect(guests).toEqual([undefined, true, undefined]);
+});
+
 test('a scheduled commit is left out when nothing has changed since the last one', async () => {
   await using from = await testFolder();
   await writeTree(from.path, TREE);

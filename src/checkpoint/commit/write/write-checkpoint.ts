@@ -21,6 +21,7 @@ export interface CheckpointContent {
   readonly entries: readonly Entry[];
   readonly root: Scan['root'];
   readonly reason: CheckpointReason;
+  readonly isGuest: boolean;
   /** Asked once all of it is sent. */
   readonly bytesSent: () => number;
   readonly changing: readonly string[];
@@ -208,7 +209,7 @@ function journalLate(): EvictdError {
 
 function manifestOf(work: SetWork, content: ManifestContent): Manifest {
   const { ownership, index, place, writer, process, clock, packs } = work;
-  const { tree, totals, reason, changing, lost, root, partial } = content;
+  const { tree, totals, reason, isGuest, changing, lost, root, partial } = content;
   return {
     kind: 'checkpoint',
     id: ownership.nextId(),
@@ -222,6 +223,7 @@ function manifestOf(work: SetWork, content: ManifestContent): Manifest {
     hash: index.hash,
     cut: index.cut,
     reason,
+    ...(isGuest && { guest: true }),
     seq: content.seq(),
     totals,
     changing: namedPaths(changing),
@@ -266,12 +268,13 @@ function totalsOf({ entries, bytesSent }: CheckpointContent): Manifest['totals']
   return totals;
 }
 
-/** Whether a restore of either brings the same, and says the same of it. */
+/** Whether a restore of either brings the same, and says the same of it. A guest's may go before those of all others. */
 function isSame(before: Manifest, content: CheckpointContent, tree: WrittenTree): boolean {
   const { mode, uid, gid } = content.root;
   const lost = namedPaths(content.lost);
   return (
     samePiece(before.tree, tree.root) &&
+    (before.guest === undefined || content.isGuest) &&
     samePiece(before.packs, tree.packs) &&
     before.partial === undefined &&
     content.partial === undefined &&
