@@ -19,6 +19,7 @@ afterAll(async () => {
 const MASKS: readonly (readonly [string | RegExp, string])[] = [
   [/127\.0\.0\.1:\d+/g, 'ADDRESS'],
   [/request [0-9a-f-]+/g, 'request N'],
+  [/api-version=[\d-]+/g, 'api-version=N'],
   [/of it in the store [\d.]+ \w+/g, 'of it in the store N'],
   [/\d+ failed since/g, 'N failed since'],
   [/(is silent for|answered|about) [\d.]+ m?s/g, '$1 N s'],
