@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { spawn } from 'node:child_process';
-import { chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -44,6 +44,30 @@ it('is free as soon as a process that had it was killed, also with a child that 
   holder.kill('SIGKILL');
   await once(holder, 'exit');
   await using _lock = await lockState(folder, signal);
+});
+
+it.runIf(process.getuid?.() === 0)('can not be held by another user, who may read the folder', async () => {
+  const dir = join(folder, 'state');
+  await chmod(folder, 0o755);
+  await mkdir(dir, { mode: 0o755 });
+  const hold = (what: string) =>
+    spawn('flock', ['--nonblock', what, 'sh', '-c', 'echo held; exec cat'], {
+      uid: 5001,
+      gid: 5001,
+      stdio: ['pipe', 'pipe', 'ignore'],
+    });
+  const holder = hold(dir);
+  using _stdin = { [Symbol.dispose]: () => holder.stdin.end() };
+  expect(String(await once(holder.stdout, 'data'))).toBe('held\n');
+  await using _lock = await lockState(dir, signal);
+  await expect(lockState(dir, signal)).rejects.toMatchObject({
+    code: 'already-running',
+    message: `another evictd uses the state.dir ${dir}`,
+  });
+  for (const name of await readdir(dir)) {
+    const [code] = await once(hold(join(dir, name)), 'close');
+    expect(code).not.toBe(0);
+  }
 });
 
 it('that can not be had is another error than one that somebody has', async () => {

@@ -7,7 +7,8 @@ import type { World } from './world.ts';
 export function createOtherVm({ agenda }: World, name: string): Guest {
   const now = agenda.now();
   const disk = createDisk(() => BigInt(Math.floor(agenda.now())) * 1_000_000n);
-  for (const folder of ['/data', '/state']) disk.mkdir(folder, 0o755);
+  disk.mkdir('/data', 0o755);
+  disk.mkdir('/state', 0o700);
   const times = { bootedAt: now, wallOffset: 0, rate: 1, frozenUntil: 0 };
   return { name, disk, bootId: `boot of ${name}`, ...times, isAlive: true };
 }

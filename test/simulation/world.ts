@@ -116,7 +116,8 @@ export function createWorld(
     diskHasFailed: false,
     isStopped: false,
   };
-  for (const folder of ['/proc/sys/kernel/random', '/state']) makeFolders(world, folder);
+  makeFolders(world, '/proc/sys/kernel/random');
+  world.guest.disk.mkdir('/state', 0o700);
   boot(world);
   return world;
 }
