@@ -79,7 +79,8 @@ function requestOn(socket: string, { method, path, body, timeoutMs, signal }: As
   });
 }
 
-async function readText(answer: IncomingMessage, socket: string): Promise<string> {
+/** Rejects `too-large`, or as requestDaemon does. */
+export async function readText(answer: IncomingMessage, socket: string): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   try {

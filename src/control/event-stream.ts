@@ -1,8 +1,7 @@
 import type { IncomingMessage } from 'node:http';
-import { text } from 'node:stream/consumers';
 
 import { EvictdError, messageOf } from '../base/errors.ts';
-import { errorOf, requestDaemon } from './client.ts';
+import { errorOf, readText, requestDaemon } from './client.ts';
 
 export interface StreamEvent {
   readonly event: string;
@@ -26,7 +25,7 @@ export async function* readEvents(
 ): AsyncGenerator<StreamEvent> {
   const answer = await requestDaemon(socket, { ...ask, timeoutMs: SILENT_MS, signal });
   try {
-    if (answer.statusCode !== 200) throw await refusal(answer);
+    if (answer.statusCode !== 200) throw await refusal(answer, socket);
     let pending = '';
     answer.setEncoding('utf8');
     // With an encoding set, the stream's chunks are texts.
@@ -57,8 +56,8 @@ function ended(socket: string, cause?: unknown): EvictdError {
   });
 }
 
-async function refusal(answer: IncomingMessage): Promise<EvictdError> {
-  const body = await text(answer);
+async function refusal(answer: IncomingMessage, socket: string): Promise<EvictdError> {
+  const body = await readText(answer, socket);
   try {
     return errorOf(JSON.parse(body), answer.statusCode ?? 0);
   } catch (error) {

@@ -1,4 +1,5 @@
-import { connect } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +8,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { systemClock } from '../../src/base/clock.ts';
 import { type EventHub, type EventStream, createEventHub } from '../../src/control/event-hub.ts';
+import { readEvents } from '../../src/control/event-stream.ts';
 import { startControlServer } from '../../src/control/server.ts';
 import { connectClient } from '../support/control-client.ts';
 
@@ -124,4 +126,24 @@ describe('a registration', () => {
       message: expect.stringMatching(message),
     });
   });
+});
+
+it('a refusal without an end is read no further than an answer may be long', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'evictd-events-'));
+  onTestFinished(() => rm(folder, { recursive: true, force: true }));
+  const socket = join(folder, 'evictd.sock');
+  const server = createServer((connection) => {
+    connection.on('error', () => undefined);
+    connection.write('HTTP/1.1 409 Conflict\r\n\r\n');
+    const go = () => {
+      while (!connection.destroyed && connection.write('x'.repeat(65_536)));
+    };
+    connection.on('drain', go);
+    go();
+  });
+  server.listen(socket);
+  onTestFinished(() => void server.close());
+  await once(server, 'listening');
+  const reading = readEvents(socket, { method: 'GET', path: '/v1/events' }, AbortSignal.timeout(20_000));
+  await expect(reading.next()).rejects.toMatchObject({ code: 'too-large' });
 });
