@@ -1,6 +1,7 @@
 import { systemClock } from '../base/clock.ts';
 import { shownDeep } from '../base/shown.ts';
 import type { Finding } from '../daemon/doctor-finding.ts';
+import { GREEN, RED, YELLOW, hasColors, paint } from './colors.ts';
 import { type Command, EXIT, type Invocation } from './command.ts';
 import { loadConfigFor } from './load-config.ts';
 import { CONFIG_OPTION, IMDS_OPTION, JSON_OPTION } from './options.ts';
@@ -45,12 +46,15 @@ async function findAll(
   return examine(patient, onFinding, signal);
 }
 
-const COLORS: Readonly<Record<Finding['state'], number>> = { ok: 32, warn: 33, fail: 31 };
+const COLORS: Readonly<Record<Finding['state'], number>> = {
+  ok: GREEN,
+  warn: YELLOW,
+  fail: RED,
+};
 const INDENT = ' '.repeat(17);
 
-function describe({ check, state, text, remedy }: Finding, { env, out }: Invocation): string {
-  const hasColors = out.isTerminal && (env['NO_COLOR'] ?? '') === '';
-  const word = hasColors ? `\u001B[${COLORS[state]}m${state.padEnd(4)}\u001B[0m` : state.padEnd(4);
+function describe({ check, state, text, remedy }: Finding, invocation: Invocation): string {
+  const word = paint(state.padEnd(4), COLORS[state], hasColors(invocation));
   const todo = remedy === undefined ? '' : `${INDENT}→ ${remedy}\n`;
   return `${word}  ${check.padEnd(9)}  ${text}\n${todo}`;
 }

@@ -1,5 +1,6 @@
 import { formatCount, formatDuration, formatSize } from '../base/units.ts';
 import type { DrillResult } from '../daemon/drill-result.ts';
+import { GREEN, RED, paint } from './colors.ts';
 
 /** For a terminal: the timeline as bars against the window, the verdict, and what to change. */
 export function describeDrill(result: DrillResult, hasColors: boolean): string {
@@ -99,8 +100,6 @@ function phase(timeline: DrillResult['report']['timeline'], name: string, label:
 }
 
 const BAR_CELLS = 40;
-const GREEN = 32;
-const RED = 31;
 
 /** As wide as the window; what goes beyond it ends in an arrow. */
 function barOf({ fromMs, toMs, isGood }: Step, windowMs: number): string {
@@ -119,8 +118,4 @@ function uploadLine({ upload, committedMs, report }: DrillResult): string[] {
   const left = bytesLeft === 0 ? '' : `, ${formatSize(bytesLeft)} left`;
   const when = committedMs === undefined ? '' : `, committed ${formatDuration(committedMs)} after the notice`;
   return [`Moved ${formatSize(bytesSent)}${left}${rate}${when}, to ${store}`];
-}
-
-function paint(text: string, color: number, hasColors: boolean): string {
-  return hasColors ? `\u001B[${color}m${text}\u001B[0m` : text;
 }

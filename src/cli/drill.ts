@@ -4,6 +4,7 @@ import { systemClock } from '../base/clock.ts';
 import { EvictdError, messageOf } from '../base/errors.ts';
 import { shownDeep } from '../base/shown.ts';
 import type { DrillResult } from '../daemon/drill-result.ts';
+import { hasColors } from './colors.ts';
 import { type Command, EXIT, type ExitCode, type Invocation } from './command.ts';
 import { describeDrill } from './drill-text.ts';
 import { loadConfigFor } from './load-config.ts';
@@ -26,11 +27,11 @@ export const drillCommand: Command = {
     JSON_OPTION,
   ],
   async run(invocation) {
-    const { options, env, out } = invocation;
+    const { options, out } = invocation;
     const result = await drill(invocation);
     const file = textOption(options, 'report');
     if (options['json'] === true) out.write(`${JSON.stringify(result)}\n`);
-    else out.draw(describeDrill(shownDeep(result), out.isTerminal && (env['NO_COLOR'] ?? '') === ''));
+    else out.draw(describeDrill(shownDeep(result), hasColors(invocation)));
     // Last: whatever becomes of the page, the result is told.
     if (file !== undefined) await writePage(file, result);
     return EXIT_BY_VERDICT[result.verdict];

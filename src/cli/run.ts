@@ -38,14 +38,15 @@ async function run({ options, env, out, signal }: Invocation): Promise<ExitCode>
   const { config, files, warnings } = await loadConfigFor({ options, env });
   const { createLog } = await import('../observe/log.ts');
   const { isJournal, stdoutSink } = await import('../observe/log-sink.ts');
-  const { textSink } = await import('../observe/text-sink.ts');
   const { tailing } = await import('../daemon/log-tail.ts');
   const { runDaemon } = await import('../daemon/daemon.ts');
   const { systemClock } = await import('../base/clock.ts');
   const { level, format } = config.log;
   const isText = format === 'text' || (format === 'auto' && out.isTerminal);
   // Reports keep the lines as they are for programs.
-  const tail = tailing(isText ? textSink(stdoutSink()) : stdoutSink());
+  const tail = tailing(
+    isText ? (await import('../observe/text-sink.ts')).textSink(stdoutSink()) : stdoutSink(),
+  );
   const journald = isJournal(env['JOURNAL_STREAM']);
   const dryRun = options['dry-run'] === true;
   const plainLog = createLog({ level, journald, destination: tail }, { clock: systemClock });

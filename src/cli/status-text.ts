@@ -1,12 +1,9 @@
 import { wrapWords } from '../base/wrap.ts';
 import { formatCount, formatDuration, formatSize } from '../base/units.ts';
 import type { Status } from '../daemon/status.ts';
+import { GREEN, RED, YELLOW, paint } from './colors.ts';
 
 const PEERS_SHOWN = 4;
-
-const RED = 31;
-const GREEN = 32;
-const YELLOW = 33;
 
 const VERDICTS: Readonly<
   Record<Status['protection']['verdict'], { readonly words: string; readonly color: number }>
@@ -34,7 +31,7 @@ export function describeStatus(
 ): string {
   const { poll, drain, store } = status;
   const { words, color } = VERDICTS[status.protection.verdict];
-  const verdict = hasColors ? `\u001B[1;${color}m${words}\u001B[0m` : words;
+  const verdict = paint(words, `1;${color}`, hasColors);
   const [first = '', ...more] = reasonsOf(status);
   const lines = [
     [`${verdict}${' '.repeat(LABEL_CELLS - words.length)}`, first],

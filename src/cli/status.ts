@@ -3,6 +3,7 @@ import { systemClock } from '../base/clock.ts';
 import { EvictdError } from '../base/errors.ts';
 import { shownDeep, shownText } from '../base/shown.ts';
 import type { Status } from '../daemon/status.ts';
+import { hasColors } from './colors.ts';
 import { type Command, EXIT, type ExitCode, type Invocation, type Output } from './command.ts';
 import { loadConfigFor } from './load-config.ts';
 import { CONFIG_OPTION, JSON_OPTION } from './options.ts';
@@ -40,14 +41,16 @@ export const statusCommand: Command = {
         Partial<Status>;
       return { ...told, protection: told.protection ?? NOT_TOLD };
     };
-    const hasColors = out.isTerminal && (env['NO_COLOR'] ?? '') === '';
+    const isJson = options['json'] === true;
     const show = (status: Status) =>
-      options['json'] === true
+      isJson
         ? `${JSON.stringify(status)}\n`
-        : describeStatus(shownDeep(status), { hasColors, columns: out.columns });
+        : describeStatus(shownDeep(status), { hasColors: hasColors({ out, env }), columns: out.columns });
     if (options['watch'] === true) return watch(async () => show(await ask()), invocation);
     const status = await ask();
-    out.draw(show(status));
+    // Only what has colours is drawn: in JSON others' texts are as they came.
+    if (isJson) out.write(show(status));
+    else out.draw(show(status));
     return options['check'] === true ? CHECKED[status.protection.verdict] : EXIT.done;
   },
 };
@@ -97,5 +100,5 @@ function screen(out: Output, isJson: boolean): (text: string) => void {
     const { before, lineEnd, after } = REDRAW;
     return (text) => out.draw(`${before}${text.replaceAll('\n', lineEnd)}${after}`);
   }
-  return (text) => out.draw(isJson ? text : `${text}\n`);
+  return (text) => (isJson ? out.write(text) : out.draw(`${text}\n`));
 }

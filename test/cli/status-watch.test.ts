@@ -13,19 +13,24 @@ async function watch(
   const abort = new AbortController();
   let text = '';
   const err: string[] = [];
+  const drawn: string[] = [];
   const write = (more: string) => {
     text += more;
     if (isEnough(text)) abort.abort();
+  };
+  const draw = (more: string) => {
+    drawn.push(more);
+    write(more);
   };
   const code = await statusCommand.run({
     options: { watch: true, config: machine.configFile, json: options.json },
     positionals: [],
     env: {},
-    out: { write, draw: write, isTerminal: options.isTerminal },
+    out: { write, draw, isTerminal: options.isTerminal },
     err: { write: (more) => void err.push(more), draw: (more) => void err.push(more), isTerminal: false },
     signal: AbortSignal.any([abort.signal, AbortSignal.timeout(20_000)]),
   });
-  return { text, code, err: err.join('') };
+  return { text, drawn, code, err: err.join('') };
 }
 
 function count(text: string, part: string): number {
@@ -64,7 +69,10 @@ it('is one line of JSON each time with --json, on a terminal as well', async () 
   await using imds = await startTestImds();
   await using machine = await createMachine();
   await using daemon = await machine.start({ imds: imds.url });
-  const { text } = await watch(machine, { json: true, isTerminal: true }, (more) => count(more, '\n') > 1);
+  const isEnough = (more: string) => count(more, '\n') > 1;
+  const { text, drawn } = await watch(machine, { json: true, isTerminal: true }, isEnough);
+  // Drawn, texts of others would reach the terminal as they are.
+  expect(drawn).toEqual([]);
   const lines = text.trimEnd().split('\n');
   expect(lines.map((line) => (JSON.parse(line) as { pid: number }).pid)).toEqual([process.pid, process.pid]);
   expect(daemon.logged(({ level }) => level === 'error')).toBe(0);
