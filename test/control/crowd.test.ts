@@ -7,12 +7,10 @@ import { join } from 'node:path';
 
 import { expect, onTestFinished, test } from 'vitest';
 
-import { systemClock } from '../../src/base/clock.ts';
 import { askDaemon } from '../../src/control/client.ts';
-import { createEventHub } from '../../src/control/event-hub.ts';
 import { readEvents } from '../../src/control/event-stream.ts';
 import { ownersSocket } from '../../src/control/protocol.ts';
-import { startControlServer } from '../../src/control/server.ts';
+import { startIdleControl } from '../support/idle-control.ts';
 
 /** Streams of one share, and connections of one socket. */
 const STREAMS_MAX = 128;
@@ -21,17 +19,7 @@ const CONNECTIONS_MAX = 192;
 async function serve(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'evictd-crowd-'));
   const socket = join(folder, 'evictd.sock');
-  const server = await startControlServer(
-    { socket, group: 'no-such-group' },
-    {
-      status: () => ({ phase: 'watching' }),
-      checkpoint: async () => ({}),
-      hello: () => ({ version: 1, evictdVersion: '1', phase: 'watching' }),
-      register: ({ name }) => ({ name }),
-      done: () => undefined,
-    },
-    createEventHub({ clock: systemClock }),
-  );
+  const server = await startIdleControl(socket);
   onTestFinished(async () => {
     await server.close();
     await rm(folder, { recursive: true });

@@ -9,10 +9,9 @@ import { systemClock } from '../../src/base/clock.ts';
 import { createAzureStore } from '../../src/checkpoint/store/azure/azure-store.ts';
 import type { BlobStore } from '../../src/checkpoint/store/store.ts';
 import { askDaemon } from '../../src/control/client.ts';
-import { createEventHub } from '../../src/control/event-hub.ts';
-import { startControlServer } from '../../src/control/server.ts';
 import { createInstanceClient } from '../../src/imds/instance.ts';
 import { AZURITE_KEY } from '../support/azurite.ts';
+import { startIdleControl } from '../support/idle-control.ts';
 import { testFolder } from '../support/file-tree.ts';
 import { byteServer, http } from './byte-server.ts';
 import { fuzz, mutated, RUNS } from './fuzz.ts';
@@ -131,17 +130,7 @@ test('the metadata service on the level of bytes', async () => {
 test('the control socket: whatever a client sends, the next one is answered', async () => {
   await using folder = await testFolder();
   const socket = join(folder.path, 'evictd.sock');
-  const server = await startControlServer(
-    { socket, group: 'no-such-group' },
-    {
-      status: () => ({ phase: 'watching' }),
-      checkpoint: async () => ({}),
-      hello: () => ({ version: 1, evictdVersion: '1', phase: 'watching' }),
-      register: ({ name }) => ({ name }),
-      done: () => undefined,
-    },
-    createEventHub({ clock: systemClock }),
-  );
+  const server = await startIdleControl(socket);
   const registration = JSON.stringify({ name: 'x', stage: 'before-checkpoint', timeout: '10s' });
   const requests = mutated(
     http('x', [], '').replace('HTTP/1.1 x', 'GET /v1/status HTTP/1.1\r\nhost: x'),

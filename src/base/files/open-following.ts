@@ -49,18 +49,15 @@ export async function openFollowing(path: string, options: FollowOptions): Promi
   let here = await openRoot();
   let links = 0;
   let isNew = false;
-  const goTo = async (next: Followed) => {
+  const goTo = async (next: Place) => {
     const before = here;
     here = next;
     await before.handle.close();
   };
-  const openEntry = async (name: string): Promise<Followed> => {
+  const openEntry = async (name: string): Promise<Place> => {
     const { path: above, stats: folder } = here;
     const location = fsPath(locationOf(here.handle.fd), name);
-    const openIt = async () => {
-      const next = await follow(await open(location, ENTRY_FLAGS), pathOf(above, name));
-      return { ...next, isNew };
-    };
+    const openIt = async () => follow(await open(location, ENTRY_FLAGS), pathOf(above, name));
     try {
       return await openIt();
     } catch (error) {
@@ -128,13 +125,16 @@ export function trustedUsers(users: Iterable<bigint> = []): ReadonlySet<bigint> 
 export const GROUP_OR_OTHERS_WRITE = 0o022n;
 export const STICKY = 0o1000n;
 
-async function openRoot(): Promise<Followed> {
+/** On the way. */
+type Place = Omit<Followed, 'isNew'>;
+
+async function openRoot(): Promise<Place> {
   return await follow(await open('/', ENTRY_FLAGS), '/');
 }
 
-async function follow(handle: FileHandle, path: string): Promise<Followed> {
+async function follow(handle: FileHandle, path: string): Promise<Place> {
   try {
-    return { handle, path, stats: await handle.stat({ bigint: true }), isNew: false };
+    return { handle, path, stats: await handle.stat({ bigint: true }) };
   } catch (error) {
     await handle.close();
     throw error;

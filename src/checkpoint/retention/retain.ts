@@ -53,9 +53,9 @@ export interface Choice {
 }
 
 /**
- * Which entries go. Guests' checkpoints are counted by themselves. What stays in any case: the newest entry and the newest takeover; of the checkpoints the newest with
- * files, the newest whole one, and the newest that is both (a folder that is empty by mistake, or a deadline, must not
- * cost what there was before); whatever is younger than an hour.
+ * Which entries go. Guests' checkpoints are counted by themselves. What stays in any case: the newest entry and the newest
+ * takeover; of the checkpoints the newest with files, the newest whole one, and the newest that is both (a folder that is
+ * empty by mistake, or a deadline, must not cost what there was before); whatever is younger than an hour.
  * `entries`: the oldest first. `held`: ids. `serverMs`: of the listing.
  */
 export function choose(
